@@ -1,0 +1,98 @@
+/* The public interface: checks, creation, destruction. A layer is read-only once created.
+ * Next: sequence.c (the time loop), pack.c (the layout), kernels/lstm_step.inc and kernels/gate_tile.inc below. */
+#include "layer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(_WIN32)
+#include <malloc.h>
+#endif
+
+static const char *const activation_names[] = {
+#define LF_ACTIVATION(name, ...) #name,
+#include "../kernels/activations_list.inc"
+#undef LF_ACTIVATION
+};
+
+const char *lf_activation_name(int kind) {
+    return kind >= 0 && kind < LF_ACTIVATION_COUNT ? activation_names[kind] : NULL;
+}
+
+int lf_activation_find(const char *name) {
+    for (int kind = 0; kind < LF_ACTIVATION_COUNT; kind++)
+        if (name != NULL && strcmp(activation_names[kind], name) == 0) return kind;
+    return -1;
+}
+
+void *lf_allocate(size_t bytes) {
+    size_t rounded;
+    if (!lf_sum(bytes, LF_ALIGNMENT - 1, &rounded)) return NULL;
+    rounded = rounded / LF_ALIGNMENT * LF_ALIGNMENT;
+    if (rounded == 0) rounded = LF_ALIGNMENT;
+#if defined(_WIN32)
+    return _aligned_malloc(rounded, LF_ALIGNMENT);
+#else
+    return aligned_alloc(LF_ALIGNMENT, rounded);
+#endif
+}
+
+void lf_release(void *memory) {
+#if defined(_WIN32)
+    _aligned_free(memory);
+#else
+    free(memory);
+#endif
+}
+
+static int is_activation(lf_activation activation) {
+    return activation.kind >= 0 && activation.kind < LF_ACTIVATION_COUNT;
+}
+
+lf_status lf_layer_create(const lf_layer_config *config, lf_layer **result) {
+    if (config == NULL || result == NULL || config->cell < 0 || config->cell >= LF_CELL_COUNT || config->real < 0 ||
+        config->real >= LF_REAL_COUNT || config->features == 0 || config->units == 0 || config->kernel == NULL ||
+        (config->recurrent_kernel == NULL) != (config->cell == LF_DENSE) || !is_activation(config->activation))
+        return LF_INVALID;
+    const lf_kernels *kernels = lf_kernels_selected(config->real);
+    if (kernels->step[config->cell] == NULL) return LF_UNAVAILABLE;
+    const int has_gates = config->cell != LF_DENSE && config->cell != LF_SIMPLE_RNN;
+    if (has_gates && !is_activation(config->recurrent_activation)) return LF_INVALID;
+
+    lf_layer *layer = lf_allocate(sizeof *layer);
+    if (layer == NULL) return LF_NO_MEMORY;
+    memset(layer, 0, sizeof *layer);
+    layer->cell = config->cell;
+    layer->real = config->real;
+    layer->element_bytes = config->real == LF_F32 ? sizeof(float) : sizeof(double);
+    layer->kernels = kernels;
+    const lf_status status = lf_pack(config, layer);
+    if (status != LF_OK) {
+        lf_release(layer);
+        return status;
+    }
+    *result = layer;
+    return LF_OK;
+}
+
+void lf_layer_destroy(lf_layer *layer) {
+    if (layer == NULL) return;
+    lf_pack_release(layer);
+    lf_release(layer);
+}
+
+lf_status lf_layer_run(const lf_layer *layer, const lf_run *run) {
+    if (layer == NULL || run == NULL || run->threads < 0 || run->steps == 0) return LF_INVALID;
+    if (run->batch == 0) return LF_OK;
+    if (run->x == NULL || run->y == NULL || (layer->cell == LF_DENSE && run->steps != 1)) return LF_INVALID;
+    if (layer->cell != LF_LSTM && (run->initial_c != NULL || run->final_c != NULL)) return LF_INVALID;
+    return lf_sequence_run(layer, run);
+}
+
+lf_status lf_activate(lf_real real, lf_activation activation, const void *x, void *y, size_t rows, size_t columns) {
+    if (real < 0 || real >= LF_REAL_COUNT || !is_activation(activation)) return LF_INVALID;
+    if (rows == 0 || columns == 0) return LF_OK;
+    if (x == NULL || y == NULL) return LF_INVALID;
+    lf_kernels_selected(real)->activate(&activation, x, (ptrdiff_t)columns, y, (ptrdiff_t)columns, rows, columns);
+    return LF_OK;
+}

@@ -1,0 +1,33 @@
+/* A packed layer, and what the files of core/ share. Next: layer.c, then sequence.c. */
+#ifndef LF_LAYER_H
+#define LF_LAYER_H
+
+#include "../kernels/kernels.h"
+
+struct lf_layer {
+    lf_panels panels;
+    lf_cell cell;
+    lf_real real;
+    size_t element_bytes;
+    size_t weight_bytes; /* of all panels */
+    const lf_kernels *kernels;
+};
+
+enum { LF_ALIGNMENT = 64 };
+
+/* *result = a * b, a + b; false where that does not fit a size_t. */
+static inline int lf_multiply(size_t a, size_t b, size_t *result) { return !__builtin_mul_overflow(a, b, result); }
+static inline int lf_sum(size_t a, size_t b, size_t *result) { return !__builtin_add_overflow(a, b, result); }
+
+/* Memory aligned to LF_ALIGNMENT, not cleared; NULL when there is none. */
+void *lf_allocate(size_t bytes);
+void lf_release(void *memory);
+
+/* pack.c: fills layer->panels from Keras's arrays. */
+lf_status lf_pack(const lf_layer_config *config, lf_layer *layer);
+void lf_pack_release(lf_layer *layer);
+
+/* sequence.c: everything of lf_layer_run behind the checks. */
+lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run);
+
+#endif

@@ -1,0 +1,344 @@
+/* One call: the time loop, direction, masks and state of a layer, over rows and unit blocks that threads share out.
+ *   for each step: (x, h, c) -> kernel -> (h', c'),  y[step] = h'
+ * h' is written straight into y where it can be, and the next step reads it from there.
+ * Next: kernels/lstm_step.inc does the step. */
+#include <string.h>
+
+#include "layer.h"
+#include "threads.h"
+
+/* Rows a thread takes through all steps at once: enough that a block's weights, once loaded, serve many tiles; few
+ * enough that x, h and c of the rows stay in a core's own cache beside them. Chosen by `python -m bench`. */
+enum { CHUNK_BYTES = 384 << 10, CHUNK_TILES_LEAST = 4, CHUNK_TILES_MOST = 64 };
+/* bias + x kernel is computed for several steps ahead into this much memory a thread, where that pays. */
+enum { PROJECTION_BYTES = 64 << 10, PROJECTION_STEPS_LEAST = 12 };
+/* Work space up to this size lives on the caller's stack. */
+enum { STACK_BYTES = 8 << 10 };
+
+/* All that a call's threads share; nothing in it changes while they run but the barrier and the work space. */
+struct sequence {
+    const lf_layer *layer;
+    const lf_run *run;
+    lf_plan plan;
+    size_t chunk_rows;
+    size_t project_steps; /* 0: a step reads x itself */
+    size_t state_stride;  /* elements of a row of h or c in the work space */
+    size_t state_bytes, projection_bytes, row_sum_bytes;
+    size_t member_bytes; /* work space of one thread (by rows) or of all (by units) */
+    char *workspace;     /* a row of zeros, then member_bytes for each member */
+    lf_barrier barrier;
+};
+
+/* What one thread does: blocks [block_begin, block_end) of rows [row, row + rows). */
+struct part {
+    size_t row, rows;
+    size_t block_begin, block_end;
+    int barrier_count; /* members that meet after each step; 0 for none */
+    char *h[2], *c[2]; /* (rows, units), stride state_stride */
+    char *projection;  /* (project_steps, rows, block_end - block_begin, block_width) */
+    char *row_sums;
+};
+
+static const char *at(const void *base, ptrdiff_t index, size_t bytes) {
+    return (const char *)base + index * (ptrdiff_t)bytes;
+}
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* The units of a part: the columns of h, c and y that it owns. */
+struct columns {
+    size_t begin, count;
+};
+
+static struct columns columns_of(const lf_panels *panels, const struct part *part) {
+    const size_t begin = smaller(part->block_begin * panels->block_units, panels->units);
+    const size_t end = smaller(part->block_end * panels->block_units, panels->units);
+    return (struct columns){begin, end - begin};
+}
+
+struct rows_view { /* (rows, units), or one row for all where stride is 0 */
+    char *data;
+    ptrdiff_t stride;
+};
+
+static void copy_row(const struct sequence *s, struct rows_view to, struct rows_view from, size_t row,
+                     struct columns own) {
+    const size_t bytes = s->layer->element_bytes;
+    memcpy(to.data + ((ptrdiff_t)row * to.stride + (ptrdiff_t)own.begin) * (ptrdiff_t)bytes,
+           from.data + ((ptrdiff_t)row * from.stride + (ptrdiff_t)own.begin) * (ptrdiff_t)bytes, own.count * bytes);
+}
+
+static void copy_rows(const struct sequence *s, struct rows_view to, struct rows_view from, size_t rows,
+                      struct columns own) {
+    for (size_t row = 0; row < rows; row++) copy_row(s, to, from, row, own);
+}
+
+static struct rows_view initial_state(const struct sequence *s, const void *state, size_t row) {
+    if (state == NULL) return (struct rows_view){s->workspace, 0};
+    const ptrdiff_t units = (ptrdiff_t)s->layer->panels.units;
+    return (struct rows_view){(char *)at(state, (ptrdiff_t)row * units, s->layer->element_bytes), units};
+}
+
+/* Time runs from step 0 in processing order; x and the mask are read from the other end with go_backwards. */
+static ptrdiff_t time_of(const lf_run *run, size_t step) {
+    return (ptrdiff_t)(run->go_backwards ? run->steps - 1 - step : step);
+}
+
+static const char *x_at(const struct sequence *s, size_t row, size_t step) {
+    const lf_run *run = s->run;
+    return at(run->x, (ptrdiff_t)row * run->x_row_stride + time_of(run, step) * run->x_step_stride,
+              s->layer->element_bytes);
+}
+
+static struct rows_view y_at(const struct sequence *s, size_t row, size_t step) {
+    const lf_run *run = s->run;
+    const ptrdiff_t place = run->return_sequences ? (ptrdiff_t)step * run->y_step_stride : 0;
+    return (struct rows_view){(char *)at(run->y, (ptrdiff_t)row * run->y_row_stride + place, s->layer->element_bytes),
+                              run->y_row_stride};
+}
+
+/* bias + x kernel of `steps` steps from `step` on, for the part's rows and blocks. */
+static void project(const struct sequence *s, const struct part *part, size_t step, size_t steps) {
+    const lf_layer *layer = s->layer;
+    const size_t width = (part->block_end - part->block_begin) * layer->panels.block_width;
+    const ptrdiff_t x_step = s->run->go_backwards ? -s->run->x_step_stride : s->run->x_step_stride;
+    lf_project call = {.block_begin = part->block_begin, .block_end = part->block_end};
+    if (steps > part->rows) {
+        call.rows = steps;
+        call.x_stride = x_step;
+        call.projection_stride = (ptrdiff_t)(part->rows * width);
+        for (size_t row = 0; row < part->rows; row++) {
+            call.x = x_at(s, part->row + row, step);
+            call.projection = part->projection + row * width * layer->element_bytes;
+            layer->kernels->project(&layer->panels, &call);
+        }
+    } else {
+        call.rows = part->rows;
+        call.x_stride = s->run->x_row_stride;
+        call.projection_stride = (ptrdiff_t)width;
+        for (size_t i = 0; i < steps; i++) {
+            call.x = x_at(s, part->row, step + i);
+            call.projection = part->projection + i * part->rows * width * layer->element_bytes;
+            layer->kernels->project(&layer->panels, &call);
+        }
+    }
+}
+
+/* Masked rows keep their state, and repeat their output: the last one, or 0 before the first valid step or where the
+ * caller wants zeros. Runs after the kernel, on the part's own columns. */
+static void apply_mask(const struct sequence *s, const struct part *part, size_t step, struct columns own,
+                       struct rows_view h_prev, struct rows_view h_next, struct rows_view c_prev,
+                       struct rows_view c_next) {
+    const lf_run *run = s->run;
+    const size_t bytes = s->layer->element_bytes;
+    const struct rows_view y = y_at(s, part->row, step);
+    const struct rows_view y_prev = y_at(s, part->row, step > 0 ? step - 1 : 0);
+    const uint8_t *mask = run->mask + (ptrdiff_t)part->row * run->mask_row_stride +
+                          time_of(run, step) * run->mask_step_stride;
+    for (size_t row = 0; row < part->rows; row++) {
+        if (mask[(ptrdiff_t)row * run->mask_row_stride] != 0) {
+            copy_row(s, y, h_next, row, own);
+            continue;
+        }
+        copy_row(s, h_next, h_prev, row, own);
+        if (c_next.data != NULL) copy_row(s, c_next, c_prev, row, own);
+        char *out = y.data + ((ptrdiff_t)row * y.stride + (ptrdiff_t)own.begin) * (ptrdiff_t)bytes;
+        if (run->zero_output_for_mask || step == 0) memset(out, 0, own.count * bytes);
+        else if (run->return_sequences) copy_row(s, y, y_prev, row, own);
+    }
+}
+
+static int any_valid(const struct sequence *s, const struct part *part, size_t step) {
+    const lf_run *run = s->run;
+    const uint8_t *mask = run->mask + (ptrdiff_t)part->row * run->mask_row_stride +
+                          time_of(run, step) * run->mask_step_stride;
+    for (size_t row = 0; row < part->rows; row++)
+        if (mask[(ptrdiff_t)row * run->mask_row_stride] != 0) return 1;
+    return 0;
+}
+
+/* Takes the part's rows and blocks through all steps. */
+static void run_part(struct sequence *s, const struct part *part) {
+    const lf_layer *layer = s->layer;
+    const lf_run *run = s->run;
+    const struct columns own = columns_of(&layer->panels, part);
+    const ptrdiff_t stride = (ptrdiff_t)s->state_stride;
+    const int has_state = layer->cell != LF_DENSE, has_cell = layer->cell == LF_LSTM;
+    const int masked = run->mask != NULL && has_state;
+    const size_t width = (part->block_end - part->block_begin) * layer->panels.block_width;
+    const int repeated = run->x_step_stride == 0;
+    size_t projected_begin = 0, projected_end = 0;
+
+    struct rows_view h_prev = initial_state(s, run->initial_h, part->row);
+    struct rows_view c_prev = initial_state(s, run->initial_c, part->row);
+    struct rows_view final_c = {NULL, 0};
+    if (run->final_c != NULL) final_c = initial_state(s, run->final_c, part->row);
+    lf_step call = {.rows = part->rows,
+                    .block_begin = part->block_begin,
+                    .block_end = part->block_end,
+                    .x_stride = run->x_row_stride,
+                    .projection_stride = (ptrdiff_t)width,
+                    .row_sums = part->row_sums};
+
+    for (size_t step = 0; step < run->steps; step++) {
+        const int last = step + 1 == run->steps;
+        const int into_y = !masked && (run->return_sequences || last);
+        const struct rows_view h_next =
+            into_y ? y_at(s, part->row, step) : (struct rows_view){part->h[step % 2], stride};
+        struct rows_view c_next = {NULL, 0};
+        if (has_cell) {
+            c_next = (struct rows_view){part->c[masked ? step % 2 : 0], stride};
+            if (last && !masked && final_c.data != NULL) c_next = final_c;
+        }
+
+        if (!masked || any_valid(s, part, step)) {
+            if (s->project_steps > 0) {
+                if (step >= projected_end) {
+                    projected_begin = step;
+                    projected_end = repeated ? run->steps : step + smaller(s->project_steps, run->steps - step);
+                    project(s, part, step, repeated ? 1 : projected_end - step);
+                }
+                const size_t ahead = repeated ? 0 : step - projected_begin;
+                call.projection = part->projection + ahead * part->rows * width * layer->element_bytes;
+            } else {
+                call.x = x_at(s, part->row, step);
+            }
+            call.h_prev = has_state ? h_prev.data : NULL;
+            call.h_prev_stride = h_prev.stride;
+            call.h_next = h_next.data;
+            call.h_next_stride = h_next.stride;
+            call.c_prev = c_prev.data;
+            call.c_prev_stride = c_prev.stride;
+            call.c_next = c_next.data;
+            call.c_next_stride = c_next.stride;
+            layer->kernels->step[layer->cell](&layer->panels, &call);
+        }
+        if (masked) apply_mask(s, part, step, own, h_prev, h_next, c_prev, c_next);
+        if (part->barrier_count > 0) lf_barrier_wait(&s->barrier, part->barrier_count);
+        h_prev = h_next;
+        c_prev = c_next;
+    }
+
+    if (run->final_h != NULL && has_state)
+        copy_rows(s, initial_state(s, run->final_h, part->row), h_prev, part->rows, own);
+    if (final_c.data != NULL && c_prev.data != final_c.data) copy_rows(s, final_c, c_prev, part->rows, own);
+}
+
+static struct part part_in(const struct sequence *s, char *memory) {
+    struct part part = {.h = {memory, memory + s->state_bytes},
+                        .c = {memory + 2 * s->state_bytes, memory + 3 * s->state_bytes}};
+    part.projection = memory + 4 * s->state_bytes;
+    part.row_sums = part.projection + s->projection_bytes;
+    return part;
+}
+
+/* One thread of the team: its share of the rows, chunk by chunk, or its share of the unit blocks. */
+static void run_member(void *context, int index, int count) {
+    struct sequence *s = context;
+    const lf_panels *panels = &s->layer->panels;
+    const size_t me = (size_t)index, team = (size_t)count, batch = s->run->batch;
+    char *memory = s->workspace + s->state_stride * s->layer->element_bytes;
+    if (s->plan.split == LF_BY_UNITS) {
+        struct part part = part_in(s, memory);
+        part.block_begin = panels->block_count * me / team;
+        part.block_end = panels->block_count * (me + 1) / team;
+        part.projection += part.block_begin * panels->block_width * s->project_steps * s->chunk_rows *
+                           s->layer->element_bytes;
+        part.barrier_count = count > 1 ? count : 0;
+        for (part.row = 0; part.row < batch; part.row += part.rows) {
+            part.rows = smaller(s->chunk_rows, batch - part.row);
+            run_part(s, &part);
+        }
+        return;
+    }
+    struct part part = part_in(s, memory + me * s->member_bytes);
+    part.block_end = panels->block_count;
+    const size_t end = batch * (me + 1) / team;
+    for (part.row = batch * me / team; part.row < end; part.row += part.rows) {
+        /* Chunks of nearly equal height, so that none is left with a short tile. */
+        const size_t left = end - part.row, chunks = (left + s->chunk_rows - 1) / s->chunk_rows;
+        part.rows = (left + chunks - 1) / chunks;
+        run_part(s, &part);
+    }
+}
+
+/* Steps of x to project ahead, 0 where each step should read x itself: with few rows the projection of many steps
+ * fills the tiles that a single step leaves empty, and reads the kernel once for all of them. */
+static size_t steps_to_project(const struct sequence *s) {
+    const lf_panels *panels = &s->layer->panels;
+    const lf_run *run = s->run;
+    if (run->steps == 1 || s->layer->cell == LF_DENSE) return 0;
+    if (run->x_step_stride == 0) return 1;
+    const size_t step_bytes = s->chunk_rows * panels->block_count * panels->block_width * s->layer->element_bytes;
+    const int few_rows = s->chunk_rows < s->layer->kernels->tile_rows && panels->features >= 8;
+    const int streamed = s->layer->weight_bytes > CHUNK_BYTES * 2 && s->chunk_rows <= 8 && panels->features >= 64;
+    if (!few_rows && !streamed) return 0;
+    return smaller(run->steps, larger(PROJECTION_BYTES / step_bytes, PROJECTION_STEPS_LEAST));
+}
+
+static lf_status plan(struct sequence *s) {
+    const lf_layer *layer = s->layer;
+    const lf_run *run = s->run;
+    const lf_panels *panels = &layer->panels;
+    const size_t bytes = layer->element_bytes;
+    const size_t inputs = panels->features + (layer->cell == LF_DENSE ? 0 : panels->units);
+    const double updates = (double)run->batch * (double)run->steps * (double)panels->units;
+    const lf_work work = {.rows = run->batch,
+                          .steps = run->steps,
+                          .blocks = panels->block_count,
+                          .tile_rows = layer->kernels->tile_rows,
+                          .products = updates * (double)panels->gates * (double)inputs,
+                          .unit_updates = updates,
+                          .weight_bytes = layer->weight_bytes,
+                          .lanes = (int)layer->kernels->lanes,
+                          .splits_by_units = !panels->row_activations};
+    s->plan = lf_plan_threads(&work, run->threads > 0 ? run->threads : lf_threads());
+
+    const size_t row_bytes = (panels->features + 3 * panels->units) * bytes;
+    const size_t tile = layer->kernels->tile_rows;
+    s->chunk_rows = smaller(larger(CHUNK_BYTES / row_bytes, CHUNK_TILES_LEAST * tile), CHUNK_TILES_MOST * tile);
+    const size_t members = s->plan.split == LF_BY_ROWS ? (size_t)s->plan.threads : 1;
+    s->chunk_rows = smaller(s->chunk_rows, (run->batch + members - 1) / members);
+    s->project_steps = steps_to_project(s);
+
+    /* Sizes of the work space; the arrays that the caller brought are at least as large, so only sums can overflow. */
+    const size_t lanes_up = layer->kernels->lanes;
+    size_t state = 0, projection = 0, sums = 0, total;
+    s->state_stride = (panels->units + lanes_up - 1) / lanes_up * lanes_up;
+    int fits = 1;
+    if (layer->cell != LF_DENSE) {
+        fits = lf_multiply(s->chunk_rows, s->state_stride, &state) && lf_multiply(state, bytes, &state);
+        fits = fits && lf_multiply(s->project_steps * s->chunk_rows, panels->block_count * panels->block_width, &projection) &&
+               lf_multiply(projection, bytes, &projection);
+    }
+    if (panels->row_activations)
+        fits = fits && lf_multiply(s->chunk_rows, panels->gates * s->state_stride, &sums) && lf_multiply(sums, bytes, &sums);
+    if (!fits) return LF_NO_MEMORY;
+    s->state_bytes = (state + LF_ALIGNMENT - 1) / LF_ALIGNMENT * LF_ALIGNMENT;
+    s->projection_bytes = (projection + LF_ALIGNMENT - 1) / LF_ALIGNMENT * LF_ALIGNMENT;
+    s->row_sum_bytes = (sums + LF_ALIGNMENT - 1) / LF_ALIGNMENT * LF_ALIGNMENT;
+    if (!lf_multiply(4, s->state_bytes, &total) || !lf_sum(total, s->projection_bytes, &total) ||
+        !lf_sum(total, s->row_sum_bytes, &total))
+        return LF_NO_MEMORY;
+    s->member_bytes = total;
+    return LF_OK;
+}
+
+lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run) {
+    struct sequence s = {.layer = layer, .run = run};
+    const lf_status status = plan(&s);
+    if (status != LF_OK) return status;
+
+    const size_t zero_bytes = s.state_stride * layer->element_bytes;
+    const size_t members = s.plan.split == LF_BY_ROWS ? (size_t)s.plan.threads : 1;
+    size_t total;
+    if (!lf_multiply(members, s.member_bytes, &total) || !lf_sum(total, zero_bytes, &total)) return LF_NO_MEMORY;
+    char stack[STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
+    s.workspace = total <= STACK_BYTES ? stack : lf_allocate(total);
+    if (s.workspace == NULL) return LF_NO_MEMORY;
+    memset(s.workspace, 0, zero_bytes);
+    lf_team_run(s.plan.threads, run_member, &s);
+    if (s.workspace != stack) lf_release(s.workspace);
+    return LF_OK;
+}

@@ -1,0 +1,237 @@
+/* How many threads a call may use (a number that was set, else environment, affinity and container quota), how many
+ * its work is worth, and the OpenMP team that runs it. All OpenMP of lstmfast is in lf_team_run.
+ * Next: sequence.c. */
+#define _GNU_SOURCE
+#include "threads.h"
+
+#include <lstmfast.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#else
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+#endif
+
+enum { MOST_THREADS = 1024 };
+
+/* ---- how many are allowed ---------------------------------------------------------------------------------------- */
+
+static atomic_int threads_set;     /* 0: none, use the default */
+static atomic_int threads_default; /* 0: not found out yet */
+
+static int processors(void) {
+#if defined(_WIN32)
+    return (int)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
+#else
+#if defined(__linux__)
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
+#endif
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+#endif
+}
+
+#if defined(__linux__)
+static int read_numbers(const char *path, double *first, double *second) {
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return 0;
+    const int count = fscanf(file, "%lf %lf", first, second);
+    fclose(file);
+    return count < 0 ? 0 : count;
+}
+
+/* Processors of the quota in one cgroup folder (v2: cpu.max; v1: cpu.cfs_*), or 0 where it has none. */
+static double quota_in(const char *folder) {
+    char path[512];
+    double quota, period;
+    snprintf(path, sizeof path, "%s/cpu.max", folder);
+    if (read_numbers(path, &quota, &period) == 2 && quota > 0 && period > 0) return quota / period;
+    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
+    if (read_numbers(path, &quota, &period) < 1 || quota <= 0) return 0;
+    snprintf(path, sizeof path, "%s/cpu.cfs_period_us", folder);
+    if (read_numbers(path, &period, &quota) < 1 || period <= 0) return 0;
+    double allowed = 0;
+    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
+    if (read_numbers(path, &allowed, &quota) >= 1) return allowed / period;
+    return 0;
+}
+
+/* The smallest quota on the way from this process's cgroup up to the root; a container sees its own as the root. */
+static double quota(void) {
+    double least = 0;
+    FILE *groups = fopen("/proc/self/cgroup", "re");
+    char line[400];
+    while (groups != NULL && fgets(line, sizeof line, groups) != NULL) {
+        char *controllers = strchr(line, ':');
+        char *path = controllers == NULL ? NULL : strchr(controllers + 1, ':');
+        if (path == NULL) continue;
+        *path++ = '\0';
+        path[strcspn(path, "\n")] = '\0';
+        const int unified = controllers[1] == '\0';
+        if (!unified && strstr(controllers + 1, "cpu") == NULL) continue;
+        for (;;) {
+            char folder[480];
+            snprintf(folder, sizeof folder, "/sys/fs/cgroup%s%s", unified ? "" : "/cpu", path);
+            const double here = quota_in(folder);
+            if (here > 0 && (least == 0 || here < least)) least = here;
+            char *slash = strrchr(path, '/');
+            if (slash == NULL) break;
+            *slash = '\0';
+        }
+    }
+    if (groups != NULL) fclose(groups);
+    return least;
+}
+#else
+static double quota(void) { return 0; }
+#endif
+
+/* A positive whole number in environment variable `name` (its first, as in OMP_NUM_THREADS=4,2), or 0. */
+static int environment_threads(const char *name) {
+    const char *text = getenv(name);
+    if (text == NULL) return 0;
+    char *end;
+    const long number = strtol(text, &end, 10);
+    return end != text && (*end == '\0' || *end == ',') && number >= 1 && number <= MOST_THREADS ? (int)number : 0;
+}
+
+static int default_threads(void) {
+    const int asked = environment_threads("LSTMFAST_NUM_THREADS");
+    if (asked > 0) return asked;
+    int threads = processors();
+    const double allowed = quota();
+    if (allowed > 0 && allowed < threads) threads = (int)(allowed + 0.999);
+    const int openmp = environment_threads("OMP_NUM_THREADS");
+    if (openmp > 0 && openmp < threads) threads = openmp;
+    return threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
+}
+
+int lf_threads(void) {
+    int threads = atomic_load_explicit(&threads_set, memory_order_relaxed);
+    if (threads > 0) return threads;
+    threads = atomic_load_explicit(&threads_default, memory_order_relaxed);
+    if (threads == 0) {
+        threads = default_threads();
+        atomic_store_explicit(&threads_default, threads, memory_order_relaxed);
+    }
+    return threads;
+}
+
+lf_status lf_set_threads(int threads) {
+    if (threads < 0 || threads > MOST_THREADS) return LF_INVALID;
+    atomic_store_explicit(&threads_set, threads, memory_order_relaxed);
+    if (threads == 0) atomic_store_explicit(&threads_default, 0, memory_order_relaxed);
+    return LF_OK;
+}
+
+/* ---- how many are worth it --------------------------------------------------------------------------------------- */
+
+/* Costs in nanoseconds of one core, chosen by `python -m bench --only lstmfast` over the table's small cases on a
+ * 2-core Zen 4: what matters is their ratio, which other CPUs share within a factor of two. */
+static const double region_ns = 2500;       /* to wake a team and join it again */
+static const double barrier_ns = 250;       /* to meet at a barrier, for two threads */
+static const double product_ns = 0.25;      /* one multiply-add, per lane of the machine: divided by lanes */
+static const double update_ns = 10;         /* one state's activations, likewise */
+static const size_t private_bytes = 768 << 10; /* weights that a core's own cache keeps beside the data */
+
+lf_plan lf_plan_threads(const lf_work *work, int most) {
+    const double alone = (work->products * product_ns + work->unit_updates * update_ns) / work->lanes;
+    lf_plan best = {1, LF_BY_ROWS};
+    double best_time = alone;
+    for (int threads = 2; threads <= most; threads++) {
+        /* By rows: the thread with the most rows decides; short tiles use the weights they load less well. */
+        if ((size_t)threads <= work->rows) {
+            const double share = (double)((work->rows + (size_t)threads - 1) / (size_t)threads) / (double)work->rows;
+            const double own_rows = share * (double)work->rows;
+            double slow = own_rows >= (double)work->tile_rows ? 1 : 1 + 0.25 * ((double)work->tile_rows - own_rows) / own_rows;
+            if (work->weight_bytes > private_bytes && own_rows < 16) slow *= 1.5;
+            const double time = region_ns + alone * share * slow;
+            if (time < 0.9 * best_time) {
+                best_time = time;
+                best = (lf_plan){threads, LF_BY_ROWS};
+            }
+        }
+        if (work->splits_by_units && (size_t)threads <= work->blocks) {
+            const double share = (double)((work->blocks + (size_t)threads - 1) / (size_t)threads) / (double)work->blocks;
+            const double meet = work->steps > 1 ? (double)work->steps * barrier_ns * (1 + 0.1 * threads) : 0;
+            const double time = region_ns + alone * share + meet;
+            if (time < 0.9 * best_time) {
+                best_time = time;
+                best = (lf_plan){threads, LF_BY_UNITS};
+            }
+        }
+    }
+    return best;
+}
+
+/* ---- the team ---------------------------------------------------------------------------------------------------- */
+
+#if defined(_OPENMP)
+static atomic_int team_was_used;
+static atomic_int in_forked_child;
+static pthread_once_t fork_handler = PTHREAD_ONCE_INIT;
+
+/* libgomp's threads do not survive a fork, and its next region waits for them for ever: a child of a process that has
+ * run a team stays on one thread. */
+static void after_fork_in_child(void) {
+    if (atomic_load_explicit(&team_was_used, memory_order_relaxed))
+        atomic_store_explicit(&in_forked_child, 1, memory_order_relaxed);
+}
+
+static void install_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
+#endif
+
+void lf_team_run(int threads, lf_member_fn *member, void *context) {
+#if defined(_OPENMP)
+    if (threads > 1 && !atomic_load_explicit(&in_forked_child, memory_order_relaxed)) {
+        pthread_once(&fork_handler, install_fork_handler);
+        atomic_store_explicit(&team_was_used, 1, memory_order_relaxed);
+#pragma omp parallel num_threads(threads)
+        member(context, omp_get_thread_num(), omp_get_num_threads());
+        return;
+    }
+#endif
+    (void)threads;
+    member(context, 0, 1);
+}
+
+static void pause_briefly(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void yield_processor(void) {
+#if defined(_WIN32)
+    SwitchToThread();
+#else
+    sched_yield();
+#endif
+}
+
+void lf_barrier_wait(lf_barrier *barrier, int count) {
+    enum { SPINS = 2000 };
+    const unsigned round = atomic_load_explicit(&barrier->round, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) + 1 == (unsigned)count) {
+        atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&barrier->round, round + 1, memory_order_release);
+        return;
+    }
+    for (unsigned spins = 0; atomic_load_explicit(&barrier->round, memory_order_acquire) == round; spins++) {
+        if (spins < SPINS) pause_briefly();
+        else yield_processor();
+    }
+}

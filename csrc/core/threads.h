@@ -1,0 +1,44 @@
+/* Threads: how many a call may use, how many its work is worth, and a team that runs it. Next: threads.c. */
+#ifndef LF_THREADS_H
+#define LF_THREADS_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+typedef enum lf_split {
+    LF_BY_ROWS,  /* each thread takes rows through all steps; no barrier */
+    LF_BY_UNITS, /* each thread takes unit blocks of every step, so that its weights stay in its own cache */
+} lf_split;
+
+typedef struct lf_plan {
+    int threads;
+    lf_split split;
+} lf_plan;
+
+/* What one call is going to do, in the terms its plan depends on. */
+typedef struct lf_work {
+    size_t rows, steps, blocks;
+    size_t tile_rows;
+    double products;     /* multiply-adds of the call */
+    double unit_updates; /* states computed in the call: rows * steps * units */
+    size_t weight_bytes;
+    int lanes;
+    int splits_by_units; /* false where a step needs whole rows */
+} lf_work;
+
+lf_plan lf_plan_threads(const lf_work *work, int most);
+
+/* Runs member(context, index, count) on up to `threads` threads, the caller being index 0. `count` is the size of the
+ * team that came, which may be smaller. */
+typedef void lf_member_fn(void *context, int index, int count);
+void lf_team_run(int threads, lf_member_fn *member, void *context);
+
+/* All members of a team arrive before any leaves. Spins briefly, then yields: a team larger than its cores must not
+ * burn the time slice of the thread that it waits for. */
+typedef struct lf_barrier {
+    _Alignas(64) atomic_uint arrived;
+    _Alignas(64) atomic_uint round;
+} lf_barrier;
+void lf_barrier_wait(lf_barrier *barrier, int count);
+
+#endif

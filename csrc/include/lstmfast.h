@@ -1,0 +1,97 @@
+/* lstmfast: recurrent layers of Keras, computed on a CPU.
+ *
+ * The whole public C interface. A layer is created from weights in Keras's layout, is read-only from then on, and may
+ * be run by any number of threads at once; state belongs to the caller. Nothing here prints, exits or keeps a pointer
+ * that the caller passed in. Sizes are in elements unless the name ends in _bytes.
+ * Next: core/layer.c. */
+#ifndef LSTMFAST_H
+#define LSTMFAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum lf_status {
+    LF_OK = 0,
+    LF_INVALID,     /* an argument is out of its range; nothing was read or written */
+    LF_NO_MEMORY,   /* an allocation failed, or a size overflows; nothing was written */
+    LF_UNAVAILABLE, /* this CPU, or this build, lacks the instruction set that was asked for */
+} lf_status;
+
+typedef enum lf_real { LF_F32, LF_F64, LF_REAL_COUNT } lf_real;
+
+/* What a layer computes from x (rows, features) and its state; the weights' shapes are Keras's:
+ *   LF_LSTM              kernel (features, 4u)  recurrent (u, 4u)  bias (4u)     gates i, f, c, o
+ *   LF_GRU               kernel (features, 3u)  recurrent (u, 3u)  bias (2, 3u)  gates z, r, h; reset after the matmul
+ *   LF_GRU_RESET_BEFORE  kernel (features, 3u)  recurrent (u, 3u)  bias (3u)     gates z, r, h
+ *   LF_SIMPLE_RNN        kernel (features, u)   recurrent (u, u)   bias (u)
+ *   LF_DENSE             kernel (features, u)   -                  bias (u) */
+typedef enum lf_cell { LF_LSTM, LF_GRU, LF_GRU_RESET_BEFORE, LF_SIMPLE_RNN, LF_DENSE, LF_CELL_COUNT } lf_cell;
+
+/* A Keras activation: its number from lf_activation_find, and up to three parameters (see kernels/activations.h). */
+typedef struct lf_activation {
+    int kind;
+    double parameters[3];
+} lf_activation;
+
+typedef struct lf_layer_config {
+    lf_cell cell;
+    lf_real real;                       /* type of weights, inputs, outputs and arithmetic */
+    size_t features, units;             /* both >= 1 */
+    lf_activation activation;           /* of the candidate and the new state (recurrent), of the output (dense) */
+    lf_activation recurrent_activation; /* of the gates; ignored by cells that have none */
+    const void *kernel;                 /* C order, as above */
+    const void *recurrent_kernel;       /* C order, as above; NULL for LF_DENSE */
+    const void *bias;                   /* C order, as above; NULL for none */
+} lf_layer_config;
+
+typedef struct lf_layer lf_layer;
+
+/* One call of a layer over (batch, steps, features). A dense layer takes steps = 1 and ignores mask, states and flags.
+ * Strides are in elements; the last axis of x, y and every state is contiguous. x may overlap nothing that is written.
+ * An x_step_stride of 0 repeats one step (Keras's RepeatVector): it is projected once. */
+typedef struct lf_run {
+    size_t batch, steps;
+    const void *x; /* (batch, steps, features) */
+    ptrdiff_t x_row_stride, x_step_stride;
+    const uint8_t *mask; /* (batch, steps), 0 = masked; NULL when every step is valid */
+    ptrdiff_t mask_row_stride, mask_step_stride;
+    const void *initial_h; /* (batch, units) C order, or NULL for zeros; may be final_h */
+    const void *initial_c; /* (batch, units) C order, or NULL for zeros; may be final_c; LSTM only */
+    void *y;               /* (batch, steps, units) when return_sequences, else (batch, units), then y_step_stride = 0 */
+    ptrdiff_t y_row_stride, y_step_stride;
+    void *final_h; /* (batch, units) C order, or NULL when not wanted */
+    void *final_c; /* (batch, units) C order, or NULL when not wanted; LSTM only */
+    int return_sequences;
+    int go_backwards;         /* read x from its last step on; y stays in processing order, as in Keras */
+    int zero_output_for_mask; /* a masked step's output is 0 instead of the previous output */
+    int threads;              /* at most this many; 0 = lf_threads() */
+} lf_run;
+
+lf_status lf_layer_create(const lf_layer_config *config, lf_layer **layer);
+lf_status lf_layer_run(const lf_layer *layer, const lf_run *run);
+void lf_layer_destroy(lf_layer *layer); /* NULL is allowed */
+
+/* y = activation(x), both (rows, columns) C order; y may be x. Softmax and its kin work along a row. */
+lf_status lf_activate(lf_real real, lf_activation activation, const void *x, void *y, size_t rows, size_t columns);
+
+/* Number of the activation `name`, or -1. */
+int lf_activation_find(const char *name);
+const char *lf_activation_name(int kind); /* NULL past the last */
+
+/* The threads a call may use: a number set by lf_set_threads, else what environment, affinity and quota allow. */
+int lf_threads(void);
+lf_status lf_set_threads(int threads); /* 0 returns to the default */
+
+/* Instruction sets, best first, that this build holds and this CPU runs: name number `index`, NULL past the last. */
+const char *lf_isa_available(int index);
+const char *lf_isa(void);                    /* the one that new layers use */
+lf_status lf_isa_select(const char *name);   /* for new layers; NULL returns to the best */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,15 @@
+/* Marks shared by every vector header: LF_INLINE functions never leave the object that includes them, so that an
+ * AVX-512 copy can not be linked into baseline code. */
+#ifndef LF_INLINE_H
+#define LF_INLINE_H
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#error "lstmfast needs gcc or clang (clang-cl on Windows): its kernels use GNU attributes and target pragmas"
+#endif
+#define LF_UNROLL _Pragma("GCC unroll 16")
+#define LF_INLINE static inline __attribute__((always_inline, unused))
+
+#define LF_JOIN_(a, b) a##b
+#define LF_JOIN(a, b) LF_JOIN_(a, b)
+
+#endif

@@ -1,0 +1,106 @@
+/* Vectors of AVX-512 (F, DQ, BW, VL) with FMA: 16 float32 or 8 float64 lanes, 32 registers.
+ * Each vec_<isa>.h defines the same set of names for the suffixes f32 and f64; the kernels are written over them once.
+ * min/max(a, b) give b where either is NaN; fma(a, b, c) = a*b + c; fnma(a, b, c) = c - a*b.
+ * Next: kernels/kernels.inc. */
+#ifndef LF_VEC_AVX512_H
+#define LF_VEC_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "inline.h"
+
+/* 6 rows x 4 vectors of sums, 4 of weights and one broadcast fill 29 of the 32 registers. */
+#define LF_TILE_ROWS 6
+/* Unit blocks that one or two rows run at once, so that enough independent sums hide the latency of an FMA. */
+#define LF_TILE_GROUP_1 4
+#define LF_TILE_GROUP_2 2
+#define LF_TILE_GROUP_3 1
+
+#define LANES_f32 16
+#define LANES_f64 8
+typedef __m512 vec_f32;
+typedef __m512d vec_f64;
+typedef __mmask16 mask_f32;
+typedef __mmask8 mask_f64;
+
+LF_INLINE __mmask16 first_f32(size_t count) { return (__mmask16)((1u << count) - 1u); } /* count in 0..16 */
+LF_INLINE __mmask8 first_f64(size_t count) { return (__mmask8)((1u << count) - 1u); }   /* count in 0..8 */
+
+LF_INLINE vec_f32 load_f32(const float *p) { return _mm512_loadu_ps(p); }
+LF_INLINE vec_f64 load_f64(const double *p) { return _mm512_loadu_pd(p); }
+LF_INLINE void store_f32(float *p, vec_f32 a) { _mm512_storeu_ps(p, a); }
+LF_INLINE void store_f64(double *p, vec_f64 a) { _mm512_storeu_pd(p, a); }
+/* The first `count` lanes, in 0..LANES; nothing beyond them is touched, and loads leave 0 there. */
+LF_INLINE vec_f32 load_partial_f32(const float *p, size_t count) { return _mm512_maskz_loadu_ps(first_f32(count), p); }
+LF_INLINE vec_f64 load_partial_f64(const double *p, size_t count) { return _mm512_maskz_loadu_pd(first_f64(count), p); }
+LF_INLINE void store_partial_f32(float *p, vec_f32 a, size_t count) { _mm512_mask_storeu_ps(p, first_f32(count), a); }
+LF_INLINE void store_partial_f64(double *p, vec_f64 a, size_t count) { _mm512_mask_storeu_pd(p, first_f64(count), a); }
+LF_INLINE vec_f32 broadcast_f32(float a) { return _mm512_set1_ps(a); }
+LF_INLINE vec_f64 broadcast_f64(double a) { return _mm512_set1_pd(a); }
+
+LF_INLINE vec_f32 add_f32(vec_f32 a, vec_f32 b) { return _mm512_add_ps(a, b); }
+LF_INLINE vec_f64 add_f64(vec_f64 a, vec_f64 b) { return _mm512_add_pd(a, b); }
+LF_INLINE vec_f32 sub_f32(vec_f32 a, vec_f32 b) { return _mm512_sub_ps(a, b); }
+LF_INLINE vec_f64 sub_f64(vec_f64 a, vec_f64 b) { return _mm512_sub_pd(a, b); }
+LF_INLINE vec_f32 mul_f32(vec_f32 a, vec_f32 b) { return _mm512_mul_ps(a, b); }
+LF_INLINE vec_f64 mul_f64(vec_f64 a, vec_f64 b) { return _mm512_mul_pd(a, b); }
+LF_INLINE vec_f32 div_f32(vec_f32 a, vec_f32 b) { return _mm512_div_ps(a, b); }
+LF_INLINE vec_f64 div_f64(vec_f64 a, vec_f64 b) { return _mm512_div_pd(a, b); }
+LF_INLINE vec_f32 fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return _mm512_fmadd_ps(a, b, c); }
+LF_INLINE vec_f64 fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return _mm512_fmadd_pd(a, b, c); }
+LF_INLINE vec_f32 fnma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return _mm512_fnmadd_ps(a, b, c); }
+LF_INLINE vec_f64 fnma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return _mm512_fnmadd_pd(a, b, c); }
+LF_INLINE vec_f32 sqrt_f32(vec_f32 a) { return _mm512_sqrt_ps(a); }
+LF_INLINE vec_f64 sqrt_f64(vec_f64 a) { return _mm512_sqrt_pd(a); }
+LF_INLINE vec_f32 min_f32(vec_f32 a, vec_f32 b) { return _mm512_min_ps(a, b); }
+LF_INLINE vec_f64 min_f64(vec_f64 a, vec_f64 b) { return _mm512_min_pd(a, b); }
+LF_INLINE vec_f32 max_f32(vec_f32 a, vec_f32 b) { return _mm512_max_ps(a, b); }
+LF_INLINE vec_f64 max_f64(vec_f64 a, vec_f64 b) { return _mm512_max_pd(a, b); }
+
+/* Nearest integer, ties to even. */
+LF_INLINE vec_f32 round_f32(vec_f32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+LF_INLINE vec_f64 round_f64(vec_f64 a) { return _mm512_roundscale_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+/* The bits of a moved to the exponent field: 2^n from round_magic + exponent_bias + n (kernels/coefficients.h). */
+LF_INLINE vec_f32 power_of_two_f32(vec_f32 a) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
+}
+LF_INLINE vec_f64 power_of_two_f64(vec_f64 a) {
+    return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), 52));
+}
+/* a * 2^n for integer-valued n; overflows to infinity and underflows gradually, whatever n. */
+LF_INLINE vec_f32 scale_f32(vec_f32 a, vec_f32 n) { return _mm512_scalef_ps(a, n); }
+LF_INLINE vec_f64 scale_f64(vec_f64 a, vec_f64 n) { return _mm512_scalef_pd(a, n); }
+/* a = m * 2^e with m in [1, 2) and the sign of a, for a finite and not 0 (subnormals included). */
+LF_INLINE vec_f32 mantissa_f32(vec_f32 a) { return _mm512_getmant_ps(a, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src); }
+LF_INLINE vec_f64 mantissa_f64(vec_f64 a) { return _mm512_getmant_pd(a, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src); }
+LF_INLINE vec_f32 exponent_f32(vec_f32 a) { return _mm512_getexp_ps(a); }
+LF_INLINE vec_f64 exponent_f64(vec_f64 a) { return _mm512_getexp_pd(a); }
+
+/* Sign bits. */
+LF_INLINE vec_f32 abs_f32(vec_f32 a) { return _mm512_abs_ps(a); }
+LF_INLINE vec_f64 abs_f64(vec_f64 a) { return _mm512_abs_pd(a); }
+LF_INLINE vec_f32 negate_f32(vec_f32 a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
+LF_INLINE vec_f64 negate_f64(vec_f64 a) { return _mm512_xor_pd(a, _mm512_set1_pd(-0.0)); }
+/* The magnitude of a with the sign of b: bit select (b & sign) | (a & ~sign). */
+LF_INLINE vec_f32 copysign_f32(vec_f32 a, vec_f32 b) {
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_set1_epi32(INT32_MIN), _mm512_castps_si512(b),
+                                                         _mm512_castps_si512(a), 0xCA));
+}
+LF_INLINE vec_f64 copysign_f64(vec_f64 a, vec_f64 b) {
+    return _mm512_castsi512_pd(_mm512_ternarylogic_epi64(_mm512_set1_epi64(INT64_MIN), _mm512_castpd_si512(b),
+                                                         _mm512_castpd_si512(a), 0xCA));
+}
+
+/* Comparisons are false where either side is NaN. select(m, a, b) = m ? a : b, lane by lane. */
+LF_INLINE mask_f32 less_f32(vec_f32 a, vec_f32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+LF_INLINE mask_f64 less_f64(vec_f64 a, vec_f64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+LF_INLINE mask_f32 less_equal_f32(vec_f32 a, vec_f32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+LF_INLINE mask_f64 less_equal_f64(vec_f64 a, vec_f64 b) { return _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ); }
+LF_INLINE mask_f32 is_nan_f32(vec_f32 a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
+LF_INLINE mask_f64 is_nan_f64(vec_f64 a) { return _mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q); }
+LF_INLINE vec_f32 select_f32(mask_f32 m, vec_f32 a, vec_f32 b) { return _mm512_mask_blend_ps(m, b, a); }
+LF_INLINE vec_f64 select_f64(mask_f64 m, vec_f64 a, vec_f64 b) { return _mm512_mask_blend_pd(m, b, a); }
+
+#endif

@@ -1,0 +1,91 @@
+/* What core/ asks of a kernel: one packed layer, one timestep of some rows and some unit blocks, in; new state, out.
+ * Kernels are pure: they allocate nothing, start no thread, keep no state and report no error.
+ * Next: kernels/all.inc, then lstm_step.inc. */
+#ifndef LF_KERNELS_H
+#define LF_KERNELS_H
+
+#include <lstmfast.h>
+
+#include "activations.h"
+
+/* Sums over k run in chains of at most this many products, added up in order: one long chain would have twice the
+ * rounding error of other libraries from k = 170 on. A chain never spans the end of the input, except where input and
+ * state together fit one. The split depends on features and units alone, so every path rounds alike. */
+#define LF_CHAIN 128
+
+/* Vectors of sums per row that a full block keeps in registers: four gates of one vector of units, or four vectors of
+ * units where a cell has one gate. */
+#define LF_BLOCK_VECTORS 4
+
+/* A layer's weights as the kernels read them. A block holds `block_units` units, gate after gate:
+ *   kernel    [block][features][gate][unit]
+ *   recurrent [block][units][gate][unit]
+ *   bias      [block][gate][unit]
+ * The last block may be a narrow one: `tail_units` units whose gates together fill `tail_vectors` (1, 2 or 4) vectors.
+ * A cell's recurrent gates may differ from its input gates by one: see gru_step.inc. */
+typedef struct lf_panels {
+    size_t features, units;
+    size_t gates;       /* sums per unit: 4 (LSTM, GRU) or 1 */
+    size_t block_units; /* units of a full block: LF_BLOCK_VECTORS * lanes / gates */
+    size_t full_blocks, block_count;
+    size_t tail_units, tail_vectors; /* 0 where units is a multiple of block_units */
+    size_t block_width;              /* sums of a full block: LF_BLOCK_VECTORS * lanes */
+    const void *kernel, *recurrent, *bias;
+    lf_activation activation, recurrent_activation;
+    int default_activations; /* tanh and sigmoid: computed in the epilogue's registers */
+    int row_activations;     /* an activation needs whole rows: see lf_step.row_sums */
+} lf_panels;
+
+/* One timestep. Strides are in elements between rows; the last axis of each array is contiguous. */
+typedef struct lf_step {
+    size_t rows;
+    size_t block_begin, block_end;
+    const void *x; /* (rows, features); NULL where `projection` holds bias + x kernel already */
+    ptrdiff_t x_stride;
+    const void *projection; /* (rows, block_end - block_begin, block_width) */
+    ptrdiff_t projection_stride;
+    const void *h_prev; /* (rows, units) */
+    ptrdiff_t h_prev_stride;
+    void *h_next; /* (rows, units), never h_prev */
+    ptrdiff_t h_next_stride;
+    const void *c_prev; /* (rows, units); LSTM only */
+    ptrdiff_t c_prev_stride;
+    void *c_next; /* (rows, units); may be c_prev */
+    ptrdiff_t c_next_stride;
+    void *row_sums; /* (rows, gates, units): scratch where row_activations is set */
+} lf_step;
+
+/* projection[r][block] = bias + x[r] kernel, for the blocks of `step`; x as in lf_step. */
+typedef struct lf_project {
+    size_t rows;
+    size_t block_begin, block_end;
+    const void *x; /* (rows, features) */
+    ptrdiff_t x_stride;
+    void *projection; /* (rows, block_end - block_begin, block_width) */
+    ptrdiff_t projection_stride;
+} lf_project;
+
+typedef void lf_step_fn(const lf_panels *panels, const lf_step *step);
+typedef void lf_project_fn(const lf_panels *panels, const lf_project *project);
+typedef void lf_activate_fn(const lf_activation *activation, const void *x, ptrdiff_t x_stride, void *y,
+                            ptrdiff_t y_stride, size_t rows, size_t columns);
+
+/* One instruction set's kernels for one real type. */
+typedef struct lf_kernels {
+    const char *isa;
+    size_t lanes;
+    size_t tile_rows;
+    lf_step_fn *step[LF_CELL_COUNT];
+    lf_project_fn *project;
+    lf_activate_fn *activate;
+} lf_kernels;
+
+/* The tables of this build; a null `step[0]` never occurs, a missing ISA has no table. */
+#define LF_ISA_TABLE(isa) extern const lf_kernels lf_kernels_##isa[LF_REAL_COUNT];
+#include "isas.inc"
+#undef LF_ISA_TABLE
+
+/* dispatch.c */
+const lf_kernels *lf_kernels_selected(lf_real real);
+
+#endif

@@ -1,0 +1,74 @@
+"""The C interface, csrc/include/lstmfast.h, as Cython sees it."""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport uint8_t
+
+
+cdef extern from "lstmfast.h" nogil:
+    ctypedef enum lf_status:
+        LF_OK
+        LF_INVALID
+        LF_NO_MEMORY
+        LF_UNAVAILABLE
+
+    ctypedef enum lf_real:
+        LF_F32
+        LF_F64
+
+    ctypedef enum lf_cell:
+        LF_LSTM
+        LF_GRU
+        LF_GRU_RESET_BEFORE
+        LF_SIMPLE_RNN
+        LF_DENSE
+
+    ctypedef struct lf_activation:
+        int kind
+        double parameters[3]
+
+    ctypedef struct lf_layer_config:
+        lf_cell cell
+        lf_real real
+        size_t features
+        size_t units
+        lf_activation activation
+        lf_activation recurrent_activation
+        const void *kernel
+        const void *recurrent_kernel
+        const void *bias
+
+    ctypedef struct lf_layer:
+        pass
+
+    ctypedef struct lf_run:
+        size_t batch
+        size_t steps
+        const void *x
+        ptrdiff_t x_row_stride
+        ptrdiff_t x_step_stride
+        const uint8_t *mask
+        ptrdiff_t mask_row_stride
+        ptrdiff_t mask_step_stride
+        const void *initial_h
+        const void *initial_c
+        void *y
+        ptrdiff_t y_row_stride
+        ptrdiff_t y_step_stride
+        void *final_h
+        void *final_c
+        int return_sequences
+        int go_backwards
+        int zero_output_for_mask
+        int threads
+
+    lf_status lf_layer_create(const lf_layer_config *config, lf_layer **layer)
+    lf_status lf_layer_run(const lf_layer *layer, const lf_run *run)
+    void lf_layer_destroy(lf_layer *layer)
+    lf_status lf_activate(lf_real real, lf_activation activation, const void *x, void *y, size_t rows, size_t columns)
+    int lf_activation_find(const char *name)
+    const char *lf_activation_name(int kind)
+    int lf_threads()
+    lf_status lf_set_threads(int threads)
+    const char *lf_isa_available(int index)
+    const char *lf_isa()
+    lf_status lf_isa_select(const char *name)

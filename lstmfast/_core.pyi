@@ -1,0 +1,65 @@
+"""The boundary to the C core: buffers in, arrays out. No defaults, no Keras rules; `lstmfast.layers` has those."""
+
+from typing import Any
+
+import numpy as np
+
+Activation = tuple[str, float, float, float]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+class PackedLayer:
+    """Weights of one layer, packed for this CPU; immutable, so that any number of threads may run it at once.
+
+    kind is "lstm", "gru", "gru_reset_before", "simple_rnn" or "dense". The weights are C-contiguous, native, aligned
+    arrays of one dtype, float32 or float64, with the shapes of `csrc/include/lstmfast.h`; bias may be None.
+    """
+
+    kind: str
+    features: int
+    units: int
+    dtype: np.dtype[Any]
+    isa: str
+
+    def __init__(
+        self,
+        kind: str,
+        kernel: Array,
+        recurrent_kernel: Array | None,
+        bias: Array | None,
+        activation: Activation,
+        recurrent_activation: Activation | None,
+    ) -> None: ...
+    def run(
+        self,
+        x: Array,
+        mask: Array | None,
+        initial_state: tuple[Array, ...] | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+        out: Array | None,
+        threads: int,
+    ) -> Any:
+        """A recurrent layer over x (batch, steps, features).
+
+        x has the layer's dtype, any strides with a contiguous last axis (0 along steps is a repeated step). mask is
+        bool or uint8 (batch, steps). initial_state holds C-contiguous (batch, units) arrays: (h, c) or (h,).
+        Returns y, or (y, h, c) / (y, h) with return_state. y is (batch, steps, units) or (batch, units).
+        threads 0 means the default.
+        """
+    def apply(self, x: Array, out: Array | None, threads: int) -> Array:
+        """A dense layer over x (rows, features), contiguous last axis; returns (rows, units)."""
+
+def activate(activation: Activation, x: Array) -> Array:
+    """activation(x) for a C-contiguous float32 or float64 array of any rank; row-wise ones work on the last axis."""
+
+def activation_names() -> tuple[str, ...]: ...
+def get_num_threads() -> int: ...
+def set_num_threads(threads: int) -> None:
+    """0 returns to the default."""
+
+def isa() -> str: ...
+def available_isas() -> tuple[str, ...]: ...
+def select_isa(name: str | None) -> None:
+    """For layers packed from now on; None returns to the best. ValueError where this CPU lacks it."""

@@ -1,0 +1,352 @@
+/* The C core against a plain float64 loop, and against itself, through the public interface alone:
+ * every instruction set of this machine, both real types, all cells, sizes that straddle the lanes; masks, direction,
+ * states and strides; and the same bits alone, in a batch, on any number of threads and step by step.
+ * Build and run: make check-c. It needs neither Python nor an x86: it is what runs under qemu for Arm. */
+#include <lstmfast.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures;
+static long checks;
+
+static void fail(const char *what, const char *detail) {
+    if (failures++ < 20) fprintf(stderr, "FAILED: %s: %s\n", what, detail);
+}
+
+/* ---- a small generator and arrays of either type ------------------------------------------------------------------ */
+
+static unsigned long long random_state = 88172645463325252ULL;
+
+static double uniform(double low, double high) {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return low + (high - low) * (double)(random_state >> 11) / 9007199254740992.0;
+}
+
+static size_t size_between(size_t low, size_t high) {
+    return low + (size_t)(uniform(0, 1) * (double)(high - low + 1)) % (high - low + 1);
+}
+
+static size_t bytes_of(lf_real real) { return real == LF_F32 ? sizeof(float) : sizeof(double); }
+
+static double get(lf_real real, const void *array, size_t i) {
+    return real == LF_F32 ? (double)((const float *)array)[i] : ((const double *)array)[i];
+}
+
+static void put(lf_real real, void *array, size_t i, double value) {
+    if (real == LF_F32) ((float *)array)[i] = (float)value;
+    else ((double *)array)[i] = value;
+}
+
+static void *random_array(lf_real real, size_t count, double scale) {
+    void *array = malloc((count + 1) * bytes_of(real));
+    for (size_t i = 0; i < count; i++) put(real, array, i, uniform(-scale, scale));
+    return array;
+}
+
+/* ---- the reference ------------------------------------------------------------------------------------------------ */
+
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+struct problem {
+    lf_cell cell;
+    lf_real real;
+    size_t features, units, batch, steps;
+    void *kernel, *recurrent, *bias, *x, *h0, *c0;
+    unsigned char *mask;
+    int backwards, zero_output, relu;
+};
+
+static size_t gates_of(lf_cell cell) {
+    return cell == LF_LSTM ? 4 : cell == LF_GRU || cell == LF_GRU_RESET_BEFORE ? 3 : 1;
+}
+
+static double activated(const struct problem *p, double x) { return p->relu ? fmax(x, 0) : tanh(x); }
+
+/* bias + x kernel + h recurrent of one row, in float64. */
+static void reference_sums(const struct problem *p, const void *x, size_t x_begin, const double *h, double *from_x,
+                           double *from_h) {
+    const size_t columns = gates_of(p->cell) * p->units;
+    for (size_t j = 0; j < columns; j++) {
+        from_x[j] = p->bias ? get(p->real, p->bias, j) : 0;
+        from_h[j] = p->bias && p->cell == LF_GRU ? get(p->real, p->bias, columns + j) : 0;
+        for (size_t k = 0; k < p->features; k++)
+            from_x[j] += get(p->real, x, x_begin + k) * get(p->real, p->kernel, k * columns + j);
+        if (p->cell != LF_DENSE)
+            for (size_t k = 0; k < p->units; k++) from_h[j] += h[k] * get(p->real, p->recurrent, k * columns + j);
+    }
+}
+
+static void reference_step(const struct problem *p, const double *from_x, const double *from_h, double *h, double *c) {
+    const size_t u = p->units, columns = gates_of(p->cell) * u;
+    if (p->cell == LF_LSTM) {
+        for (size_t j = 0; j < u; j++) {
+            const double i = sigmoid(from_x[j] + from_h[j]), f = sigmoid(from_x[u + j] + from_h[u + j]);
+            const double o = sigmoid(from_x[3 * u + j] + from_h[3 * u + j]);
+            c[j] = f * c[j] + i * activated(p, from_x[2 * u + j] + from_h[2 * u + j]);
+            h[j] = o * activated(p, c[j]);
+        }
+    } else if (p->cell == LF_GRU) {
+        for (size_t j = 0; j < u; j++) {
+            const double z = sigmoid(from_x[j] + from_h[j]), r = sigmoid(from_x[u + j] + from_h[u + j]);
+            h[j] = z * h[j] + (1 - z) * activated(p, from_x[2 * u + j] + r * from_h[2 * u + j]);
+        }
+    } else if (p->cell == LF_GRU_RESET_BEFORE) {
+        double *next = malloc(u * sizeof *next);
+        for (size_t j = 0; j < u; j++) {
+            const double z = sigmoid(from_x[j] + from_h[j]);
+            double sum = from_x[2 * u + j];
+            for (size_t k = 0; k < u; k++)
+                sum += sigmoid(from_x[u + k] + from_h[u + k]) * h[k] * get(p->real, p->recurrent, k * columns + 2 * u + j);
+            next[j] = z * h[j] + (1 - z) * activated(p, sum);
+        }
+        memcpy(h, next, u * sizeof *h);
+        free(next);
+    } else {
+        for (size_t j = 0; j < u; j++) h[j] = activated(p, from_x[j] + from_h[j]);
+    }
+}
+
+/* y (batch, steps, units), h and c (batch, units). */
+static void reference_run(const struct problem *p, double *y, double *h, double *c) {
+    const size_t u = p->units, columns = gates_of(p->cell) * u;
+    double *from_x = malloc(columns * sizeof *from_x), *from_h = malloc(columns * sizeof *from_h);
+    for (size_t b = 0; b < p->batch; b++) {
+        for (size_t j = 0; j < u; j++) {
+            h[b * u + j] = p->h0 ? get(p->real, p->h0, b * u + j) : 0;
+            c[b * u + j] = p->c0 ? get(p->real, p->c0, b * u + j) : 0;
+        }
+        for (size_t s = 0; s < p->steps; s++) {
+            const size_t t = p->backwards ? p->steps - 1 - s : s;
+            double *out = y + (b * p->steps + s) * u;
+            if (p->mask && !p->mask[b * p->steps + t]) {
+                for (size_t j = 0; j < u; j++) out[j] = s == 0 || p->zero_output ? 0 : out[j - u];
+                continue;
+            }
+            reference_sums(p, p->x, (b * p->steps + t) * p->features, h + b * u, from_x, from_h);
+            reference_step(p, from_x, from_h, h + b * u, c + b * u);
+            memcpy(out, h + b * u, u * sizeof *out);
+        }
+    }
+    free(from_x);
+    free(from_h);
+}
+
+/* ---- running lstmfast --------------------------------------------------------------------------------------------- */
+
+static lf_layer *create(const struct problem *p) {
+    lf_layer_config config = {.cell = p->cell,
+                              .real = p->real,
+                              .features = p->features,
+                              .units = p->units,
+                              .activation = {.kind = lf_activation_find(p->relu ? "relu" : "tanh"),
+                                             .parameters = {0, INFINITY, 0}},
+                              .recurrent_activation = {.kind = lf_activation_find("sigmoid")},
+                              .kernel = p->kernel,
+                              .recurrent_kernel = p->cell == LF_DENSE ? NULL : p->recurrent,
+                              .bias = p->bias};
+    lf_layer *layer = NULL;
+    const lf_status status = lf_layer_create(&config, &layer);
+    if (status != LF_OK) {
+        fail("lf_layer_create", "status");
+        exit(1);
+    }
+    return layer;
+}
+
+struct result {
+    void *y, *h, *c;
+};
+
+static struct result result_for(const struct problem *p, size_t batch) {
+    const size_t bytes = bytes_of(p->real);
+    return (struct result){calloc(batch * p->steps * p->units, bytes), calloc(batch * p->units, bytes),
+                           calloc(batch * p->units, bytes)};
+}
+
+static void release(struct result r) {
+    free(r.y);
+    free(r.h);
+    free(r.c);
+}
+
+/* Rows [row, row + rows) of the problem, steps [step, step + steps) of its processing order, from the given states. */
+static void run(const lf_layer *layer, const struct problem *p, size_t row, size_t rows, size_t step, size_t steps,
+                const void *h0, const void *c0, int sequences, int threads, struct result r) {
+    const size_t bytes = bytes_of(p->real);
+    const size_t first = p->backwards ? p->steps - step - steps : step;
+    const int lstm = p->cell == LF_LSTM;
+    lf_run call = {.batch = rows,
+                   .steps = steps,
+                   .x = (const char *)p->x + (row * p->steps + first) * p->features * bytes,
+                   .x_row_stride = (ptrdiff_t)(p->steps * p->features),
+                   .x_step_stride = (ptrdiff_t)p->features,
+                   .mask = p->mask ? p->mask + row * p->steps + first : NULL,
+                   .mask_row_stride = (ptrdiff_t)p->steps,
+                   .mask_step_stride = 1,
+                   .initial_h = h0,
+                   .initial_c = lstm ? c0 : NULL,
+                   .y = (char *)r.y + (sequences ? step * p->units * bytes : 0),
+                   .y_row_stride = (ptrdiff_t)(sequences ? p->steps * p->units : p->units),
+                   .y_step_stride = (ptrdiff_t)(sequences ? p->units : 0),
+                   .final_h = r.h,
+                   .final_c = lstm ? r.c : NULL,
+                   .return_sequences = sequences,
+                   .go_backwards = p->backwards,
+                   .zero_output_for_mask = p->zero_output,
+                   .threads = threads};
+    if (lf_layer_run(layer, &call) != LF_OK) fail("lf_layer_run", "status");
+}
+
+static const void *state_at(const struct problem *p, const void *state, size_t row) {
+    return state ? (const char *)state + row * p->units * bytes_of(p->real) : NULL;
+}
+
+static void same_bits(const struct problem *p, const char *what, const void *a, const void *b, size_t count) {
+    checks++;
+    if (memcmp(a, b, count * bytes_of(p->real)) == 0) return;
+    char detail[200];
+    snprintf(detail, sizeof detail, "cell %d real %d features %zu units %zu batch %zu steps %zu, %s", p->cell, p->real,
+             p->features, p->units, p->batch, p->steps, lf_isa());
+    fail(what, detail);
+}
+
+static void near(const struct problem *p, const char *what, const void *got, const double *expected, size_t count) {
+    const double tolerance = p->real == LF_F32 ? 4e-6 : 2e-14;
+    checks++;
+    for (size_t i = 0; i < count; i++) {
+        const double difference = fabs(get(p->real, got, i) - expected[i]);
+        if (difference <= tolerance * (1 + fabs(expected[i]))) continue;
+        char detail[250];
+        snprintf(detail, sizeof detail,
+                 "[%zu] = %.9g, expected %.9g; cell %d real %d features %zu units %zu batch %zu steps %zu relu %d, %s", i,
+                 get(p->real, got, i), expected[i], p->cell, p->real, p->features, p->units, p->batch, p->steps, p->relu,
+                 lf_isa());
+        fail(what, detail);
+        return;
+    }
+}
+
+static void check_problem(const struct problem *p) {
+    const size_t outputs = p->batch * p->steps * p->units, states = p->batch * p->units;
+    const size_t bytes = bytes_of(p->real);
+    double *y = malloc(outputs * sizeof *y), *h = malloc(states * sizeof *h), *c = malloc(states * sizeof *c);
+    reference_run(p, y, h, c);
+    lf_layer *layer = create(p);
+    const struct result whole = result_for(p, p->batch);
+    run(layer, p, 0, p->batch, 0, p->steps, p->h0, p->c0, 1, 1, whole);
+    near(p, "y", whole.y, y, outputs);
+    if (p->cell != LF_DENSE) near(p, "h", whole.h, h, states);
+    if (p->cell == LF_LSTM) near(p, "c", whole.c, c, states);
+
+    for (int threads = 2; threads <= 5 && p->cell != LF_DENSE; threads++) {
+        const struct result other = result_for(p, p->batch);
+        run(layer, p, 0, p->batch, 0, p->steps, p->h0, p->c0, 1, threads, other);
+        same_bits(p, "y on more threads", whole.y, other.y, outputs);
+        same_bits(p, "h on more threads", whole.h, other.h, states);
+        release(other);
+    }
+    for (size_t row = 0; row < p->batch; row++) { /* alone, and only the last output */
+        const struct result alone = result_for(p, 1);
+        run(layer, p, row, 1, 0, p->steps, state_at(p, p->h0, row), state_at(p, p->c0, row), 1, 0, alone);
+        same_bits(p, "a row alone", (char *)whole.y + row * p->steps * p->units * bytes, alone.y, p->steps * p->units);
+        if (p->cell != LF_DENSE) {
+            memset(alone.y, 7, p->units * bytes);
+            run(layer, p, row, 1, 0, p->steps, state_at(p, p->h0, row), state_at(p, p->c0, row), 0, 0, alone);
+            same_bits(p, "the last output", (char *)whole.y + ((row + 1) * p->steps - 1) * p->units * bytes, alone.y,
+                      p->units);
+        }
+        release(alone);
+    }
+    if (p->cell != LF_DENSE && !p->mask) { /* step by step, the state in place */
+        const struct result stepped = result_for(p, p->batch);
+        if (p->h0) memcpy(stepped.h, p->h0, states * bytes);
+        if (p->c0) memcpy(stepped.c, p->c0, states * bytes);
+        for (size_t step = 0; step < p->steps; step++)
+            run(layer, p, 0, p->batch, step, 1, stepped.h, stepped.c, 1, 0, stepped);
+        same_bits(p, "y step by step", whole.y, stepped.y, outputs);
+        same_bits(p, "h step by step", whole.h, stepped.h, states);
+        if (p->cell == LF_LSTM) same_bits(p, "c step by step", whole.c, stepped.c, states);
+        release(stepped);
+    }
+    release(whole);
+    lf_layer_destroy(layer);
+    free(y);
+    free(h);
+    free(c);
+}
+
+static void check(lf_cell cell, lf_real real, size_t features, size_t units, size_t batch, size_t steps) {
+    const size_t columns = gates_of(cell) * units;
+    const double scale = 1 / sqrt((double)(features + units));
+    struct problem p = {.cell = cell, .real = real, .features = features, .units = units, .batch = batch,
+                        .steps = cell == LF_DENSE ? 1 : steps};
+    p.kernel = random_array(real, features * columns, scale * 2);
+    p.recurrent = random_array(real, units * columns, scale * 2);
+    p.bias = uniform(0, 1) < 0.8 ? random_array(real, (cell == LF_GRU ? 2 : 1) * columns, 0.5) : NULL;
+    p.x = random_array(real, batch * p.steps * features, 1.5);
+    p.h0 = uniform(0, 1) < 0.5 ? random_array(real, batch * units, 1) : NULL;
+    p.c0 = p.h0 ? random_array(real, batch * units, 1) : NULL;
+    p.backwards = uniform(0, 1) < 0.3;
+    p.zero_output = uniform(0, 1) < 0.3;
+    p.relu = uniform(0, 1) < 0.25;
+    if (cell != LF_DENSE && uniform(0, 1) < 0.4) {
+        p.mask = malloc(batch * p.steps);
+        for (size_t i = 0; i < batch * p.steps; i++) p.mask[i] = uniform(0, 1) < 0.6;
+    }
+    check_problem(&p);
+    free(p.kernel);
+    free(p.recurrent);
+    free(p.bias);
+    free(p.x);
+    free(p.h0);
+    free(p.c0);
+    free(p.mask);
+}
+
+static void check_sizes(lf_cell cell, lf_real real) {
+    static const size_t units[] = {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 20, 31, 32, 33, 64, 65, 100, 129};
+    static const size_t batches[] = {1, 2, 3, 5, 6, 7, 13};
+    for (size_t u = 0; u < sizeof units / sizeof *units; u++)
+        check(cell, real, size_between(1, 12), units[u], batches[u % 7], size_between(1, 6));
+    for (size_t b = 0; b < 7; b++) check(cell, real, size_between(1, 300), size_between(1, 70), batches[b], 3);
+    check(cell, real, 130, 140, 9, 3); /* several chains in both inputs */
+    check(cell, real, 20, 50, 1, 40);  /* a projection ahead, in several pieces */
+    check(cell, real, 3, 40, 70, 4);   /* several chunks of rows */
+}
+
+static void check_arguments(void) {
+    float weights[8] = {0};
+    lf_layer *layer = NULL;
+    lf_layer_config config = {.cell = LF_DENSE, .real = LF_F32, .features = 2, .units = 2, .kernel = weights};
+    checks += 6;
+    if (lf_layer_create(NULL, &layer) != LF_INVALID) fail("create", "no config");
+    config.units = 0;
+    if (lf_layer_create(&config, &layer) != LF_INVALID) fail("create", "no units");
+    config.units = (size_t)-1 / 2;
+    if (lf_layer_create(&config, &layer) != LF_NO_MEMORY) fail("create", "absurd units");
+    config.units = 2;
+    config.activation.kind = 1000;
+    if (lf_layer_create(&config, &layer) != LF_INVALID) fail("create", "unknown activation");
+    if (lf_isa_select("none such") != LF_UNAVAILABLE) fail("isa", "unknown name");
+    if (lf_set_threads(-1) != LF_INVALID) fail("threads", "negative");
+}
+
+int main(void) {
+    static const lf_cell cells[] = {LF_LSTM, LF_SIMPLE_RNN, LF_DENSE, LF_GRU, LF_GRU_RESET_BEFORE};
+    const char *isa;
+    check_arguments();
+    for (int i = 0; (isa = lf_isa_available(i)) != NULL; i++) {
+        const long before = checks;
+        if (lf_isa_select(isa) != LF_OK) fail("isa", isa);
+        for (int real = 0; real < LF_REAL_COUNT; real++)
+            for (size_t cell = 0; cell < sizeof cells / sizeof *cells; cell++) check_sizes(cells[cell], (lf_real)real);
+        printf("%-8s %ld checks\n", isa, checks - before);
+    }
+    printf("%ld passed, %d failed\n", checks - failures, failures);
+    return failures != 0;
+}
