@@ -4,6 +4,8 @@
 #ifndef LF_COEFFICIENTS_H
 #define LF_COEFFICIENTS_H
 
+#include <math.h> /* INFINITY and NAN; no function of it is called */
+
 #define LF_CONSTANT static const __attribute__((unused))
 
 /* ln 2 in two parts; the first is so short that n * ln2_high is exact, also without FMA. */
@@ -28,8 +30,14 @@ LF_CONSTANT float sigmoid_lowest_f32 = -130.0f, sigmoid_highest_f32 = 40.0f;
 LF_CONSTANT double sigmoid_lowest_f64 = -1000.0, sigmoid_highest_f64 = 350.0;
 LF_CONSTANT float erfc_highest_f32 = 14.75f; /* of x * sqrt(2), as gelu has it */
 LF_CONSTANT double erfc_highest_f64 = 39.0;
+LF_CONSTANT float square_highest_f32 = 0x1p60f;
+LF_CONSTANT double square_highest_f64 = 0x1p500;
 LF_CONSTANT float erfcx_centre_f32 = 2.0f;
 LF_CONSTANT double erfcx_centre_f64 = 4.0;
+
+/* Times this, a number splits into two halves of its digits (Dekker 1971). */
+LF_CONSTANT float splitter_f32 = 0x1p12f + 1.0f;
+LF_CONSTANT double splitter_f64 = 0x1p27 + 1.0;
 
 /* degree 4; largest relative error in the result 2^-25.9 */
 LF_CONSTANT float expm1_coefficients_f32[] = {
