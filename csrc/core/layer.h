@@ -6,6 +6,7 @@
 
 struct lf_layer {
     lf_panels panels;
+    lf_panels candidate; /* of a GRU that resets before: panels.candidate */
     lf_cell cell;
     lf_real real;
     size_t element_bytes;

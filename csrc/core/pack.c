@@ -5,34 +5,45 @@
 
 #include "layer.h"
 
-/* Where the sums of unit `unit` stand: block, and place of gate 0 in the block's width. */
-typedef struct place {
-    size_t block, offset, gate_stride;
-} place;
+/* Which of Keras's gates, in the order of its columns, stand in a panel. */
+struct gates {
+    size_t count;
+    size_t columns[4];
+};
 
-static place place_of(const lf_panels *panels, size_t unit) {
-    const size_t block = unit / panels->block_units;
+/* What of a cell goes where: the gates of the first product, and of the second where a cell has one. */
+struct recipe {
+    size_t sums; /* of the first product, per unit */
+    struct gates first, second;
+    size_t keras_gates;
+};
+
+static const struct recipe recipes[LF_CELL_COUNT] = {
+    [LF_LSTM] = {.sums = 4, .first = {4, {0, 1, 2, 3}}, .keras_gates = 4},
+    [LF_GRU] = {.sums = 4, .first = {3, {0, 1, 2}}, .keras_gates = 3},
+    [LF_GRU_RESET_BEFORE] = {.sums = 2, .first = {2, {0, 1}}, .second = {1, {2}}, .keras_gates = 3},
+    [LF_SIMPLE_RNN] = {.sums = 1, .first = {1, {0}}, .keras_gates = 1},
+    [LF_DENSE] = {.sums = 1, .first = {1, {0}}, .keras_gates = 1},
+};
+
+static size_t width_of(const lf_panels *panels, size_t block) { /* units a block has room for */
     const size_t lanes = panels->block_width / LF_BLOCK_VECTORS;
-    const size_t width = block < panels->full_blocks ? panels->block_units
-                                                     : panels->tail_vectors * lanes / panels->gates;
-    return (place){block, unit % panels->block_units, width};
+    return block < panels->full_blocks ? panels->block_units : panels->tail_vectors * lanes / panels->gates;
 }
 
-static void copy_element(void *to, size_t to_index, const void *from, size_t from_index, size_t bytes) {
-    memcpy((char *)to + to_index * bytes, (const char *)from + from_index * bytes, bytes);
-}
-
-/* rows (count, gates * units) -> panel; the panel was cleared, so that a tail's spare lanes hold zeros. */
-static void pack_rows(const lf_panels *panels, const void *rows, size_t count, void *panel, size_t bytes) {
+/* rows (count, keras_gates * units) -> [block][count][gates][unit]. The panel was cleared, so that a tail's spare lanes
+ * hold zeros. */
+static void pack_rows(const lf_panels *panels, const void *rows, size_t count, size_t keras_gates,
+                      const struct gates *gates, void *panel, size_t bytes) {
     const size_t units = panels->units;
-    for (size_t unit = 0; unit < units; unit++) {
-        const place at = place_of(panels, unit);
-        const size_t block_begin = at.block * count * panels->block_width;
-        const size_t width = at.gate_stride * panels->gates;
+    char *to = panel;
+    for (size_t block = 0; block < panels->block_count; block++) {
+        const size_t width = width_of(panels, block), unit = block * panels->block_units;
+        const size_t held = units - unit < width ? units - unit : width;
         for (size_t k = 0; k < count; k++)
-            for (size_t gate = 0; gate < panels->gates; gate++)
-                copy_element(panel, block_begin + k * width + gate * at.gate_stride + at.offset, rows,
-                             k * panels->gates * units + gate * units + unit, bytes);
+            for (size_t gate = 0; gate < gates->count; gate++, to += width * bytes)
+                memcpy(to, (const char *)rows + ((k * keras_gates + gates->columns[gate]) * units + unit) * bytes,
+                       held * bytes);
     }
 }
 
@@ -42,50 +53,110 @@ static void lay_out(lf_panels *panels, size_t lanes) {
     panels->full_blocks = panels->units / panels->block_units;
     panels->tail_units = panels->units % panels->block_units;
     panels->tail_vectors = 0;
-    if (panels->tail_units > 0)
-        for (panels->tail_vectors = 1; panels->tail_vectors * lanes < panels->tail_units * panels->gates;)
-            panels->tail_vectors *= 2;
+    if (panels->tail_units > 0) {
+        panels->tail_vectors = panels->weight_gates < panels->gates ? LF_BLOCK_VECTORS : 1; /* split tiles: whole */
+        while (panels->tail_vectors * lanes < panels->tail_units * panels->gates) panels->tail_vectors *= 2;
+    }
     panels->block_count = panels->full_blocks + (panels->tail_units > 0);
 }
 
+/* Bias of a GRU that resets after the product, (2, 3 * units): input and recurrent rows add up for z and r, and stay
+ * apart for the candidate. -> (4 * units) */
+static void sum_gru_bias(const lf_layer_config *config, void *sums) {
+    const size_t units = config->units;
+    for (size_t i = 0; i < 4 * units; i++) {
+        const size_t input = i < 3 * units ? i : i - units, recurrent = input + 3 * units;
+        const int both = i < 2 * units, only_recurrent = i >= 3 * units;
+        if (config->real == LF_F32) {
+            const float *bias = config->bias;
+            ((float *)sums)[i] = both ? bias[input] + bias[recurrent] : bias[only_recurrent ? recurrent : input];
+        } else {
+            const double *bias = config->bias;
+            ((double *)sums)[i] = both ? bias[input] + bias[recurrent] : bias[only_recurrent ? recurrent : input];
+        }
+    }
+}
+
+/* Elements of bias, kernel and recurrent panels together; false where that overflows. */
+static int panel_elements(const lf_panels *panels, size_t inputs, size_t *elements) {
+    size_t depth, weights;
+    return lf_sum(panels->features, inputs, &depth) &&
+           lf_multiply(panels->block_count, panels->block_width, &weights) && lf_multiply(weights, depth, elements) &&
+           lf_sum(*elements, weights, elements);
+}
+
+static void fill(const lf_layer_config *config, lf_panels *panels, const struct gates *gates, const void *bias,
+                 size_t bias_gates, char *memory, size_t bytes) {
+    static const struct gates all = {4, {0, 1, 2, 3}};
+    const size_t keras_gates = recipes[config->cell].keras_gates;
+    const size_t weight_width = panels->block_width / panels->gates * panels->weight_gates;
+    char *kernel = memory + panels->block_count * panels->block_width * bytes;
+    char *recurrent = kernel + panels->block_count * weight_width * panels->features * bytes;
+    if (bias != NULL)
+        pack_rows(panels, bias, 1, bias_gates, config->cell == LF_GRU ? &all : gates, memory, bytes);
+    pack_rows(panels, config->kernel, config->features, keras_gates, gates, kernel, bytes);
+    panels->bias = memory;
+    panels->kernel = kernel;
+    if (config->recurrent_kernel == NULL) return;
+    pack_rows(panels, config->recurrent_kernel, config->units, keras_gates, gates, recurrent, bytes);
+    panels->recurrent = recurrent;
+}
+
 static int is_default(const lf_layer_config *config) {
-    return config->cell == LF_LSTM && config->activation.kind == LF_ACTIVATION_tanh &&
-           config->recurrent_activation.kind == LF_ACTIVATION_sigmoid;
+    return config->activation.kind == LF_ACTIVATION_tanh && config->recurrent_activation.kind == LF_ACTIVATION_sigmoid;
 }
 
 lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
-    lf_panels *panels = &layer->panels;
+    const struct recipe *recipe = &recipes[config->cell];
     const size_t bytes = layer->element_bytes;
+    const size_t inputs = config->recurrent_kernel != NULL ? config->units : 0;
+    const int has_gates = recipe->keras_gates > 1;
+    size_t second_begin = 0, total = 0, summed_bias_bytes = 0;
+
+    lf_panels *panels = &layer->panels, *second = &layer->candidate;
     panels->features = config->features;
     panels->units = config->units;
-    panels->gates = config->cell == LF_LSTM ? 4 : 1;
     panels->activation = config->activation;
     panels->recurrent_activation = config->recurrent_activation;
-    panels->default_activations = is_default(config);
+    panels->default_activations = has_gates && is_default(config);
     panels->row_activations = lf_activation_needs_row(config->activation.kind) ||
-                              (panels->gates > 1 && lf_activation_needs_row(config->recurrent_activation.kind));
+                              (has_gates && lf_activation_needs_row(config->recurrent_activation.kind));
+    *second = *panels;
+    panels->gates = recipe->sums;
+    panels->weight_gates = recipe->first.count;
+    if (!lf_multiply(panels->units, LF_ROW_SUMS, &total)) return LF_NO_MEMORY;
     lay_out(panels, layer->kernels->lanes);
+    if (!panel_elements(panels, inputs, &total)) return LF_NO_MEMORY;
+    if (recipe->second.count > 0) {
+        second->gates = second->weight_gates = recipe->second.count;
+        lay_out(second, layer->kernels->lanes);
+        second_begin = total;
+        if (!panel_elements(second, inputs, &total) || !lf_sum(second_begin, total, &total)) return LF_NO_MEMORY;
+        panels->candidate = second;
+    }
+    if (!lf_multiply(total, bytes, &total)) return LF_NO_MEMORY;
 
-    /* One allocation of bias, kernel and recurrent panels, each a whole number of blocks. */
-    const size_t inputs = config->recurrent_kernel != NULL ? config->units : 0;
-    size_t depth, sums, total_bytes;
-    if (!lf_sum(config->features, inputs, &depth) || !lf_sum(depth, 1, &depth) ||
-        !lf_multiply(panels->block_count, panels->block_width, &sums) || !lf_multiply(sums, depth, &total_bytes) ||
-        !lf_multiply(total_bytes, bytes, &total_bytes))
+    const void *bias = config->bias;
+    void *summed_bias = NULL;
+    if (config->cell == LF_GRU && bias != NULL) {
+        if (!lf_multiply(4 * config->units, bytes, &summed_bias_bytes)) return LF_NO_MEMORY;
+        summed_bias = lf_allocate(summed_bias_bytes);
+        if (summed_bias == NULL) return LF_NO_MEMORY;
+        sum_gru_bias(config, summed_bias);
+        bias = summed_bias;
+    }
+    char *memory = lf_allocate(total);
+    if (memory == NULL) {
+        lf_release(summed_bias);
         return LF_NO_MEMORY;
-    char *memory = lf_allocate(total_bytes);
-    if (memory == NULL) return LF_NO_MEMORY;
-    memset(memory, 0, total_bytes);
-    layer->weight_bytes = total_bytes;
-
-    char *kernel = memory + sums * bytes;
-    char *recurrent = kernel + sums * config->features * bytes;
-    if (config->bias != NULL) pack_rows(panels, config->bias, 1, memory, bytes);
-    pack_rows(panels, config->kernel, config->features, kernel, bytes);
-    if (inputs > 0) pack_rows(panels, config->recurrent_kernel, inputs, recurrent, bytes);
-    panels->bias = memory;
-    panels->kernel = kernel;
-    panels->recurrent = inputs > 0 ? recurrent : NULL;
+    }
+    memset(memory, 0, total);
+    layer->weight_bytes = total;
+    const size_t bias_gates = config->cell == LF_GRU ? 4 : recipe->keras_gates;
+    fill(config, panels, &recipe->first, bias, bias_gates, memory, bytes);
+    if (recipe->second.count > 0)
+        fill(config, second, &recipe->second, bias, bias_gates, memory + second_begin * bytes, bytes);
+    lf_release(summed_bias);
     return LF_OK;
 }
 

@@ -268,7 +268,7 @@ static void run_member(void *context, int index, int count) {
 static size_t steps_to_project(const struct sequence *s) {
     const lf_panels *panels = &s->layer->panels;
     const lf_run *run = s->run;
-    if (run->steps == 1 || s->layer->cell == LF_DENSE) return 0;
+    if (run->steps == 1 || s->layer->cell == LF_DENSE || panels->candidate != NULL) return 0;
     if (run->x_step_stride == 0) return 1;
     const size_t step_bytes = s->chunk_rows * panels->block_count * panels->block_width * s->layer->element_bytes;
     const int few_rows = s->chunk_rows < s->layer->kernels->tile_rows && panels->features >= 8;
@@ -276,6 +276,9 @@ static size_t steps_to_project(const struct sequence *s) {
     if (!few_rows && !streamed) return 0;
     return smaller(run->steps, larger(PROJECTION_BYTES / step_bytes, PROJECTION_STEPS_LEAST));
 }
+
+/* A step that needs the sums of whole rows together, in work space. */
+static int gathers_rows(const lf_panels *panels) { return panels->row_activations || panels->candidate != NULL; }
 
 static lf_status plan(struct sequence *s) {
     const lf_layer *layer = s->layer;
@@ -292,7 +295,7 @@ static lf_status plan(struct sequence *s) {
                           .unit_updates = updates,
                           .weight_bytes = layer->weight_bytes,
                           .lanes = (int)layer->kernels->lanes,
-                          .splits_by_units = !panels->row_activations};
+                          .splits_by_units = !gathers_rows(panels)};
     s->plan = lf_plan_threads(&work, run->threads > 0 ? run->threads : lf_threads());
 
     const size_t row_bytes = (panels->features + 3 * panels->units) * bytes;
@@ -312,8 +315,8 @@ static lf_status plan(struct sequence *s) {
         fits = fits && lf_multiply(s->project_steps * s->chunk_rows, panels->block_count * panels->block_width, &projection) &&
                lf_multiply(projection, bytes, &projection);
     }
-    if (panels->row_activations)
-        fits = fits && lf_multiply(s->chunk_rows, panels->gates * s->state_stride, &sums) && lf_multiply(sums, bytes, &sums);
+    if (gathers_rows(panels))
+        fits = fits && lf_multiply(s->chunk_rows, LF_ROW_SUMS * panels->units, &sums) && lf_multiply(sums, bytes, &sums);
     if (!fits) return LF_NO_MEMORY;
     s->state_bytes = (state + LF_ALIGNMENT - 1) / LF_ALIGNMENT * LF_ALIGNMENT;
     s->projection_bytes = (projection + LF_ALIGNMENT - 1) / LF_ALIGNMENT * LF_ALIGNMENT;

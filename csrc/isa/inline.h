@@ -6,7 +6,12 @@
 #if defined(_MSC_VER) && !defined(__clang__)
 #error "lstmfast needs gcc or clang (clang-cl on Windows): its kernels use GNU attributes and target pragmas"
 #endif
+/* The loop below has a constant count, and its arrays become registers once it is unrolled. */
+#ifdef __clang__
+#define LF_UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define LF_UNROLL _Pragma("GCC unroll 16")
+#endif
 #define LF_INLINE static inline __attribute__((always_inline, unused))
 
 #define LF_JOIN_(a, b) a##b

@@ -18,23 +18,28 @@
 #define LF_BLOCK_VECTORS 4
 
 /* A layer's weights as the kernels read them. A block holds `block_units` units, gate after gate:
- *   kernel    [block][features][gate][unit]
- *   recurrent [block][units][gate][unit]
+ *   kernel    [block][features][weight gate][unit]
+ *   recurrent [block][units][weight gate][unit]
  *   bias      [block][gate][unit]
  * The last block may be a narrow one: `tail_units` units whose gates together fill `tail_vectors` (1, 2 or 4) vectors.
- * A cell's recurrent gates may differ from its input gates by one: see gru_step.inc. */
+ * Weight gates are the gates, but for a GRU that resets after the product: its candidate's two sums, of x and of h,
+ * stay apart, so x has no weights for the fourth sum and h none for the third. */
 typedef struct lf_panels {
     size_t features, units;
-    size_t gates;       /* sums per unit: 4 (LSTM, GRU) or 1 */
-    size_t block_units; /* units of a full block: LF_BLOCK_VECTORS * lanes / gates */
+    size_t gates;        /* sums per unit: 4 (LSTM, GRU), 2 (gates of a GRU that resets before) or 1 */
+    size_t weight_gates; /* 3 for GRU, else gates */
+    size_t block_units;  /* units of a full block: LF_BLOCK_VECTORS * lanes / gates */
     size_t full_blocks, block_count;
     size_t tail_units, tail_vectors; /* 0 where units is a multiple of block_units */
     size_t block_width;              /* sums of a full block: LF_BLOCK_VECTORS * lanes */
     const void *kernel, *recurrent, *bias;
+    const struct lf_panels *candidate; /* second product of a GRU that resets before, else NULL */
     lf_activation activation, recurrent_activation;
     int default_activations; /* tanh and sigmoid: computed in the epilogue's registers */
-    int row_activations;     /* an activation needs whole rows: see lf_step.row_sums */
+    int row_activations;     /* an activation needs whole rows */
 } lf_panels;
+
+enum { LF_ROW_SUMS = 4 };
 
 /* One timestep. Strides are in elements between rows; the last axis of each array is contiguous. */
 typedef struct lf_step {
@@ -52,7 +57,7 @@ typedef struct lf_step {
     ptrdiff_t c_prev_stride;
     void *c_next; /* (rows, units); may be c_prev */
     ptrdiff_t c_next_stride;
-    void *row_sums; /* (rows, gates, units): scratch where row_activations is set */
+    void *row_sums; /* (rows, LF_ROW_SUMS, units): scratch where sums must be gathered as whole rows first */
 } lf_step;
 
 /* projection[r][block] = bias + x[r] kernel, for the blocks of `step`; x as in lf_step. */
