@@ -51,6 +51,16 @@ class PackedLayer:
     def apply(self, x: Array, out: Array | None, threads: int) -> Array:
         """A dense layer over x (rows, features), contiguous last axis; returns (rows, units)."""
 
+class Stepper:
+    """A recurrent layer with a state of its own, one step a call; not to be called by two threads at once."""
+
+    def __init__(self, packed: PackedLayer, batch: int, threads: int) -> None: ...
+    def __call__(self, x: Array) -> Array:
+        """y (batch, units) of one step x (batch, features), C-contiguous in the layer's dtype; updates the state."""
+    def get_state(self) -> tuple[Array, ...]:
+        """Copies of the state: (h, c) or (h,), each (batch, units)."""
+    def set_state(self, state: tuple[Array, ...]) -> None: ...
+
 def activate(activation: Activation, x: Array) -> Array:
     """activation(x) for a C-contiguous float32 or float64 array of any rank; row-wise ones work on the last axis."""
 

@@ -5,7 +5,7 @@ cimport cython
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport uint8_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 cnp.import_array()
 
@@ -274,6 +274,77 @@ cdef class PackedLayer:
         if status != LF_OK:
             _raise(status, "this call")
         return y
+
+
+@cython.final
+cdef class Stepper:
+    """One recurrent layer with a state of its own, one step a call: no argument is looked at twice."""
+
+    cdef PackedLayer packed
+    cdef lf_run call
+    cdef Py_ssize_t batch
+    cdef object h
+    cdef object c
+
+    def __init__(self, PackedLayer packed, Py_ssize_t batch, int threads):
+        cdef cnp.npy_intp shape[2]
+        if packed.layer == NULL or packed.cell == LF_DENSE or batch < 1:
+            raise ValueError(f"expected a recurrent layer and a batch of at least 1, got {packed.kind} and {batch}")
+        self.packed = packed
+        self.batch = batch
+        shape[0] = batch
+        shape[1] = packed._units
+        self.h = cnp.PyArray_ZEROS(2, shape, packed.typenum, 0)
+        memset(&self.call, 0, sizeof(self.call))
+        self.call.batch = batch
+        self.call.steps = 1
+        self.call.x_row_stride = packed._features
+        self.call.y_row_stride = packed._units
+        self.call.initial_h = self.call.final_h = cnp.PyArray_DATA(self.h)
+        if packed.cell == LF_LSTM:
+            self.c = cnp.PyArray_ZEROS(2, shape, packed.typenum, 0)
+            self.call.initial_c = self.call.final_c = cnp.PyArray_DATA(self.c)
+        self.call.threads = threads
+
+    def __call__(self, x):
+        """y (batch, units) of one step x (batch, features), C-contiguous in the layer's dtype; updates the state."""
+        cdef PackedLayer packed = self.packed
+        cdef lf_run call
+        cdef lf_status status
+        cdef cnp.npy_intp shape[2]
+        packed.check_x(x, 2)
+        if cnp.PyArray_DIM(x, 0) != self.batch or not cnp.PyArray_IS_C_CONTIGUOUS(x):
+            raise ValueError(f"x: expected a C-contiguous array of shape {(self.batch, packed._features)}, got {x.shape}")
+        shape[0] = self.batch
+        shape[1] = packed._units
+        y = cnp.PyArray_EMPTY(2, shape, packed.typenum, 0)
+        call = self.call
+        call.x = cnp.PyArray_DATA(x)
+        call.y = cnp.PyArray_DATA(y)
+        with nogil:
+            status = lf_layer_run(packed.layer, &call)
+        if status != LF_OK:
+            _raise(status, "this step")
+        return y
+
+    def get_state(self):
+        """Copies of the state's arrays: (h, c) or (h,)."""
+        return (self.h.copy(),) if self.c is None else (self.h.copy(), self.c.copy())
+
+    def set_state(self, state):
+        """Take over arrays as get_state gives them; raises before any of them is copied."""
+        cdef Py_ssize_t bytes_ = self.batch * self.packed._units * self.packed.itemsize
+        cdef const void *h
+        cdef const void *c = NULL
+        count = 1 if self.c is None else 2
+        if len(state) != count:
+            raise ValueError(f"state: expected {count} arrays, got {len(state)}")
+        h = self.packed._state(state[0], self.batch, "state[0]")
+        if self.c is not None:
+            c = self.packed._state(state[1], self.batch, "state[1]")
+        memcpy(self.call.final_h, h, bytes_)
+        if c != NULL:
+            memcpy(self.call.final_c, c, bytes_)
 
 
 def activate(activation, x):
