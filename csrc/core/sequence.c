@@ -4,12 +4,12 @@
  * Next: kernels/lstm_step.inc does the step. */
 #include <string.h>
 
+#include "../isa/cpu.h"
 #include "layer.h"
 #include "threads.h"
 
-/* Rows a thread takes through all steps at once: enough that a block's weights, once loaded, serve many tiles; few
- * enough that x, h and c of the rows stay in a core's own cache beside them. Chosen by `python -m bench`. */
-enum { CHUNK_BYTES = 384 << 10, CHUNK_TILES_LEAST = 4, CHUNK_TILES_MOST = 64 };
+/* Rows a thread takes through all steps at once, in tiles. */
+enum { CHUNK_TILES_LEAST = 4, CHUNK_TILES_MOST = 64 };
 /* bias + x kernel is computed for several steps ahead into this much memory a thread, where that pays. */
 enum { PROJECTION_BYTES = 64 << 10, PROJECTION_STEPS_LEAST = 12 };
 /* Work space up to this size lives on the caller's stack. */
@@ -233,11 +233,10 @@ static struct part part_in(const struct sequence *s, char *memory) {
     return part;
 }
 
-/* One thread of the team: its share of the rows, chunk by chunk, or its share of the unit blocks. */
-static void run_member(void *context, int index, int count) {
-    struct sequence *s = context;
+/* One thread's share of the rows, chunk by chunk, or of the unit blocks. */
+static void run_share(struct sequence *s, size_t me, size_t team) {
     const lf_panels *panels = &s->layer->panels;
-    const size_t me = (size_t)index, team = (size_t)count, batch = s->run->batch;
+    const size_t batch = s->run->batch;
     char *memory = s->workspace + s->state_stride * s->layer->element_bytes;
     if (s->plan.split == LF_BY_UNITS) {
         struct part part = part_in(s, memory);
@@ -245,7 +244,7 @@ static void run_member(void *context, int index, int count) {
         part.block_end = panels->block_count * (me + 1) / team;
         part.projection += part.block_begin * panels->block_width * s->project_steps * s->chunk_rows *
                            s->layer->element_bytes;
-        part.barrier_count = count > 1 ? count : 0;
+        part.barrier_count = team > 1 ? (int)team : 0;
         for (part.row = 0; part.row < batch; part.row += part.rows) {
             part.rows = smaller(s->chunk_rows, batch - part.row);
             run_part(s, &part);
@@ -263,6 +262,24 @@ static void run_member(void *context, int index, int count) {
     }
 }
 
+static void run_member(void *context, int index, int count) {
+    const unsigned long long before = lf_flush_subnormals();
+    run_share(context, (size_t)index, (size_t)count);
+    lf_restore_subnormals(before);
+}
+
+/* A block's weights are read again for every tile of rows, and x and h of the rows for every block: as many rows as let
+ * both stay in a core's own cache, so that weights come from further away but once a block and step. */
+static size_t rows_of_chunk(const lf_layer *layer, size_t inputs) {
+    const lf_panels *panels = &layer->panels;
+    const size_t cache = lf_private_cache_bytes() / 4 * 3;
+    const size_t panel_bytes = smaller(inputs * panels->block_width * layer->element_bytes, cache / 2);
+    const size_t row_bytes = (inputs + panels->units) * layer->element_bytes;
+    const size_t tile = layer->kernels->tile_rows;
+    const size_t rows = (cache - panel_bytes) / row_bytes / tile * tile;
+    return smaller(larger(rows, CHUNK_TILES_LEAST * tile), CHUNK_TILES_MOST * tile);
+}
+
 /* Steps of x to project ahead, 0 where each step should read x itself: with few rows the projection of many steps
  * fills the tiles that a single step leaves empty, and reads the kernel once for all of them. */
 static size_t steps_to_project(const struct sequence *s) {
@@ -272,7 +289,7 @@ static size_t steps_to_project(const struct sequence *s) {
     if (run->x_step_stride == 0) return 1;
     const size_t step_bytes = s->chunk_rows * panels->block_count * panels->block_width * s->layer->element_bytes;
     const int few_rows = s->chunk_rows < s->layer->kernels->tile_rows && panels->features >= 8;
-    const int streamed = s->layer->weight_bytes > CHUNK_BYTES * 2 && s->chunk_rows <= 8 && panels->features >= 64;
+    const int streamed = s->layer->weight_bytes > lf_private_cache_bytes() && s->chunk_rows <= 8 && panels->features >= 64;
     if (!few_rows && !streamed) return 0;
     return smaller(run->steps, larger(PROJECTION_BYTES / step_bytes, PROJECTION_STEPS_LEAST));
 }
@@ -298,9 +315,7 @@ static lf_status plan(struct sequence *s) {
                           .splits_by_units = !gathers_rows(panels)};
     s->plan = lf_plan_threads(&work, run->threads > 0 ? run->threads : lf_threads());
 
-    const size_t row_bytes = (panels->features + 3 * panels->units) * bytes;
-    const size_t tile = layer->kernels->tile_rows;
-    s->chunk_rows = smaller(larger(CHUNK_BYTES / row_bytes, CHUNK_TILES_LEAST * tile), CHUNK_TILES_MOST * tile);
+    s->chunk_rows = rows_of_chunk(layer, inputs);
     const size_t members = s->plan.split == LF_BY_ROWS ? (size_t)s->plan.threads : 1;
     s->chunk_rows = smaller(s->chunk_rows, (run->batch + members - 1) / members);
     s->project_steps = steps_to_project(s);

@@ -135,6 +135,21 @@ lf_status lf_set_threads(int threads) {
     return LF_OK;
 }
 
+static atomic_size_t private_cache; /* 0: not found out yet */
+
+size_t lf_private_cache_bytes(void) {
+    enum { USUAL = 512 << 10, LEAST = 256 << 10, MOST = 4 << 20 };
+    size_t bytes = atomic_load_explicit(&private_cache, memory_order_relaxed);
+    if (bytes > 0) return bytes;
+    bytes = USUAL;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    const long found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (found > 0) bytes = (size_t)found < LEAST ? LEAST : (size_t)found > MOST ? MOST : (size_t)found;
+#endif
+    atomic_store_explicit(&private_cache, bytes, memory_order_relaxed);
+    return bytes;
+}
+
 /* ---- how many are worth it --------------------------------------------------------------------------------------- */
 
 /* Costs in nanoseconds of one core, chosen by `python -m bench --only lstmfast` over the table's small cases on a
@@ -143,19 +158,19 @@ static const double region_ns = 2500;       /* to wake a team and join it again 
 static const double barrier_ns = 250;       /* to meet at a barrier, for two threads */
 static const double product_ns = 0.25;      /* one multiply-add, per lane of the machine: divided by lanes */
 static const double update_ns = 10;         /* one state's activations, likewise */
-static const size_t private_bytes = 768 << 10; /* weights that a core's own cache keeps beside the data */
 
 lf_plan lf_plan_threads(const lf_work *work, int most) {
     const double alone = (work->products * product_ns + work->unit_updates * update_ns) / work->lanes;
     lf_plan best = {1, LF_BY_ROWS};
     double best_time = alone;
+    if (alone < 2 * region_ns) return best;
     for (int threads = 2; threads <= most; threads++) {
         /* By rows: the thread with the most rows decides; short tiles use the weights they load less well. */
         if ((size_t)threads <= work->rows) {
             const double share = (double)((work->rows + (size_t)threads - 1) / (size_t)threads) / (double)work->rows;
             const double own_rows = share * (double)work->rows;
             double slow = own_rows >= (double)work->tile_rows ? 1 : 1 + 0.25 * ((double)work->tile_rows - own_rows) / own_rows;
-            if (work->weight_bytes > private_bytes && own_rows < 16) slow *= 1.5;
+            if (work->weight_bytes > lf_private_cache_bytes() && own_rows < 16) slow *= 1.5;
             const double time = region_ns + alone * share * slow;
             if (time < 0.9 * best_time) {
                 best_time = time;

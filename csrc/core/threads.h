@@ -28,6 +28,9 @@ typedef struct lf_work {
 
 lf_plan lf_plan_threads(const lf_work *work, int most);
 
+/* Bytes of the cache that one core has to itself (its second level). */
+size_t lf_private_cache_bytes(void);
+
 /* Runs member(context, index, count) on up to `threads` threads, the caller being index 0. `count` is the size of the
  * team that came, which may be smaller. */
 typedef void lf_member_fn(void *context, int index, int count);
