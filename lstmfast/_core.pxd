@@ -68,6 +68,7 @@ cdef extern from "lstmfast.h" nogil:
     int lf_activation_find(const char *name)
     const char *lf_activation_name(int kind)
     int lf_threads()
+    int lf_threads_set()
     lf_status lf_set_threads(int threads)
     const char *lf_isa_available(int index)
     const char *lf_isa()

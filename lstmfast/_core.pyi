@@ -66,6 +66,9 @@ def activate(activation: Activation, x: Array) -> Array:
 
 def activation_names() -> tuple[str, ...]: ...
 def get_num_threads() -> int: ...
+def get_num_threads_set() -> int:
+    """The number that set_num_threads was given last; 0 while the default holds."""
+
 def set_num_threads(threads: int) -> None:
     """0 returns to the default."""
 

@@ -72,7 +72,9 @@ cdef ptrdiff_t _stride(object array, int axis, Py_ssize_t itemsize) except? -1:
 
 
 cdef inline bint _last_axis_contiguous(object array, int axis, Py_ssize_t itemsize):
-    return cnp.PyArray_DIM(array, axis) == 1 or cnp.PyArray_STRIDE(array, axis) == itemsize
+    """Also of an array without elements, to which NumPy gives strides of 0."""
+    return (cnp.PyArray_DIM(array, axis) == 1 or cnp.PyArray_STRIDE(array, axis) == itemsize
+            or cnp.PyArray_SIZE(array) == 0)
 
 
 @cython.final
@@ -382,6 +384,10 @@ def activation_names():
 
 def get_num_threads():
     return lf_threads()
+
+
+def get_num_threads_set():
+    return lf_threads_set()
 
 
 def set_num_threads(int threads):

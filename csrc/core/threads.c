@@ -26,7 +26,7 @@ enum { MOST_THREADS = 1024 };
 
 /* ---- how many are allowed ---------------------------------------------------------------------------------------- */
 
-static atomic_int threads_set;     /* 0: none, use the default */
+static atomic_int threads_chosen;     /* 0: none, use the default */
 static atomic_int threads_default; /* 0: not found out yet */
 
 static int processors(void) {
@@ -118,7 +118,7 @@ static int default_threads(void) {
 }
 
 int lf_threads(void) {
-    int threads = atomic_load_explicit(&threads_set, memory_order_relaxed);
+    int threads = lf_threads_set();
     if (threads > 0) return threads;
     threads = atomic_load_explicit(&threads_default, memory_order_relaxed);
     if (threads == 0) {
@@ -128,9 +128,11 @@ int lf_threads(void) {
     return threads;
 }
 
+int lf_threads_set(void) { return atomic_load_explicit(&threads_chosen, memory_order_relaxed); }
+
 lf_status lf_set_threads(int threads) {
     if (threads < 0 || threads > MOST_THREADS) return LF_INVALID;
-    atomic_store_explicit(&threads_set, threads, memory_order_relaxed);
+    atomic_store_explicit(&threads_chosen, threads, memory_order_relaxed);
     if (threads == 0) atomic_store_explicit(&threads_default, 0, memory_order_relaxed);
     return LF_OK;
 }

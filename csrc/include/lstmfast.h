@@ -84,6 +84,7 @@ const char *lf_activation_name(int kind); /* NULL past the last */
 
 /* The threads a call may use: a number set by lf_set_threads, else what environment, affinity and quota allow. */
 int lf_threads(void);
+int lf_threads_set(void); /* that number, or 0 while the default holds */
 lf_status lf_set_threads(int threads); /* 0 returns to the default */
 
 /* Instruction sets, best first, that this build holds and this CPU runs: name number `index`, NULL past the last. */

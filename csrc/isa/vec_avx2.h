@@ -54,8 +54,7 @@ LF_INLINE void store_partial_f32(float *p, vec_f32 a, size_t count) {
         part = _mm_movehl_ps(part, part);
         p += 2;
     }
-    if (count & 1)
-        _mm_store_ss(p, part);
+    if (count & 1) _mm_store_ss(p, part);
 }
 LF_INLINE void store_partial_f64(double *p, vec_f64 a, size_t count) {
     if (count & 4) {
@@ -68,8 +67,7 @@ LF_INLINE void store_partial_f64(double *p, vec_f64 a, size_t count) {
         part = _mm256_extractf128_pd(a, 1);
         p += 2;
     }
-    if (count & 1)
-        _mm_store_sd(p, part);
+    if (count & 1) _mm_store_sd(p, part);
 }
 LF_INLINE vec_f32 broadcast_f32(float a) { return _mm256_set1_ps(a); }
 LF_INLINE vec_f64 broadcast_f64(double a) { return _mm256_set1_pd(a); }

@@ -60,8 +60,12 @@ LF_INLINE vec_f32 max_f32(vec_f32 a, vec_f32 b) { return _mm512_max_ps(a, b); }
 LF_INLINE vec_f64 max_f64(vec_f64 a, vec_f64 b) { return _mm512_max_pd(a, b); }
 
 /* Nearest integer, ties to even. */
-LF_INLINE vec_f32 round_f32(vec_f32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-LF_INLINE vec_f64 round_f64(vec_f64 a) { return _mm512_roundscale_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+LF_INLINE vec_f32 round_f32(vec_f32 a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+LF_INLINE vec_f64 round_f64(vec_f64 a) {
+    return _mm512_roundscale_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 /* The bits of a moved to the exponent field: 2^n from round_magic + exponent_bias + n (kernels/coefficients.h). */
 LF_INLINE vec_f32 power_of_two_f32(vec_f32 a) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
@@ -85,12 +89,12 @@ LF_INLINE vec_f32 negate_f32(vec_f32 a) { return _mm512_xor_ps(a, _mm512_set1_ps
 LF_INLINE vec_f64 negate_f64(vec_f64 a) { return _mm512_xor_pd(a, _mm512_set1_pd(-0.0)); }
 /* The magnitude of a with the sign of b: bit select (b & sign) | (a & ~sign). */
 LF_INLINE vec_f32 copysign_f32(vec_f32 a, vec_f32 b) {
-    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_set1_epi32(INT32_MIN), _mm512_castps_si512(b),
-                                                         _mm512_castps_si512(a), 0xCA));
+    return _mm512_castsi512_ps(
+        _mm512_ternarylogic_epi32(_mm512_set1_epi32(INT32_MIN), _mm512_castps_si512(b), _mm512_castps_si512(a), 0xCA));
 }
 LF_INLINE vec_f64 copysign_f64(vec_f64 a, vec_f64 b) {
-    return _mm512_castsi512_pd(_mm512_ternarylogic_epi64(_mm512_set1_epi64(INT64_MIN), _mm512_castpd_si512(b),
-                                                         _mm512_castpd_si512(a), 0xCA));
+    return _mm512_castsi512_pd(
+        _mm512_ternarylogic_epi64(_mm512_set1_epi64(INT64_MIN), _mm512_castpd_si512(b), _mm512_castpd_si512(a), 0xCA));
 }
 
 /* Comparisons are false where either side is NaN. select(m, a, b) = m ? a : b, lane by lane. */

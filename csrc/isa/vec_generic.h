@@ -64,18 +64,13 @@ LF_INLINE void store_partial_f32(float *p, vec_f32 a, size_t count) {
         store_f32(p, a);
         return;
     }
-    if (count > 0)
-        p[0] = a[0];
-    if (count > 1)
-        p[1] = a[1];
-    if (count > 2)
-        p[2] = a[2];
+    if (count > 0) p[0] = a[0];
+    if (count > 1) p[1] = a[1];
+    if (count > 2) p[2] = a[2];
 }
 LF_INLINE void store_partial_f64(double *p, vec_f64 a, size_t count) {
-    if (count > 0)
-        p[0] = a[0];
-    if (count > 1)
-        p[1] = a[1];
+    if (count > 0) p[0] = a[0];
+    if (count > 1) p[1] = a[1];
 }
 LF_INLINE vec_f32 broadcast_f32(float a) { return (vec_f32){a, a, a, a}; }
 LF_INLINE vec_f64 broadcast_f64(double a) { return (vec_f64){a, a}; }

@@ -41,30 +41,15 @@ LF_CONSTANT double splitter_f64 = 0x1p27 + 1.0;
 
 /* degree 4; largest relative error in the result 2^-25.9 */
 LF_CONSTANT float expm1_coefficients_f32[] = {
-    0x1p-1f,
-    0x1.5554bp-3f,
-    0x1.555488p-5f,
-    0x1.1227e8p-7f,
-    0x1.6d98bcp-10f,
+    0x1p-1f, 0x1.5554bp-3f, 0x1.555488p-5f, 0x1.1227e8p-7f, 0x1.6d98bcp-10f,
 };
 /* 2^64 * exp(-r) */
 LF_CONSTANT float sigmoid_coefficients_f32[] = {
-    0x1p+64f,
-    -0x1p+64f,
-    0x1p+63f,
-    -0x1.5554bp+61f,
-    0x1.555488p+59f,
-    -0x1.1227e8p+57f,
-    0x1.6d98bcp+54f,
+    0x1p+64f, -0x1p+64f, 0x1p+63f, -0x1.5554bp+61f, 0x1.555488p+59f, -0x1.1227e8p+57f, 0x1.6d98bcp+54f,
 };
 /* -expm1(-2r) / r */
 LF_CONSTANT float tanh_coefficients_f32[] = {
-    0x1p+1f,
-    -0x1p+1f,
-    0x1.5554bp+0f,
-    -0x1.555488p-1f,
-    0x1.1227e8p-2f,
-    -0x1.6d98bcp-4f,
+    0x1p+1f, -0x1p+1f, 0x1.5554bp+0f, -0x1.555488p-1f, 0x1.1227e8p-2f, -0x1.6d98bcp-4f,
 };
 /* degree 10; largest relative error in the result 2^-60.5 */
 LF_CONSTANT double expm1_coefficients_f64[] = {
@@ -119,77 +104,32 @@ LF_CONSTANT float log_coefficients_f32[] = {
 };
 /* degree 6; largest relative error in the result 2^-59.1 */
 LF_CONSTANT double log_coefficients_f64[] = {
-    0x1.5555555555592p-1,
-    0x1.999999997ffc5p-2,
-    0x1.24924941dcb4fp-2,
-    0x1.c71c5215233b9p-3,
-    0x1.74663d3d4738cp-3,
-    0x1.39a1d65aab823p-3,
-    0x1.2f04ce93da314p-3,
+    0x1.5555555555592p-1, 0x1.999999997ffc5p-2, 0x1.24924941dcb4fp-2, 0x1.c71c5215233b9p-3,
+    0x1.74663d3d4738cp-3, 0x1.39a1d65aab823p-3, 0x1.2f04ce93da314p-3,
 };
 /* degree 9; largest relative error in the result 2^-24.6 */
 LF_CONSTANT float erfcx_coefficients_f32[] = {
-    0x1.46e80ep+0f,
-    -0x1.7bf61ap-4f,
-    -0x1.54085cp-3f,
-    0x1.4ffc6ap-3f,
-    -0x1.bc0722p-5f,
-    -0x1.08239ep-7f,
-    0x1.1aa2b8p-7f,
-    0x1.5814e6p-10f,
-    -0x1.406ddp-10f,
-    -0x1.9f588ap-12f,
+    0x1.46e80ep+0f,  -0x1.7bf61ap-4f, -0x1.54085cp-3f, 0x1.4ffc6ap-3f,  -0x1.bc0722p-5f,
+    -0x1.08239ep-7f, 0x1.1aa2b8p-7f,  0x1.5814e6p-10f, -0x1.406ddp-10f, -0x1.9f588ap-12f,
 };
 /* degree 22; largest relative error in the result 2^-53.9 */
 LF_CONSTANT double erfcx_coefficients_f64[] = {
-    0x1.3ba5916e9fd7fp+0,
-    -0x1.1df1ad154a29cp-3,
-    0x1.f7f5df66fd71ep-7,
-    0x1.16ecefcfa6043p-4,
-    -0x1.9ddb23c3e8a4dp-4,
-    0x1.7fee004df6ac7p-4,
-    -0x1.0fb06dfe58cbap-4,
-    0x1.3079edf9f9a22p-5,
-    -0x1.09623880776cep-6,
-    0x1.49c67191ab211p-8,
-    -0x1.8d4a9feedf906p-11,
-    -0x1.a1de83d0ea04cp-13,
-    0x1.3be0d2db55b76p-13,
-    -0x1.9969d5eb64dfbp-16,
-    -0x1.78a872266fa56p-17,
-    0x1.7fae62a1f95cp-18,
-    0x1.443913125c647p-22,
-    -0x1.bfe126f495407p-21,
-    0x1.0bf5c64b9058ep-24,
-    0x1.ec09b8d8dfb0fp-24,
-    -0x1.0b483bf43fc7bp-27,
-    -0x1.cbf39cee70cafp-27,
-    -0x1.d824d2e708712p-30,
+    0x1.3ba5916e9fd7fp+0,   -0x1.1df1ad154a29cp-3,  0x1.f7f5df66fd71ep-7,   0x1.16ecefcfa6043p-4,
+    -0x1.9ddb23c3e8a4dp-4,  0x1.7fee004df6ac7p-4,   -0x1.0fb06dfe58cbap-4,  0x1.3079edf9f9a22p-5,
+    -0x1.09623880776cep-6,  0x1.49c67191ab211p-8,   -0x1.8d4a9feedf906p-11, -0x1.a1de83d0ea04cp-13,
+    0x1.3be0d2db55b76p-13,  -0x1.9969d5eb64dfbp-16, -0x1.78a872266fa56p-17, 0x1.7fae62a1f95cp-18,
+    0x1.443913125c647p-22,  -0x1.bfe126f495407p-21, 0x1.0bf5c64b9058ep-24,  0x1.ec09b8d8dfb0fp-24,
+    -0x1.0b483bf43fc7bp-27, -0x1.cbf39cee70cafp-27, -0x1.d824d2e708712p-30,
 };
 /* degree 6; largest relative error in the result 2^-23.8 */
 LF_CONSTANT float erf_coefficients_f32[] = {
-    0x1.20dd74p+0f,
-    -0x1.81273ep-2f,
-    0x1.ce2cf8p-4f,
-    -0x1.b7f90cp-6f,
-    0x1.5405bp-8f,
-    -0x1.a3f6fp-11f,
-    0x1.496a02p-14f,
+    0x1.20dd74p+0f, -0x1.81273ep-2f, 0x1.ce2cf8p-4f, -0x1.b7f90cp-6f, 0x1.5405bp-8f, -0x1.a3f6fp-11f, 0x1.496a02p-14f,
 };
 /* degree 12; largest relative error in the result 2^-54.7 */
 LF_CONSTANT double erf_coefficients_f64[] = {
-    0x1.20dd750429b6dp+0,
-    -0x1.812746b0379e6p-2,
-    0x1.ce2f21a042b2p-4,
-    -0x1.b82ce3128499cp-6,
-    0x1.565bcd0db02c7p-8,
-    -0x1.c02db3d8ecdbep-11,
-    0x1.f9a321a116d34p-14,
-    -0x1.f4d1df38db4aep-17,
-    0x1.b9def1995c1e6p-20,
-    -0x1.5f1d36a3432d6p-23,
-    0x1.f7a4112daf135p-27,
-    -0x1.386abe81bc097p-30,
+    0x1.20dd750429b6dp+0,  -0x1.812746b0379e6p-2,  0x1.ce2f21a042b2p-4,   -0x1.b82ce3128499cp-6,
+    0x1.565bcd0db02c7p-8,  -0x1.c02db3d8ecdbep-11, 0x1.f9a321a116d34p-14, -0x1.f4d1df38db4aep-17,
+    0x1.b9def1995c1e6p-20, -0x1.5f1d36a3432d6p-23, 0x1.f7a4112daf135p-27, -0x1.386abe81bc097p-30,
     0x1.0579a69d4bb26p-34,
 };
 

@@ -1,6 +1,6 @@
 """Derives the coefficients of kernels/coefficients.h: Remez exchange in mpmath, then rounding to the target type.
 
-Usage: python csrc/tools/minimax.py [name-prefix]     (needs mpmath; all tables take about a minute)
+Usage: python csrc/tools/minimax.py [name-prefix]     (needs mpmath; all tables take a few seconds)
 Each table is printed as C, with the largest relative error that its rounded coefficients cause in the function.
 """
 
@@ -91,13 +91,6 @@ def erf_small(z):
 
 def folded(z, centre):
     return (mpf(z) - centre) / (mpf(z) + centre)
-
-
-def tanh_shrink_small(z):
-    if z < mpf(10) ** -12:
-        return mpf(1) / 3 - 2 * z / 15
-    x = mp.sqrt(z)
-    return (x - mp.tanh(x)) / (x * z)
 
 
 # name, real, function, weight (turns the polynomial's error into the result's relative error), interval, degree

@@ -1,0 +1,125 @@
+"""Command line of the benchmark."""
+
+import argparse
+import datetime
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import figures, imports, machine, report
+from bench.cases import CASES, Case, select
+from bench.compare import compare
+from bench.peers import PEERS
+from bench.runner import Bench
+
+_BUSY = 0.5
+RESULTS = Path(__file__).with_name("results")
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="lstmfast beside its peers, on equal terms")
+    parser.add_argument("--full", action="store_true", help="every case of the table, not only the short form")
+    parser.add_argument("--cases", nargs="+", metavar="PATTERN", help="shell patterns over names, groups and kinds")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), help="runners; default: all that are installed")
+    parser.add_argument("--threads", nargs="+", type=int, help="thread counts; default: 1 and all")
+    parser.add_argument("--isa", choices=["avx2", "generic"], help="hold lstmfast and the peers that allow it to this")
+    parser.add_argument("--repeats", type=int, default=3, help="interleaved repeats (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.06, help="of each repeat (default %(default)s)")
+    parser.add_argument("--out", type=Path, help="result path without suffix; default: bench/results/short, full, ...")
+    parser.add_argument("--list", action="store_true", help="show the table of cases and stop")
+    parser.add_argument(
+        "--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="flag regressions between two JSON files"
+    )
+    parser.add_argument("--render", type=Path, metavar="RESULT.json", help="write its table and chart again, and stop")
+    return parser.parse_args(arguments)
+
+
+def _progress(case: Case, row: dict[str, Any]) -> str:
+    ours, best, name = figures.microseconds(row), figures.best_ratio(row), figures.best_peer(row)
+    parts = [f"{case.name:26}", "lstmfast -" if ours is None else f"lstmfast {ours:.1f} us"]
+    if figures.fraction(row):
+        parts.append(f"{figures.fraction(row):.2f} of the limit")
+    if name:
+        parts.append(f"best peer {name} {figures.microseconds(row, name):.1f} us")
+    if best:
+        parts.append(f"ratio {best:.2f}")
+    wrong = [name for name, one in row["runners"].items() if "wrong" in one.get("skipped", "")]
+    return ", ".join(parts + [f"{name} WRONG" for name in wrong])
+
+
+def _run(names: list[str], cases: list[Case], threads: int, options: argparse.Namespace) -> dict[str, Any]:
+    """All cases at one thread count; the versions go along."""
+    before = machine.probe(threads, options.isa)
+    rows = {}
+    with Bench(names, threads, options.isa) as bench:
+        for number, case in enumerate(cases, 1):
+            row = {"kind": case.kind, "group": case.group, "batch": case.batch, "limit": None}
+            row["runners"] = bench.run(case, options.repeats, options.seconds)
+            row["limit"] = machine.limit_microseconds(case, before, threads)
+            rows[case.name] = row
+            print(f"[{threads} thr {number:2}/{len(cases)}] {_progress(case, row)}", flush=True)
+    found = machine.best(before, machine.probe(threads, options.isa))
+    for case in cases:  # with the better of the two probes
+        rows[case.name]["limit"] = machine.limit_microseconds(case, found, threads)
+    return {"threads": threads, "probe": found, "versions": bench.versions, "cases": rows}
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    names = options.peers or [name for name, peer in PEERS.items() if peer.available()]
+    if options.isa:
+        names = [name for name in names if PEERS[name].held_to_isa]
+    cases = select(options.cases, options.full)
+    counts = options.threads or sorted({1, machine.cores()})
+    load = machine.load()
+    if load and load > _BUSY:
+        print(f"this machine is busy (load {load:.1f}): expect noise, most of all on several threads", flush=True)
+    runs = [_run(names, cases, threads, options) for threads in counts]
+    arguments = " ".join(sys.argv[1:])
+    return {
+        "machine": machine.describe(),
+        "load": load,
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "command": f"python -m bench {arguments}".strip(),
+        "isa": options.isa,
+        "repeats": options.repeats,
+        "seconds": options.seconds,
+        "versions": runs[0]["versions"],
+        "runs": runs,
+        "imports": {} if options.cases else imports.measure([PEERS[name] for name in names]),
+    }
+
+
+def _write(result: dict[str, Any], out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    out.with_suffix(".md").write_text(report.markdown(result), encoding="utf-8")
+    report.chart(result, out.with_suffix(".png"))
+    print(f"wrote {out}.json, .md, .png")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line asks for; the exit status is 1 when --compare found regressions."""
+    options = _options(arguments)
+    if options.list:
+        for case in CASES:
+            print(f"{case.name:28} {case.group:14} {'short' if case.short else 'full'}")
+        return 0
+    if options.compare:
+        lines, slower = compare(*(json.loads(path.read_text(encoding="utf-8")) for path in options.compare))
+        print("\n".join(lines))
+        return int(slower > 0)
+    if options.render:
+        _write(json.loads(options.render.read_text(encoding="utf-8")), options.render.with_suffix(""))
+        return 0
+    started = time.monotonic()
+    result = _measure(options)
+    form = "full" if options.full else "cases" if options.cases else "short"
+    _write(result, options.out or RESULTS / (form + (f"-{options.isa}" if options.isa else "")))
+    print(f"took {time.monotonic() - started:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

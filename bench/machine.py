@@ -1,0 +1,154 @@
+"""The machine: what it is, what it can do at most, and what that allows a case."""
+
+import bisect
+import functools
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.cases import GATES, Case, Layer
+
+# Flags of the probe per instruction set, best first; the names are those of LSTMFAST_ISA.
+_X86 = {"avx512": ["-mavx512f", "-mprefer-vector-width=512"], "avx2": ["-mavx2", "-mfma"], "generic": []}
+_ARM = {"neon": []}
+_SIZES = [1 << power for power in range(13, 28)]  # 8 KiB to 128 MiB a thread
+_MANY_ROWS = 16  # from here on weights are reused so often that reading them costs nothing
+
+Probe = dict[str, Any]
+
+
+@functools.cache
+def _build(isa: str, flags: tuple[str, ...]) -> str | None:
+    """Path of the compiled probe, or None where there is no compiler."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if not compiler:
+        return None
+    program = os.path.join(tempfile.mkdtemp(prefix="lstmfast-probe-"), isa)
+    source = str(Path(__file__).with_name("probe.c"))
+    command = [compiler, "-O3", "-std=gnu11", "-ffp-contract=fast", *flags, source, "-o", program, "-pthread"]
+    built = subprocess.run(command, capture_output=True, check=False)
+    return program if built.returncode == 0 else None
+
+
+def probe(threads: int, isa: str | None = None) -> Probe | None:
+    """Peak FLOP/s of all threads for each ISA, and bytes/s of one thread by bytes with the best; None: not measurable.
+
+    Parameters
+    ----------
+    threads : int
+        Threads that work at the same time.
+    isa : str, optional
+        Leave out what is better than this.
+    """
+    flags = _ARM if platform.machine() in ("aarch64", "arm64") else _X86
+    peaks, bandwidth = {}, {}
+    for name in list(flags)[list(flags).index(isa) if isa in flags else 0 :]:
+        program = _build(name, tuple(flags[name]))
+        sizes = [str(size) for size in _SIZES] if not bandwidth else []
+        run = program and subprocess.run([program, str(threads), *sizes], capture_output=True, text=True, check=False)
+        if run and run.returncode == 0:
+            found = json.loads(run.stdout)
+            peaks[name] = found["peak_flops"]
+            bandwidth = bandwidth or found["bytes_per_second"]
+    return {"peak_flops": peaks, "bytes_per_second": bandwidth} if peaks else None
+
+
+def best(first: Probe | None, second: Probe | None) -> Probe | None:
+    """The larger of each figure: a shared machine shows its limit only at times."""
+    if not (first and second):
+        return first or second
+    return {key: {item: max(value, second[key][item]) for item, value in first[key].items()} for key in first}
+
+
+def _bandwidth(found: Probe, bytes_per_thread: float) -> float:
+    """Bytes/s of one thread, between the measured sizes on a log scale."""
+    rates = sorted((int(size), rate) for size, rate in found["bytes_per_second"].items())
+    above = bisect.bisect_left(rates, (bytes_per_thread, 0))
+    if above in (0, len(rates)):
+        return rates[min(above, len(rates) - 1)][1]
+    (small, fast), (large, slow) = rates[above - 1 : above + 1]
+    return fast + (slow - fast) * math.log(bytes_per_thread / small) / math.log(large / small)
+
+
+class _Work(NamedTuple):
+    """One contraction: `steps` dependent products of `rows` rows by a (width, columns) matrix."""
+
+    rows: int
+    steps: int
+    width: int
+    columns: int
+
+    def flops(self) -> int:
+        return 2 * self.rows * self.steps * self.width * self.columns
+
+
+def _works(layers: tuple[Layer, ...], rows: int, steps: int, width: int) -> Iterator[tuple[_Work, bool]]:
+    """Every contraction of the layers, and whether its steps depend on each other."""
+    distinct = steps  # steps of x that differ: a repeated one need be projected only once
+    for layer in layers:
+        units = layer.options.get("units")
+        if layer.kind in ("LSTM", "Bidirectional"):
+            inner = layer.inner or layer
+            units = inner.options["units"]
+            for _ in range(2 if layer.inner else 1):
+                yield _Work(rows * distinct, 1, width, GATES * units), False
+                yield _Work(rows, steps, units, GATES * units), True
+            width = units * (2 if layer.inner else 1)
+            steps = distinct = steps if inner.options.get("return_sequences") else 1
+        elif layer.kind == "RepeatVector":
+            steps, distinct = layer.options["n"], 1
+        elif layer.kind == "Embedding":
+            width = layer.options["output_dim"]
+        elif layer.kind in ("Dense", "TimeDistributed"):
+            units = (layer.inner or layer).options["units"]
+            yield _Work(rows * steps, 1, width, units), False
+            width = units
+
+
+def limit_microseconds(case: Case, found: Probe | None, threads: int) -> float | None:
+    """The least time that the case can take; activations and everything else but the products count nothing.
+
+    From 16 rows on it is work / peak. Below, each step also has to read the recurrent weights from wherever they fit:
+    steps * max(recurrent flops / peak, recurrent bytes / bandwidth of that many bytes a thread).
+    """
+    if not found:
+        return None
+    item = 8 if case.dtype == "float64" else 4
+    peak = max(found["peak_flops"].values()) * 4 / item
+    steps = 1 if case.kind == "stream" else case.steps
+    seconds = 0.0
+    for work, recurrent in _works(case.layers, case.batch, steps, case.features):
+        arithmetic = work.flops() / peak
+        if recurrent and case.batch < _MANY_ROWS:
+            share = work.width * work.columns * item / threads
+            arithmetic = max(arithmetic, work.steps * share / _bandwidth(found, share))
+        seconds += arithmetic
+    return seconds * 1e6
+
+
+def describe() -> dict[str, Any]:
+    """The machine in words, for the result file."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    except OSError:
+        pass
+    return {"cpu": model, "cores": cores(), "system": f"{platform.system()} {platform.machine()}"}
+
+
+def load() -> float | None:
+    """Processes that were running in the last minute: what stands in the way of a fair measurement."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def cores() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,110 @@
+"""PyTorch: nn.LSTM in inference mode, which runs oneDNN on a CPU."""
+
+import numpy as np
+
+from bench.cases import Case, Layer
+from bench.peers.base import ONEDNN_ISA, Peer, Prepared, time_major
+
+
+class PyTorch(Peer):
+    """Time-major single layers, oneDNN's own layout; models are built of torch.nn modules, batch first."""
+
+    name = "pytorch"
+    title = "PyTorch"
+    module = distribution = "torch"
+
+    def environment(self, threads: int, isa: str | None) -> dict[str, str]:
+        """OneDNN's variable, and PyTorch's own for what it does not hand on."""
+        variables = super().environment(threads, isa)
+        if isa:
+            own = {"avx2": "avx2", "generic": "default"}[isa]
+            variables |= {"ONEDNN_MAX_CPU_ISA": ONEDNN_ISA[isa], "ATEN_CPU_CAPABILITY": own}
+        return variables
+
+    def version(self) -> str:
+        """With the kind of build."""
+        import torch
+
+        return torch.__version__
+
+    def unsupported(self, case: Case) -> str | None:
+        """nn.LSTM has no other activation than tanh."""
+        kinds = [layer.inner or layer for layer in case.layers]
+        activations = {layer.options.get("activation", "tanh") for layer in kinds if layer.kind == "LSTM"}
+        return None if activations <= {"tanh"} else "nn.LSTM knows tanh only"
+
+    def prepare(self, case: Case, weights: list[list[np.ndarray]], x: np.ndarray, threads: int) -> Prepared:
+        import torch
+
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
+        if case.kind == "model":
+            model, x_in = _model(torch, case, weights), torch.from_numpy(x)
+            return Prepared(lambda: model(x_in), lambda: model(x_in).numpy())
+        lstm = _lstm(torch, case.layers[0], weights[0], batch_first=False)
+        x_in = torch.from_numpy(time_major(x))
+        if case.kind == "layer":
+            return Prepared(lambda: lstm(x_in), lambda: time_major(lstm(x_in)[0].numpy()))
+        state = [None]
+
+        def step(x_t=x_in[:1]):
+            output, state[0] = lstm(x_t, state[0])
+            return output
+
+        def result() -> np.ndarray:
+            state[0] = None
+            return time_major(np.concatenate([step(x_t[None]).numpy() for x_t in x_in]))
+
+        return Prepared(step, result)
+
+
+def _lstm(torch, layer: Layer, weights: list[np.ndarray], batch_first: bool):
+    """nn.LSTM; Keras's gate order is PyTorch's, its matrices are transposed, it has one bias for two."""
+    features, bidirectional = len(weights[0]), len(weights) == 6
+    lstm = torch.nn.LSTM(
+        features,
+        layer.options["units"],
+        batch_first=batch_first,
+        bidirectional=bidirectional,
+        dtype=torch.from_numpy(weights[0]).dtype,
+    )
+    for direction, suffix in enumerate(("l0", "l0_reverse")[: 1 + bidirectional]):
+        kernel, recurrent, bias = (torch.from_numpy(array) for array in weights[3 * direction : 3 * direction + 3])
+        getattr(lstm, f"weight_ih_{suffix}").copy_(kernel.T)
+        getattr(lstm, f"weight_hh_{suffix}").copy_(recurrent.T)
+        getattr(lstm, f"bias_ih_{suffix}").copy_(bias)
+        getattr(lstm, f"bias_hh_{suffix}").zero_()
+    return lstm.eval()
+
+
+def _stage(torch, layer: Layer, weights: list[np.ndarray]):
+    """One Keras layer as a function of a batch-first tensor."""
+    if layer.kind == "TimeDistributed":
+        return _stage(torch, layer.inner, weights)
+    if layer.kind == "Dense":
+        kernel, bias = torch.from_numpy(weights[0].T.copy()), torch.from_numpy(weights[1])
+        activation = getattr(torch, layer.options.get("activation", "clone"))
+        return lambda x: activation(torch.nn.functional.linear(x, kernel, bias))
+    if layer.kind == "RepeatVector":
+        return lambda x: x[:, None].expand(-1, layer.options["n"], -1)
+    if layer.kind == "Embedding":
+        table = torch.from_numpy(weights[0])
+        return lambda x: torch.nn.functional.embedding(x, table)
+    inner = layer.inner or layer
+    lstm = _lstm(torch, inner, weights, batch_first=True)
+    if inner.options.get("return_sequences"):
+        return lambda x: lstm(x)[0]
+    if layer.kind == "Bidirectional":
+        return lambda x: torch.cat(tuple(lstm(x)[1][0]), dim=-1)
+    return lambda x: lstm(x)[1][0][0]
+
+
+def _model(torch, case: Case, weights: list[list[np.ndarray]]):
+    stages = [_stage(torch, layer, arrays) for layer, arrays in zip(case.layers, weights, strict=True)]
+
+    def model(x):
+        for stage in stages:
+            x = stage(x)
+        return x
+
+    return model

@@ -1,0 +1,140 @@
+/* What this machine can do at most, on N threads at once, with the instruction set this file was compiled for:
+ * FMA throughput, and read bandwidth of a loop over n bytes per thread. Prints one JSON object.
+ * Usage: probe THREADS BYTES...   Exit status 3: this CPU lacks the instruction set. Caller: machine.py. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#if defined(__AVX512F__)
+enum { LANES = 16 };
+#elif defined(__AVX__)
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
+
+/* FMA latency times ports is at most 10 on today's cores; with the two operands it still fits AVX2's 16 registers. */
+enum { CHAINS = 12, LOADS = 8, FMA_ROUNDS = 1 << 19, ATTEMPTS = 20 };
+static const size_t HUGE_PAGE = (size_t)2 << 20;
+static const size_t BYTES_PER_ATTEMPT = (size_t)64 << 20;
+
+typedef struct worker {
+    size_t bytes; /* 0: measure FMAs */
+    float *data;
+    double seconds[ATTEMPTS];
+    vec sink;
+} worker;
+
+static pthread_barrier_t gate;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static vec fma_rounds(float scale) {
+    vec sum[CHAINS], multiplier, addend;
+    for (int lane = 0; lane < LANES; lane++) multiplier[lane] = scale, addend[lane] = 1e-3f;
+    for (int chain = 0; chain < CHAINS; chain++) sum[chain] = addend * (float)chain;
+    for (int round = 0; round < FMA_ROUNDS; round++) {
+#pragma GCC unroll 12
+        for (int chain = 0; chain < CHAINS; chain++) sum[chain] = sum[chain] * multiplier + addend;
+    }
+    for (int chain = 1; chain < CHAINS; chain++) sum[0] += sum[chain];
+    return sum[0];
+}
+
+static vec read_rounds(const float *data, size_t bytes, size_t rounds) {
+    const size_t count = bytes / sizeof(vec);
+    vec sum[LOADS];
+    memset(sum, 0, sizeof sum);
+    for (size_t round = 0; round < rounds; round++) {
+        const vec *from = (const vec *)data;
+        __asm__ volatile("" : "+r"(from)); /* as good as another address: read it again */
+        for (size_t i = 0; i + LOADS <= count; i += LOADS) {
+#pragma GCC unroll 8
+            for (int load = 0; load < LOADS; load++) sum[load] += from[i + load];
+        }
+    }
+    for (int load = 1; load < LOADS; load++) sum[0] += sum[load];
+    return sum[0];
+}
+
+static size_t rounds_of(size_t bytes) { return bytes < BYTES_PER_ATTEMPT ? BYTES_PER_ATTEMPT / bytes : 1; }
+
+static void *work(void *argument) {
+    worker *self = argument;
+    if (self->bytes) {
+        self->data = aligned_alloc(HUGE_PAGE, (self->bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+        if (!self->data) abort();
+#ifdef MADV_HUGEPAGE
+        madvise(self->data, self->bytes, MADV_HUGEPAGE); /* the limit is that of the memory, not of the TLB */
+#endif
+        memset(self->data, 0, self->bytes); /* by the thread that reads it: first touch places the page */
+        self->sink = read_rounds(self->data, self->bytes, 1);
+    }
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        pthread_barrier_wait(&gate);
+        const double start = now();
+        self->sink += self->bytes ? read_rounds(self->data, self->bytes, rounds_of(self->bytes)) : fma_rounds(0.5f);
+        self->seconds[attempt] = now() - start;
+    }
+    free(self->data);
+    return NULL;
+}
+
+/* Seconds of the best attempt, each as long as its slowest thread. */
+static double best_attempt(int threads, size_t bytes) {
+    worker *workers = aligned_alloc(64, sizeof(worker) * (size_t)threads);
+    pthread_t *ids = calloc((size_t)threads, sizeof *ids);
+    double best = 1e9;
+    if (!workers || !ids) abort();
+    memset(workers, 0, sizeof(worker) * (size_t)threads);
+    pthread_barrier_init(&gate, NULL, (unsigned)threads);
+    for (int t = 0; t < threads; t++) {
+        workers[t].bytes = bytes;
+        if (pthread_create(&ids[t], NULL, work, &workers[t])) abort();
+    }
+    for (int t = 0; t < threads; t++) pthread_join(ids[t], NULL);
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        double slowest = 0;
+        for (int t = 0; t < threads; t++)
+            if (workers[t].seconds[attempt] > slowest) slowest = workers[t].seconds[attempt];
+        if (slowest < best) best = slowest;
+    }
+    pthread_barrier_destroy(&gate);
+    free(workers);
+    free(ids);
+    return best;
+}
+
+static int cpu_has_it(void) {
+#if defined(__AVX512F__)
+    return __builtin_cpu_supports("avx512f") != 0;
+#elif defined(__AVX2__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return 1;
+#endif
+}
+
+int main(int argc, char **argv) {
+    if (!cpu_has_it()) return 3;
+    const int threads = argc > 1 ? atoi(argv[1]) : 1;
+    const double flops = 2.0 * LANES * CHAINS * FMA_ROUNDS * threads;
+    printf("{\"peak_flops\": %.6g, \"bytes_per_second\": {", flops / best_attempt(threads, 0));
+    for (int i = 2; i < argc; i++) {
+        const size_t bytes = (size_t)atoll(argv[i]) / (sizeof(vec) * LOADS) * (sizeof(vec) * LOADS);
+        const double read = (double)bytes * (double)rounds_of(bytes);
+        printf("%s\"%s\": %.6g", i > 2 ? ", " : "", argv[i], read / best_attempt(threads, bytes));
+    }
+    printf("}}\n");
+    return 0;
+}

@@ -1,0 +1,67 @@
+"""What a case computes, written plainly over NumPy: in float64 the truth that all are checked against."""
+
+import numpy as np
+
+from bench.cases import Case, Layer
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # exp(large) is inf, and 1 / inf is the right answer
+        return 1 / (1 + np.exp(-x))
+
+
+_ACTIVATION = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0), "sigmoid": _sigmoid, "linear": lambda x: x}
+
+
+def lstm_step(gates: np.ndarray, c: np.ndarray, activation: str) -> tuple[np.ndarray, np.ndarray]:
+    """h and c after one step, from the gates' sums (batch, 4 * units)."""
+    apply = _ACTIVATION[activation]
+    input_gate, forget_gate, candidate, output_gate = np.split(gates, 4, axis=-1)
+    c = _sigmoid(forget_gate) * c + _sigmoid(input_gate) * apply(candidate)
+    return _sigmoid(output_gate) * apply(c), c
+
+
+def _lstm(x: np.ndarray, weights: list[np.ndarray], options: dict, backwards: bool = False) -> np.ndarray:
+    kernel, recurrent_kernel, bias = weights
+    projected = x @ kernel + bias  # (batch, steps, 4 * units)
+    h = c = np.zeros((len(x), len(recurrent_kernel)), x.dtype)
+    outputs = []
+    for t in range(x.shape[1])[:: -1 if backwards else 1]:
+        h, c = lstm_step(projected[:, t] + h @ recurrent_kernel, c, options.get("activation", "tanh"))
+        outputs.append(h)
+    return np.stack(outputs, axis=1) if options.get("return_sequences") else h
+
+
+def _apply(layer: Layer, weights: list[np.ndarray], x: np.ndarray) -> np.ndarray:
+    options = layer.options
+    if layer.kind == "LSTM":
+        return _lstm(x, weights, options)
+    if layer.kind == "Bidirectional":  # of the last outputs: a returned sequence would have to be turned round
+        return np.concatenate(
+            [_lstm(x, weights[:3], layer.inner.options), _lstm(x, weights[3:], layer.inner.options, True)], axis=-1
+        )
+    if layer.kind == "TimeDistributed":
+        return _apply(layer.inner, weights, x)
+    if layer.kind == "Dense":
+        return _ACTIVATION[options.get("activation", "linear")](x @ weights[0] + weights[1])
+    if layer.kind == "RepeatVector":
+        return np.repeat(x[:, None], options["n"], axis=1)
+    if layer.kind == "Embedding":
+        return weights[0][x]
+    if layer.kind == "Dropout":
+        return x
+    raise NotImplementedError(layer.kind)
+
+
+def forward(case: Case, weights: list[list[np.ndarray]], x: np.ndarray) -> np.ndarray:
+    """The case's output, in the type of the weights."""
+    for layer, arrays in zip(case.layers, weights, strict=True):
+        x = _apply(layer, arrays, x)
+    return x
+
+
+def truth(case: Case) -> np.ndarray:
+    """The case's output in float64, from the weights and inputs that the runners are given."""
+    x = case.inputs()
+    weights = [[array.astype("float64") for array in arrays] for arrays in case.weights()]
+    return forward(case, weights, x if case.features == 0 else x.astype("float64"))

@@ -1,0 +1,185 @@
+"""Result files: Markdown tables and the chart, both made from the JSON alone."""
+
+from pathlib import Path
+from typing import Any
+
+from bench import figures
+from bench.peers import PEERS
+
+Result = dict[str, Any]
+
+_NONE = "-"
+_KINDS = {"layer": "single layers", "model": "whole models", "stream": "streaming steps"}
+_SCALING_BATCH, _SCALING_MICROSECONDS = 16, 200
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    if value is None:
+        return _NONE
+    return f"{value:.0f}" if value >= 100 else f"{value:.{digits}f}"
+
+
+def _time(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rows)] + [""]
+
+
+def _runners(result: Result) -> list[str]:
+    return [name for name in PEERS if name in result["versions"]]
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    text = _time(figures.microseconds(row, name))
+    return f"**{text}**" if name == figures.best_peer(row) else text
+
+
+def _times(result: Result, run: Result) -> list[str]:
+    runners = _runners(result)
+    head = ["case", *(PEERS[name].title for name in runners), "limit", "fraction", "ratio to best peer", "error ratio"]
+    rows = []
+    for name, row in run["cases"].items():
+        values = [figures.fraction(row), figures.best_ratio(row), figures.error_ratio(row)]
+        times = [_cell(row, runner) for runner in runners]
+        rows.append([f"`{name}`", *times, _time(row["limit"]), *map(_number, values)])
+    return _table(head, rows)
+
+
+def _means(result: Result, run: Result) -> list[str]:
+    others = [name for name in _runners(result) if not PEERS[name].ours]
+    head = ["geometric mean over", "cases", "ratio to best peer", *(f"to {PEERS[name].title}" for name in others)]
+    rows = []
+    for kind, title in _KINDS.items():
+        cases = [row for row in run["cases"].values() if row["kind"] == kind]
+        if cases:
+            best = figures.geometric_mean(map(figures.best_ratio, cases))
+            each = [figures.geometric_mean(figures.ratio(row, name) for row in cases) for name in others]
+            rows.append([title, str(len(cases)), _number(best), *map(_number, each)])
+    return _table(head, rows)
+
+
+def _skips(run: Result) -> list[str]:
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for name, row in run["cases"].items():
+        for runner, one in row["runners"].items():
+            if "skipped" in one:
+                reasons.setdefault((PEERS[runner].title, one["skipped"]), []).append(f"`{name}`")
+    lines = [f"- {title}: {reason} ({', '.join(cases)})" for (title, reason), cases in reasons.items()]
+    return ["Not run:", *lines, ""] if lines else []
+
+
+def _scaling(result: Result) -> list[str]:
+    """How much faster the most threads are than one."""
+    by_threads = {run["threads"]: run for run in result["runs"]}
+    most = max(by_threads)
+    if 1 not in by_threads or most == 1:
+        return []
+    rows = []
+    for name, row in by_threads[1]["cases"].items():
+        one, many = (figures.microseconds(by_threads[threads]["cases"].get(name, row)) for threads in (1, most))
+        if one and many and row["batch"] >= _SCALING_BATCH and one >= _SCALING_MICROSECONDS:
+            rows.append([f"`{name}`", _time(one), _time(many), _number(one / many)])
+    head = ["case", "1 thread, µs", f"{most} threads, µs", "times faster"]
+    return [f"## lstmfast on {most} threads against one", "", *_table(head, rows)] if rows else []
+
+
+def _imports(result: Result) -> list[str]:
+    found = result["imports"].items()
+    rows = [[f"`{name}`", _time(one["milliseconds"]), _time(one["megabytes"])] for name, one in found]
+    head = ["import", "ms beyond NumPy", "MB of its package"]
+    return ["## Before the first number", "", *_table(head, rows)] if rows else []
+
+
+def _probe(run: Result) -> str:
+    if not run["probe"]:
+        return "The machine's limit could not be measured (no C compiler)."
+    peaks = ", ".join(f"{isa} {peak / 1e9:.0f}" for isa, peak in run["probe"]["peak_flops"].items())
+    rates = run["probe"]["bytes_per_second"]
+    sizes = ", ".join(f"{int(size) // 1024} KiB {rate / 1e9:.0f}" for size, rate in rates.items())
+    return f"Peak, GFLOP/s: {peaks}. Read bandwidth of each thread, GB/s, by bytes a thread: {sizes}."
+
+
+def markdown(result: Result) -> str:
+    """The whole result as Markdown."""
+    machine = result["machine"]
+    lines = [
+        f"# lstmfast and its peers on {machine['cpu']}",
+        "",
+        f"{machine['cores']} cores, {machine['system']}, {result['date']}; instruction set: {result['isa'] or 'best'}; "
+        f"load before: {_number(result['load'])}; "
+        f"median of {result['repeats']} interleaved repeats of {result['seconds']} s each, warm. Command: "
+        f"`{result['command']}`.",
+        "",
+        "Versions: " + ", ".join(f"{PEERS[name].title} {result['versions'][name]}" for name in _runners(result)) + ".",
+        "",
+        "Times: microseconds a call; the fastest peer is bold. Fraction: the machine's limit over lstmfast's time; "
+        "ratio, the best peer's time over lstmfast's; error ratio, lstmfast's largest error against float64 over the "
+        "largest of ONNX Runtime's, OpenVINO's and PyTorch's. A case is named `batch x steps x features - u units`.",
+        "",
+    ]
+    for run in result["runs"]:
+        plural = "s" if run["threads"] > 1 else ""
+        lines += [f"## {run['threads']} thread{plural}", "", _probe(run), ""]
+        lines += [*_means(result, run), *_times(result, run), *_skips(run)]
+    lines += [*_scaling(result), *_imports(result)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def chart(result: Result, path: Path) -> None:
+    """Every case's ratio to every peer, a panel per thread count; nothing where matplotlib is missing."""
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    runs = [run for run in result["runs"] if any(map(figures.best_ratio, run["cases"].values()))]
+    if not runs:
+        return
+    names = list(runs[0]["cases"])
+    others = [name for name in _runners(result) if not PEERS[name].ours]
+    colours = dict(zip(others, pyplot.get_cmap("tab10").colors, strict=False))
+    shapes = dict(zip(others, "osD^vP*X", strict=False))
+    height_inches = 2.4 + 0.24 * len(names)
+    figure, panels = pyplot.subplots(
+        1, len(runs), figsize=(2.5 + 5.5 * len(runs), height_inches), sharey=True, sharex=True, squeeze=False
+    )
+    for run, panel in zip(runs, panels[0], strict=True):
+        for height, name in enumerate(names):
+            best = figures.best_ratio(run["cases"][name]) if name in run["cases"] else None
+            if best:
+                colour = "#2e8b57" if best >= 1 else "#c0392b"
+                panel.barh(height, best - 1, left=1, height=0.7, color=colour, alpha=0.25, zorder=1)
+                panel.text(0.012, height, f"{best:.2f}", transform=panel.get_yaxis_transform(), va="center", fontsize=7)
+        for other in others:
+            points = [(figures.ratio(row, other), names.index(name)) for name, row in run["cases"].items()]
+            points = [point for point in points if point[0]]
+            if points:
+                xs, ys = zip(*points, strict=True)
+                panel.scatter(
+                    xs, ys, s=20, color=colours[other], marker=shapes[other], label=PEERS[other].title, zorder=3
+                )
+        panel.axvline(1, color="black", linewidth=1)
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}x")
+        panel.set_ylim(len(names) - 0.3, -0.7)
+        panel.grid(axis="x", alpha=0.3)
+        panel.set_yticks(range(len(names)), names, fontsize=8)
+        panel.set_xlabel("peer's time / lstmfast's time (log scale; right of 1x: lstmfast is faster)")
+        mean = figures.geometric_mean(map(figures.best_ratio, run["cases"].values()))
+        plural = "s" if run["threads"] > 1 else ""
+        panel.set_title(f"{run['threads']} thread{plural}: {mean:.2f}x the best peer (geometric mean)", fontsize=10)
+    low = panels[0][0].get_xlim()[0]
+    panels[0][0].set_xlim(left=min(low, 0.5) / 2)  # room for the column of figures
+    figure.suptitle(
+        f"lstmfast beside its peers, {result['machine']['cpu']}\nbar and number: ratio to the case's best peer"
+    )
+    handles, labels = panels[0][-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False)
+    figure.tight_layout(rect=(0, 0.6 / height_inches, 1, 1))  # the legend stands in the margin below
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

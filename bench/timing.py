@@ -1,0 +1,43 @@
+"""How one runner is timed: the only clock of the benchmark."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+PAUSE_SECONDS = 0.05  # before a runner: the spinning threads of the one before must have gone to sleep
+WARM_SECONDS = 0.03  # before its clock starts: its own threads must be awake, its weights in cache
+SAMPLE_NS = 20_000  # short calls are timed in groups of at least this, far above the clock's own cost
+MIN_SAMPLES = 2
+
+
+def _elapsed(call: Callable[[], Any], count: int) -> int:
+    start = time.perf_counter_ns()
+    for _ in range(count):
+        call()
+    return time.perf_counter_ns() - start
+
+
+def per_call(call: Callable[[], Any], seconds: float) -> tuple[float, float]:
+    """Median and least nanoseconds per call over `seconds` of calls, after a warm-up.
+
+    The median is what is reported; where the machine is shared, the least shows what the median would be alone.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        warm_until, calls, spent = WARM_SECONDS * 1e9, 0, 0
+        while spent < warm_until:
+            spent += _elapsed(call, 1)
+            calls += 1
+        group = max(1, round(SAMPLE_NS * calls / spent))
+        samples, spent = [], 0
+        while spent < seconds * 1e9 or len(samples) < MIN_SAMPLES:
+            took = _elapsed(call, group)
+            spent += took
+            samples.append(took / group)
+    finally:
+        if collecting:
+            gc.enable()
+    return statistics.median(samples), min(samples)

@@ -1,0 +1,33 @@
+"""The fastest way to run a Keras LSTM on a CPU: saved models in, the same numbers out, no TensorFlow.
+
+>>> import numpy as np
+>>> from lstmfast import Input, Sequential, layers
+>>> model = Sequential([Input((40, 1)), layers.LSTM(100), layers.Dense(1)])
+>>> model.predict(np.zeros((8, 40, 1))).shape
+(8, 1)
+"""
+
+from lstmfast import activations, initializers, layers
+from lstmfast._version import __version__
+from lstmfast.functional import lstm
+from lstmfast.layers.core import Input
+from lstmfast.models import Model, Sequential
+from lstmfast.runtime import get_num_threads, set_num_threads, show_config, threads
+from lstmfast.saving import from_keras, load_model
+
+__all__ = [
+    "Input",
+    "Model",
+    "Sequential",
+    "__version__",
+    "activations",
+    "from_keras",
+    "get_num_threads",
+    "initializers",
+    "layers",
+    "load_model",
+    "lstm",
+    "set_num_threads",
+    "show_config",
+    "threads",
+]

@@ -1,0 +1,121 @@
+"""Array-likes and dtype policies: what a caller may pass, and what the core takes.
+
+Next: layers/base.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+FLOAT32 = np.dtype(np.float32)
+FLOAT64 = np.dtype(np.float64)
+BOOL = np.dtype(np.bool_)
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_POLICIES: dict[str, DTypePolicy] = {}
+
+
+class DTypePolicy:
+    """A Keras dtype policy, and the types that stand for it here.
+
+    Arithmetic is in ``real``: float64 for ``"float64"``, float32 for everything else. Weights are kept in
+    ``variable``, and what a layer or model returns has the dtype ``result``.
+    """
+
+    __slots__ = ("compute_dtype", "name", "real", "result", "variable", "variable_dtype")
+
+    def __init__(self, name: str) -> None:
+        base = name[len("mixed_") :] if name.startswith("mixed_") else name
+        if base not in _FLOATS + _INTEGERS or (base != name and base not in ("float16", "bfloat16")):
+            raise ValueError(
+                f"Unknown dtype policy {name!r}: expected one of {', '.join(_FLOATS)}, mixed_float16, mixed_bfloat16."
+            )
+        self.name = name
+        self.compute_dtype = base
+        self.variable_dtype = "float32" if base != name else base
+        self.real = FLOAT64 if base == "float64" else FLOAT32
+        self.result = numpy_dtype(base)
+        self.variable = numpy_dtype(self.variable_dtype)
+
+    def __repr__(self) -> str:
+        return f'<DTypePolicy "{self.name}">'
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The NumPy dtype of a Keras dtype name; bfloat16 is ml_dtypes' where that is installed, else float32."""
+    if name == "bfloat16":
+        try:
+            import ml_dtypes
+        except ImportError:
+            return FLOAT32
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def policy(identifier: Any = None) -> DTypePolicy:
+    """The policy of a name, a NumPy dtype, a Keras policy object or its config; None is float32."""
+    if isinstance(identifier, DTypePolicy):
+        return identifier
+    if identifier is None:
+        name = "float32"
+    elif isinstance(identifier, str):
+        name = identifier
+    elif isinstance(identifier, dict):
+        class_name = identifier.get("class_name")
+        if class_name not in ("DTypePolicy", "Policy", "FloatDTypePolicy"):
+            raise NotImplementedError(
+                f"dtype policy {class_name!r} is not supported: quantized layers have to be saved as float layers."
+            )
+        name = (identifier.get("config") or {}).get("name")
+        if not isinstance(name, str):
+            raise ValueError(f"A dtype policy without a name: {identifier!r}")
+    else:
+        name = getattr(identifier, "name", None) or np.dtype(identifier).name
+    found = _POLICIES.get(name)
+    if found is None:
+        found = _POLICIES.setdefault(name, DTypePolicy(name))
+    return found
+
+
+def real_of(dtype_name: str) -> np.dtype[Any]:
+    """The type in which values of the Keras dtype ``dtype_name`` travel between layers."""
+    if dtype_name in ("float16", "bfloat16"):
+        return FLOAT32
+    return np.dtype(dtype_name)
+
+
+def as_array(value: Any, what: str = "the input") -> np.ndarray[Any, Any]:
+    """``value`` as an array of numbers or bools, not copied where that can be helped.
+
+    Raises
+    ------
+    TypeError
+        If it holds anything but real numbers and bools (strings, objects, complex numbers, dates).
+    ValueError
+        If it is a ragged list.
+    """
+    if type(value) is not np.ndarray:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            value = np.from_dlpack(value)
+        else:
+            try:
+                value = np.asarray(value)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"Cannot read {what} as one array: {error}") from error
+    if value.dtype.kind not in "fbiu" and value.dtype.name != "bfloat16":
+        raise TypeError(f"Expected {what} to hold real numbers, got dtype {value.dtype}.")
+    return value
+
+
+def convert(value: Any, dtype: np.dtype[Any], what: str = "the input") -> np.ndarray[Any, Any]:
+    """``value`` in ``dtype``, native, aligned, with a contiguous last axis; copied only where it is not so already."""
+    array = value if type(value) is np.ndarray and value.dtype is dtype else as_array(value, what)
+    if array.dtype is not dtype:
+        return np.array(array, dtype, order="C")
+    flags = array.flags
+    if flags.aligned and (flags.c_contiguous or not array.ndim or array.strides[-1] == array.itemsize):
+        return array
+    return np.array(array, order="C")

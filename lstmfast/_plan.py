@@ -1,0 +1,358 @@
+"""A model's graph as a list of operations, ready to run: made once, immutable, so that a call is one moment's weights.
+
+A plan holds no weights that a later `set_weights` could change: it holds what `Layer.frozen` gave.
+Next: layers/base.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lstmfast._arrays import BOOL, as_array, convert, numpy_dtype, real_of
+from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_shapes, map_tree
+from lstmfast.layers.core import identity
+
+Array = np.ndarray[Any, Any]
+Masks = list[Any]
+
+
+class Port:
+    """One input of a model: what it expects, and how an array becomes that."""
+
+    __slots__ = ("batch", "dtype", "name", "ndim", "shape")
+
+    def __init__(self, tensor: KerasTensor, any_steps: bool) -> None:
+        layer = tensor.history[0] if tensor.history else None
+        self.name = layer.name if layer is not None else tensor.name
+        self.dtype = real_of(tensor.dtype)
+        self.batch = tensor.shape[0] if tensor.shape else None
+        self.shape: Shape = tuple(tensor.shape[1:])
+        if any_steps and len(self.shape) > 1:
+            self.shape = (None, *self.shape[1:])
+        self.ndim = len(tensor.shape)
+
+    def adjust(self, array: Array, position: int, model: str) -> Array:
+        """``array`` with the expected rank: as in Keras, a last axis of size 1 may be left out or added.
+
+        Raises
+        ------
+        ValueError
+            If its shape is not what the model was built for.
+        """
+        what = f"Input {position} with name '{self.name}' of layer '{model}' is incompatible with the layer: "
+        given = array.shape
+        if array.ndim == self.ndim + 1 and given[-1] == 1:
+            array = array[..., 0]
+        elif array.ndim == self.ndim - 1 and array.ndim and self.shape[-1] == 1:
+            array = array[..., None]
+        if array.ndim != self.ndim:
+            raise ValueError(f"{what}expected ndim={self.ndim}, found ndim={len(given)}. Full shape received: {given}")
+        for expected, size in zip(self.shape, array.shape[1:], strict=True):
+            if expected is not None and expected != size:
+                raise ValueError(f"{what}expected shape={(None, *self.shape)}, found shape={given}")
+        return array
+
+    def prepare(self, array: Array) -> Array:
+        return convert(array, self.dtype)
+
+
+class Operation:
+    """One node of the graph: which values it takes, what it runs, where its outputs go."""
+
+    __slots__ = (
+        "arguments",
+        "auto_mask",
+        "cast",
+        "inputs",
+        "layer",
+        "masked",
+        "outputs",
+        "release",
+        "run",
+        "single",
+        "stops_mask",
+    )
+
+    def __init__(self, node: Node, slots: dict[int, int]) -> None:
+        def place(leaf: Any) -> Any:
+            return Slot(slots[id(leaf)]) if isinstance(leaf, KerasTensor) else leaf
+
+        self.layer = node.layer
+        self.run: Callable[..., Any] = node.layer.frozen()
+        self.inputs = map_tree(place, node.args[0])
+        self.single: int | None = self.inputs.index if isinstance(self.inputs, Slot) else None
+        self.arguments = {name: map_tree(place, value) for name, value in node.kwargs.items()}
+        self.outputs = [slots[id(tensor)] for tensor in node.outputs]
+        self.release: list[int] = []
+        self.cast: np.dtype[Any] | None = None
+        self.auto_mask = self.masked = self.stops_mask = False
+
+
+class Slot:
+    """Stands for a value in an operation's arguments."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+class Plan:
+    """A model, frozen.
+
+    Parameters
+    ----------
+    inputs, outputs : list of KerasTensor
+        The model's.
+    nodes : list of Node
+        From the former to the latter, in an order in which they can run.
+    rules : MaskRules
+        How masks travel.
+    any_steps : bool
+        Whether the number of steps of the inputs is not to be held to what the model was built with.
+    """
+
+    def __init__(
+        self,
+        inputs: list[KerasTensor],
+        outputs: list[KerasTensor],
+        nodes: list[Node],
+        rules: MaskRules,
+        any_steps: bool = False,
+    ) -> None:
+        self.ports = [Port(tensor, any_steps) for tensor in inputs]
+        self.shapes: set[Shape] = set()  # of single samples that have been accepted
+        self.input_tensors = inputs
+        self.nodes = nodes
+        slots: dict[int, int] = {}
+        for tensor in [*inputs, *(output for node in nodes for output in node.outputs)]:
+            slots.setdefault(id(tensor), len(slots))
+        self.slots = slots
+        self.size = len(slots)
+        self.input_slots = [slots[id(tensor)] for tensor in inputs]
+        self.output_slots = [slots[id(tensor)] for tensor in outputs]
+        self.operations = [Operation(node, slots) for node in nodes]
+        self.stateful = any(_is_stateful(node.layer) for node in nodes)
+        self._plan_masks(rules)
+        self._plan_casts(nodes)
+        self._plan_release()
+        self.owned = self._owned(nodes, outputs)
+        self.results = [
+            None if numpy_dtype(tensor.dtype) is real_of(tensor.dtype) else numpy_dtype(tensor.dtype)
+            for tensor in outputs
+        ]
+        self.chain: tuple[Callable[[Array], Array], ...] | None = self._as_chain()
+
+    # -- planning -----------------------------------------------------------------------------------------------
+
+    def _plan_masks(self, rules: MaskRules) -> None:
+        live: set[int] = set()
+        for operation in self.operations:
+            layer = operation.layer
+            first = [leaf.index for leaf in flatten(operation.inputs) if isinstance(leaf, Slot)]
+            explicit = operation.arguments.get("mask") is not None
+            incoming = explicit or any(index in live for index in first)
+            other = any(isinstance(leaf, Slot) for leaf in flatten(operation.arguments))
+            operation.auto_mask = (
+                layer.uses_mask and not explicit and incoming and (rules.mask_beside_state or not other)
+            )
+            operation.stops_mask = rules.recurrent_stops and layer.stops_mask_since_316
+            carries = getattr(operation.run, "with_masks", None) is not None
+            operation.masked = carries or (
+                not operation.stops_mask and (layer.makes_mask or (incoming and layer.supports_masking))
+            )
+            if operation.masked:
+                live.update(operation.outputs)
+
+    def _plan_casts(self, nodes: list[Node]) -> None:
+        for node, operation in zip(nodes, self.operations, strict=True):
+            if not operation.layer.casts_input:
+                continue
+            real = operation.layer.policy.real
+            sources = [leaf for leaf in flatten(node.args[0]) if isinstance(leaf, KerasTensor)]
+            constants = any(not isinstance(leaf, KerasTensor) for leaf in flatten(node.args[0]))
+            if constants or any(real_of(tensor.dtype) != real for tensor in sources):
+                operation.cast = real
+
+    def _plan_release(self) -> None:
+        keep = {*self.output_slots, *self.input_slots}
+        seen: set[int] = set()
+        for operation in reversed(self.operations):
+            used = {leaf.index for leaf in flatten([operation.inputs, operation.arguments]) if isinstance(leaf, Slot)}
+            operation.release = sorted((used | set(operation.outputs)) - seen - keep)
+            seen |= used
+
+    def _owned(self, nodes: list[Node], outputs: list[KerasTensor]) -> list[bool]:
+        """For each output whether it is an array of its own, and not a view of an input or of one repeated step."""
+        made_by = {id(tensor): node for node in nodes for tensor in node.outputs}
+        owned = []
+        for tensor in outputs:
+            while True:
+                node = made_by.get(id(tensor))
+                if node is None or getattr(node.layer, "repeats", False):
+                    owned.append(False)
+                    break
+                if node.layer.allocates:
+                    owned.append(True)
+                    break
+                tensor = node.inputs[0]
+        return owned
+
+    def _as_chain(self) -> tuple[Callable[[Array], Array], ...] | None:
+        if len(self.input_slots) != 1 or len(self.output_slots) != 1:
+            return None
+        place, runs = self.input_slots[0], []
+        for operation in self.operations:
+            if operation.single != place or operation.arguments or operation.masked or len(operation.outputs) != 1:
+                return None
+            place = operation.outputs[0]
+            if operation.cast is not None:
+                runs.append(_caster(operation.cast))
+            if operation.run is not identity:
+                runs.append(operation.run)
+        if place != self.output_slots[0]:
+            return None
+        if not self.owned[0]:
+            runs.append(np.array)
+        if self.results[0] is not None:
+            runs.append(_caster(self.results[0]))
+        return tuple(runs)
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def run(self, arrays: list[Array], masks: Masks | None = None) -> tuple[list[Array], Masks]:
+        """Outputs and their masks for prepared inputs, in the types in which values travel between layers."""
+        values: list[Any] = [None] * self.size
+        known: list[Any] = [None] * self.size
+        for index, slot in enumerate(self.input_slots):
+            values[slot] = arrays[index]
+            if masks is not None:
+                known[slot] = masks[index]
+        some_mask = masks is not None
+
+        def value_of(leaf: Any) -> Any:
+            return values[leaf.index] if type(leaf) is Slot else leaf
+
+        def mask_of(leaf: Any) -> Any:
+            return known[leaf.index] if type(leaf) is Slot else None
+
+        for operation in self.operations:
+            single = operation.single
+            x = values[single] if single is not None else map_tree(value_of, operation.inputs)
+            if operation.cast is not None:
+                real = operation.cast
+                x = map_tree(lambda array, real=real: convert(array, real), x)
+            arguments = operation.arguments
+            if arguments:
+                arguments = {name: map_tree(value_of, value) for name, value in arguments.items()}
+            masked = operation.masked
+            incoming = None
+            if masked or operation.auto_mask or some_mask:
+                incoming = arguments.get("mask")
+                if incoming is None:
+                    incoming = known[single] if single is not None else map_tree(mask_of, operation.inputs)
+                    auto = operation.auto_mask or (some_mask and operation.layer.uses_mask and not arguments)
+                    if auto and (single is None or incoming is not None):
+                        arguments = {**arguments, "mask": incoming}
+                masked = masked or (some_mask and operation.layer.supports_masking and not operation.stops_mask)
+            carrying = getattr(operation.run, "with_masks", None)
+            if carrying is not None:
+                y, out_masks = carrying(x, **arguments)
+            else:
+                y = operation.run(x, **arguments)
+                out_masks = operation.layer.compute_mask(x, incoming) if masked else None
+            outputs = operation.outputs
+            if len(outputs) == 1:
+                values[outputs[0]] = y if type(y) is np.ndarray else flatten(y)[0]
+                if masked:
+                    known[outputs[0]] = flatten([out_masks])[0]
+            else:
+                flat_masks = flatten([out_masks]) if masked else ()
+                for position, array in enumerate(flatten(y)):
+                    values[outputs[position]] = array
+                    if position < len(flat_masks):
+                        known[outputs[position]] = flat_masks[position]
+            for slot in operation.release:
+                values[slot] = None
+        return [values[slot] for slot in self.output_slots], [known[slot] for slot in self.output_slots]
+
+    def finish(self, outputs: list[Array]) -> list[Array]:
+        """Outputs of `run` as the caller gets them: arrays of their own, in the policies' compute types."""
+        finished = []
+        for array, owned, result in zip(outputs, self.owned, self.results, strict=True):
+            if not owned:
+                array = np.array(array)
+            finished.append(array if result is None else array.astype(result))
+        return finished
+
+    def row_bytes(self, shapes: list[Shape]) -> int:
+        """About how many bytes one row takes between two layers at most, for single-sample shapes of the inputs."""
+        known: dict[int, Shape] = {
+            id(tensor): (1, *shape) for tensor, shape in zip(self.input_tensors, shapes, strict=True)
+        }
+        largest = 1
+        for node in self.nodes:
+            try:
+                places = map_tree(lambda leaf: known[id(leaf)] if isinstance(leaf, KerasTensor) else (), node.args[0])
+                flat: list[Shape] = []
+                map_shapes(flat.append, node.layer.compute_output_shape(places))
+            except (ValueError, TypeError, KeyError):
+                flat = [tuple(1 if size is None else size for size in tensor.shape) for tensor in node.outputs]
+            total = 0
+            for tensor, shape in zip(node.outputs, flat, strict=False):
+                known[id(tensor)] = shape
+                if node.layer.allocates:
+                    size = 4
+                    for extent in shape:
+                        size *= extent if extent is not None else 1
+                    total += size
+            largest = max(largest, total)
+        return largest
+
+
+class MaskRules:
+    """How a version of Keras hands masks on.
+
+    Parameters
+    ----------
+    keras_version : tuple of int
+        (major, minor).
+    """
+
+    __slots__ = ("mask_beside_state", "recurrent_stops")
+
+    def __init__(self, keras_version: tuple[int, int]) -> None:
+        # Keras 3 looks for a mask only where a layer is called on one tensor, Keras 2 beside initial_state too
+        self.mask_beside_state = keras_version[0] < 3
+        # keras-team/keras#23235: from 3.16 on, recurrent layers and their wrappers hand no mask on
+        self.recurrent_stops = keras_version >= (3, 16)
+
+
+def _is_stateful(layer: Any) -> bool:
+    return bool(getattr(layer, "stateful", False)) or any(_is_stateful(inner) for inner in layer.sublayers())
+
+
+def _caster(dtype: np.dtype[Any]) -> Callable[[Array], Array]:
+    return lambda array: array.astype(dtype, copy=False)
+
+
+def as_masks(mask: Any, arrays: list[Array], name: str) -> Masks:
+    """A caller's mask, or structure of masks, one for each input; bool arrays or None."""
+    flat = flatten(mask)
+    if len(flat) != len(arrays) and type(mask) in (list, tuple) and len(arrays) == 1:
+        flat = [mask]
+    if len(flat) != len(arrays):
+        raise ValueError(f"Model '{name}' has {len(arrays)} inputs, but got {len(flat)} masks.")
+    masks: Masks = []
+    for value, array in zip(flat, arrays, strict=True):
+        if value is None:
+            masks.append(None)
+            continue
+        found = as_array(value, "the mask")
+        if not 0 < found.ndim <= array.ndim or found.shape != array.shape[: found.ndim]:
+            raise ValueError(f"A mask of model '{name}' has shape {found.shape}, expected {array.shape[:2]}.")
+        masks.append(found if found.dtype == BOOL else found != 0)
+    return masks

@@ -1,0 +1,227 @@
+"""Keras's weight initializers: the same distributions, drawn with NumPy.
+
+An initializer is named as in Keras (``"glorot_uniform"``, ``{"class_name": "Orthogonal", "config": {...}}``) or is an
+`Initializer`; with a seed it gives the same values in every process.
+
+>>> from lstmfast import initializers
+>>> initializers.get("ones")((2, 2)).tolist()
+[[1.0, 1.0], [1.0, 1.0]]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[float, float]:
+    if not shape:
+        return 1.0, 1.0
+    if len(shape) == 1:
+        return float(shape[0]), float(shape[0])
+    receptive = 1
+    for size in shape[:-2]:
+        receptive *= size
+    return float(shape[-2] * receptive), float(shape[-1] * receptive)
+
+
+def _variance_scaling(
+    shape: tuple[int, ...], rng: Any, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal"
+) -> Array:
+    fan_in, fan_out = _fans(shape)
+    fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}.get(mode)
+    if fan is None:
+        raise ValueError(f"Invalid `mode` argument: {mode!r}. Expected fan_in, fan_out or fan_avg.")
+    variance = scale / max(1.0, fan)
+    if distribution == "truncated_normal":
+        # the factor restores the variance that truncation at two deviations takes away
+        return _truncated_normal(shape, rng, 0.0, variance**0.5 / 0.87962566103423978)
+    if distribution == "untruncated_normal":
+        return _normal(shape, rng, 0.0, variance**0.5)
+    if distribution == "uniform":
+        limit = (3.0 * variance) ** 0.5
+        return _uniform(shape, rng, -limit, limit)
+    raise ValueError(f"Invalid `distribution` argument: {distribution!r}.")
+
+
+def _uniform(shape: tuple[int, ...], rng: Any, minval: float = -0.05, maxval: float = 0.05) -> Array:
+    return rng.uniform(minval, maxval, shape)
+
+
+def _normal(shape: tuple[int, ...], rng: Any, mean: float = 0.0, stddev: float = 0.05) -> Array:
+    return rng.normal(mean, stddev, shape)
+
+
+def _truncated_normal(shape: tuple[int, ...], rng: Any, mean: float = 0.0, stddev: float = 0.05) -> Array:
+    values = rng.standard_normal(shape)
+    while True:
+        far = np.abs(values) > 2.0
+        count = int(np.count_nonzero(far))
+        if not count:
+            return mean + stddev * values
+        values[far] = rng.standard_normal(count)
+
+
+def _orthogonal(shape: tuple[int, ...], rng: Any, gain: float = 1.0) -> Array:
+    if len(shape) < 2:
+        raise ValueError(f"The orthogonal initializer needs at least two dimensions, got shape {shape}.")
+    rows, columns = int(np.prod(shape[:-1])), shape[-1]
+    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+    q *= np.sign(np.diagonal(r))
+    return gain * (q.T if rows < columns else q).reshape(shape)
+
+
+def _identity(shape: tuple[int, ...], rng: Any, gain: float = 1.0) -> Array:
+    if len(shape) != 2:
+        raise ValueError(f"The identity initializer needs two dimensions, got shape {shape}.")
+    return gain * np.eye(*shape)
+
+
+def _constant(shape: tuple[int, ...], rng: Any, value: Any = 0.0) -> Array:
+    return np.broadcast_to(np.asarray(value, np.float64), shape)
+
+
+def _scaled(scale: float, mode: str, distribution: str) -> Any:
+    def draw(shape: tuple[int, ...], rng: Any) -> Array:
+        return _variance_scaling(shape, rng, scale, mode, distribution)
+
+    return draw
+
+
+# Keras's class name: (how to draw, the defaults of its parameters, whether it takes a seed)
+_CLASSES: dict[str, tuple[Any, dict[str, Any], bool]] = {
+    "Zeros": (lambda shape, rng: np.zeros(shape), {}, False),
+    "Ones": (lambda shape, rng: np.ones(shape), {}, False),
+    "Constant": (_constant, {"value": 0.0}, False),
+    "Identity": (_identity, {"gain": 1.0}, False),
+    "RandomUniform": (_uniform, {"minval": -0.05, "maxval": 0.05}, True),
+    "RandomNormal": (_normal, {"mean": 0.0, "stddev": 0.05}, True),
+    "TruncatedNormal": (_truncated_normal, {"mean": 0.0, "stddev": 0.05}, True),
+    "VarianceScaling": (
+        _variance_scaling,
+        {"scale": 1.0, "mode": "fan_in", "distribution": "truncated_normal"},
+        True,
+    ),
+    "GlorotUniform": (_scaled(1.0, "fan_avg", "uniform"), {}, True),
+    "GlorotNormal": (_scaled(1.0, "fan_avg", "truncated_normal"), {}, True),
+    "HeUniform": (_scaled(2.0, "fan_in", "uniform"), {}, True),
+    "HeNormal": (_scaled(2.0, "fan_in", "truncated_normal"), {}, True),
+    "LecunUniform": (_scaled(1.0, "fan_in", "uniform"), {}, True),
+    "LecunNormal": (_scaled(1.0, "fan_in", "truncated_normal"), {}, True),
+    "Orthogonal": (_orthogonal, {"gain": 1.0}, True),
+}
+_NAMES = {
+    "zeros": "Zeros",
+    "zero": "Zeros",
+    "ones": "Ones",
+    "one": "Ones",
+    "constant": "Constant",
+    "identity": "Identity",
+    "uniform": "RandomUniform",
+    "normal": "RandomNormal",
+    "random_uniform": "RandomUniform",
+    "random_normal": "RandomNormal",
+    "truncated_normal": "TruncatedNormal",
+    "variance_scaling": "VarianceScaling",
+    "glorot_uniform": "GlorotUniform",
+    "glorot_normal": "GlorotNormal",
+    "he_uniform": "HeUniform",
+    "he_normal": "HeNormal",
+    "lecun_uniform": "LecunUniform",
+    "lecun_normal": "LecunNormal",
+    "orthogonal": "Orthogonal",
+    "OrthogonalInitializer": "Orthogonal",
+    "IdentityInitializer": "Identity",
+}
+
+
+class Initializer:
+    """One of Keras's initializers with its parameters.
+
+    Parameters
+    ----------
+    class_name : str
+        Keras's class name, such as ``"GlorotUniform"``.
+    config : dict, optional
+        Its parameters, ``seed`` among them; what is not given has Keras's default.
+    """
+
+    def __init__(self, class_name: str, config: dict[str, Any] | None = None) -> None:
+        self.class_name = class_name
+        _, defaults, seeded = _CLASSES[class_name]
+        config = dict(config or {})
+        self.seed = config.pop("seed", None)
+        config.pop("dtype", None)
+        for key in list(config):  # Keras 2 wrote the parameters of VarianceScaling for glorot_uniform and its kin
+            if key not in defaults:
+                config.pop(key)
+        self.parameters = {**defaults, **config}
+        self._seeded = seeded
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        """Values of the given shape, float32 unless ``dtype`` says otherwise."""
+        rng = None
+        if self._seeded:
+            # a Keras seed may be a SeedGenerator's config; its number is what counts
+            seed = self.seed
+            while isinstance(seed, dict):
+                seed = (seed.get("config") or {}).get("seed")
+            rng = np.random.default_rng(seed)
+        draw = _CLASSES[self.class_name][0]
+        return np.asarray(draw(tuple(shape), rng, **self.parameters), dtype=dtype or np.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**self.parameters, **({"seed": self.seed} if self._seeded else {})}
+
+    def __repr__(self) -> str:
+        return f"<initializer {self.class_name} {self.get_config()}>"
+
+
+def get(identifier: Any) -> Initializer:
+    """The initializer that a Keras identifier means: a name, a config, an `Initializer` or a Keras initializer.
+
+    Raises
+    ------
+    ValueError
+        If no initializer is known by that name.
+    """
+    if isinstance(identifier, Initializer):
+        return identifier
+    if identifier is None:
+        return Initializer("Zeros")
+    class_name, config = identifier, {}
+    if isinstance(identifier, dict):
+        class_name, config = identifier.get("class_name"), identifier.get("config") or {}
+    elif not isinstance(identifier, str) and hasattr(identifier, "get_config"):
+        class_name, config = type(identifier).__name__, identifier.get_config()
+    class_name = _NAMES.get(class_name, class_name) if isinstance(class_name, str) else None
+    if class_name not in _CLASSES or not isinstance(config, dict):
+        raise ValueError(f"Could not interpret initializer identifier: {identifier}")
+    return Initializer(class_name, config)
+
+
+def serialize(initializer: Initializer) -> dict[str, Any]:
+    """The initializer's Keras 3 config."""
+    return {
+        "module": "keras.initializers",
+        "class_name": initializer.class_name,
+        "config": initializer.get_config(),
+        "registered_name": None,
+    }
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def make(**config: Any) -> Initializer:
+        unknown = set(config) - set(_CLASSES[name][1]) - ({"seed"} if _CLASSES[name][2] else set())
+        if unknown:
+            raise TypeError(f"{name}() got an unexpected argument {sorted(unknown)[0]!r}")
+        return Initializer(name, config)
+
+    make.__name__ = make.__qualname__ = name
+    return make

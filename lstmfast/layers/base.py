@@ -1,0 +1,622 @@
+"""What every layer is: a config, weights, and `freeze`, which turns the two into a function of arrays.
+
+A subclass says what it is with a few class attributes, makes its weights in `build_weights`, and returns from
+`freeze(weights)` a function `run(x, **call_arguments)` that holds all it needs and touches nothing mutable: calls that
+are under way never see a change of weights.
+Next: recurrent.py, for the layers that matter most; ../_plan.py, for how models run them.
+"""
+
+from __future__ import annotations
+
+from _thread import RLock
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from lstmfast import activations, initializers
+from lstmfast._arrays import DTypePolicy, as_array, convert, policy
+from lstmfast._graph import KerasTensor, Node, Shape, contains_symbolic, map_shapes, map_tree, snake_case, unique_name
+
+Array = np.ndarray[Any, Any]
+Run = Callable[..., Any]
+
+# Every change of weights, of any layer, counts here: a model whose plan is older makes a new one. The lock makes a
+# change of many layers one event.
+changes = [0]
+lock = RLock()
+
+REGISTRY: dict[str, type[Layer]] = {}
+_Class = TypeVar("_Class", bound=type)
+
+
+def register(*aliases: str) -> Callable[[_Class], _Class]:
+    """Class decorator: files may name this layer, by its class name or an alias."""
+
+    def add(cls: _Class) -> _Class:
+        for name in (cls.__name__, *aliases):
+            REGISTRY[name] = cls
+        return cls
+
+    return add
+
+
+class Weight:
+    """What a weight is: its name, shape and initializer; its values are the layer's."""
+
+    __slots__ = ("initializer", "name", "shape", "trainable")
+
+    def __init__(self, name: str, shape: Shape, initializer: Callable[..., Array], trainable: bool) -> None:
+        self.name = name
+        self.shape = shape
+        self.initializer = initializer
+        self.trainable = trainable
+
+
+class Layer:
+    """Base of all layers.
+
+    Parameters
+    ----------
+    activity_regularizer, autocast : optional
+        Accepted, kept in the config, without effect.
+    trainable : bool
+        Kept for `summary` and for the order of weights in legacy files.
+    dtype : str, numpy.dtype or policy, optional
+        float32 (default), float64, float16, bfloat16, mixed_float16 or mixed_bfloat16. All but float64 compute in
+        float32; the 16-bit ones return their compute type.
+    name : str, optional
+        Made from the class name where it is not given.
+    """
+
+    config_keys: tuple[str, ...] = ()
+    call_arguments: tuple[str, ...] = ("inputs",)
+    ndim: int | None = None
+    min_ndim: int | None = None
+    uses_mask = False  # run takes mask=
+    makes_mask = False  # gives its output a mask whatever came in
+    supports_masking = True  # passes its input's mask on
+    per_step = False  # step t of the output depends on step t of the input alone
+    casts_input = True  # run takes arrays of policy.real
+    allocates = True  # False where the output is a view of the input
+    repeats = False  # the output is one step of memory seen many times
+    stops_mask_since_316 = False  # Keras 3.16 stopped handing masks on here
+
+    def __init__(
+        self,
+        *,
+        activity_regularizer: Any = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        autocast: bool = True,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._input_shape: Shape | None = _input_shape_argument(kwargs)
+        if kwargs:
+            raise ValueError(f"Unrecognized keyword arguments passed to {type(self).__name__}: {kwargs}")
+        if not isinstance(trainable, bool):
+            raise ValueError(
+                f"Expected `trainable` to be a boolean. Received: trainable={trainable} (of type {type(trainable)})"
+            )
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"Argument `name` must be a string. Received: {name!r}")
+        self.policy: DTypePolicy = policy(dtype)
+        self.name: str = name or unique_name(snake_case(type(self).__name__))
+        self.trainable = trainable
+        self.autocast = autocast
+        self.activity_regularizer = activity_regularizer
+        self.built = False
+        self.build_shape: Any = None
+        self.nodes: list[Node] = []
+        self._specs: list[Weight] = []
+        self._values: tuple[Array, ...] | None = None
+        self._frozen: tuple[int | None, Run] | None = None
+        self._axes: dict[int, int] = {}
+
+    # -- what subclasses say ------------------------------------------------------------------------------------
+
+    def build_weights(self, input_shape: Any) -> None:
+        """Call `add_weight` for each weight; ``input_shape`` is checked already."""
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        """The function ``run(x, **call_arguments)`` of this layer with these weights."""
+        return self.call
+
+    def call(self, inputs: Any) -> Any:
+        """A layer of the user's own may define this, on arrays, instead of `freeze`."""
+        raise NotImplementedError(f"Layer {type(self).__name__} does not have a `call()` method implemented.")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape, or the nested shapes, that the layer gives for the shape of its input."""
+        return input_shape
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        """The mask of the output, given the input and its mask."""
+        return previous_mask
+
+    def sublayers(self) -> tuple[Layer, ...]:
+        """The layers inside this one, in the order of their weights."""
+        return ()
+
+    # Where a .keras file keeps the layer's own weights, below the layer's place.
+    saved_vars = "vars"
+
+    def saved_parts(self) -> list[tuple[str, Any]]:
+        """The layers inside this one, or lists of them, by the attribute that a .keras file names them after."""
+        return []
+
+    def saved_class(self) -> str:
+        """The class name that a .keras file counts the layer under."""
+        return type(self).__name__
+
+    # -- weights ------------------------------------------------------------------------------------------------
+
+    def add_weight(self, name: str, shape: Shape, initializer: Any = "zeros", trainable: bool = True) -> None:
+        """Declare a weight; its values are made when they are first needed, unless `set_weights` comes before."""
+        if not callable(initializer):
+            initializer = initializers.get(initializer)
+        self._specs.append(Weight(name, tuple(shape), initializer, trainable))
+
+    def _own_weights(self) -> tuple[Array, ...]:
+        values = self._values
+        if values is None:
+            with lock:
+                if self._values is None:
+                    self._values = tuple(
+                        _read_only(np.array(spec.initializer(spec.shape), self.policy.variable, order="C"))
+                        for spec in self._specs
+                    )
+                values = self._values
+        return values
+
+    def _weight(self, name: str) -> Array | None:
+        for spec, value in zip(self._specs, self._own_weights(), strict=True):
+            if spec.name == name:
+                return value
+        return None
+
+    def owners(self) -> list[Layer]:
+        """The layers that hold this layer's weights, each once: itself and those inside it, in Keras's order."""
+        found: dict[int, Layer] = {}
+        stack: list[Layer] = [self]
+        while stack:
+            layer = stack.pop()
+            if id(layer) not in found:
+                found[id(layer)] = layer
+                stack.extend(reversed(layer.sublayers()))
+        return [layer for layer in found.values() if layer._specs]
+
+    @property
+    def weights(self) -> list[Array]:
+        """The weights as read-only arrays, in Keras's order; `set_weights` changes them."""
+        return [value for owner in self.owners() for value in owner._own_weights()]
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        return [value for _, spec, value in self._listed() if spec]
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        return [value for _, spec, value in self._listed() if not spec]
+
+    def _listed(self, trainable: bool = True) -> list[tuple[Layer, bool, Array]]:
+        frozen: set[int] = set()
+        stack: list[tuple[Layer, bool]] = [(self, trainable)]
+        while stack:
+            layer, live = stack.pop()
+            live = live and layer.trainable
+            if not live:
+                frozen.add(id(layer))
+            stack.extend((inner, live) for inner in layer.sublayers())
+        return [
+            (owner, spec.trainable and id(owner) not in frozen, value)
+            for owner in self.owners()
+            for spec, value in zip(owner._specs, owner._own_weights(), strict=True)
+        ]
+
+    def get_weights(self) -> list[Array]:
+        """Copies of the weights, in Keras's order."""
+        return [value.copy() for value in self.weights]
+
+    def set_weights(self, weights: Any) -> None:
+        """Replace all weights. A call that is under way in another thread finishes with the old ones.
+
+        Parameters
+        ----------
+        weights : sequence of array-like
+            As `get_weights` of this layer, or of its Keras twin, gives them.
+
+        Raises
+        ------
+        ValueError
+            If their number or a shape is wrong; nothing has changed then.
+        """
+        weights = list(weights)
+        owners = self.owners()
+        expected = sum(len(owner._specs) for owner in owners)
+        if len(weights) != expected:
+            raise ValueError(
+                f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of length "
+                f"{len(weights)}, but the layer was expecting {expected} weights."
+            )
+        position, new = 0, []
+        for owner in owners:
+            values = weights[position : position + len(owner._specs)]
+            position += len(values)
+            new.append((owner, owner._checked_weights(values)))
+        assign(new)
+
+    def _checked_weights(self, values: list[Any]) -> tuple[Array, ...]:
+        checked = []
+        for spec, value in zip(self._specs, values, strict=True):
+            array = as_array(value, f"weight '{spec.name}' of layer '{self.name}'")
+            if array.shape != spec.shape:
+                raise ValueError(
+                    f"Layer {self.name} weight shape {spec.shape} is not compatible with provided weight shape "
+                    f"{array.shape}."
+                )
+            checked.append(_read_only(np.array(array, self.policy.variable, order="C")))
+        return tuple(checked)
+
+    def count_params(self) -> int:
+        """The number of scalars in the weights."""
+        if not self.built:
+            raise ValueError(
+                f"You tried to call `count_params` on layer '{self.name}', but the layer isn't built. You can build "
+                f"it manually via: `layer.build(input_shape)`."
+            )
+        return sum(_size(spec.shape) for owner in self.owners() for spec in owner._specs)
+
+    def packed(self, values: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Weights as the core takes them: C order and the type of the arithmetic."""
+        return tuple(np.ascontiguousarray(value, self.policy.real) for value in values)
+
+    # -- dtypes -------------------------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weights."""
+        return self.policy.variable_dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        return self.policy.compute_dtype
+
+    @property
+    def dtype_policy(self) -> DTypePolicy:
+        return self.policy
+
+    def output_dtype(self, inputs: Any) -> str:
+        """The dtype name of the outputs, for inputs that are KerasTensors."""
+        return self.policy.compute_dtype
+
+    # -- building and calling -----------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights for inputs of this shape (batch first; None where a size may vary).
+
+        Raises
+        ------
+        ValueError
+            If the layer cannot take inputs of this shape.
+        """
+        if self.built:
+            return
+        input_shape = map_shapes(_standardize, input_shape)
+        self.check_shape(input_shape)
+        self.build_weights(input_shape)
+        self.build_shape = input_shape
+        self.built = True
+
+    def check_shape(self, shape: Any) -> None:
+        """Raise ValueError where the layer cannot take inputs of this shape."""
+        if not (isinstance(shape, tuple) and (not shape or not isinstance(shape[0], (tuple, list)))):
+            return
+        what = f"Input 0 with name 'None' of layer '{self.name}' is incompatible with the layer: "
+        if self.ndim is not None and len(shape) != self.ndim:
+            raise ValueError(
+                f"{what}expected ndim={self.ndim}, found ndim={len(shape)}. Full shape received: {shape}"
+            )
+        if self.min_ndim is not None and len(shape) < self.min_ndim:
+            raise ValueError(
+                f"{what}expected min_ndim={self.min_ndim}, found ndim={len(shape)}. Full shape received: {shape}"
+            )
+        for axis, size in self._axes.items():
+            if shape[axis] is not None and shape[axis] != size:
+                raise ValueError(
+                    f"{what}expected axis {axis} of input shape to have value {size}, found {shape[axis]}. "
+                    f"Full shape received: {shape}"
+                )
+
+    def frozen(self) -> Run:
+        """The layer as it is now, as a function that no later change reaches."""
+        entry = self._frozen
+        if entry is None or (entry[0] is not None and entry[0] != changes[0]):
+            with lock:
+                count = changes[0] if self.sublayers() else None
+                entry = self._frozen = (count, self.freeze(self._own_weights()))
+        return entry[1]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run on array-likes, or record the call where an argument is a symbolic `Input` or what came from one.
+
+        Returns
+        -------
+        numpy.ndarray or KerasTensor, or a structure of them
+            Fresh arrays in the policy's compute dtype.
+        """
+        if len(args) != 1 or kwargs:
+            inputs, kwargs = self._bind(args, kwargs)
+        else:
+            inputs = args[0]
+        if contains_symbolic((inputs,)) or (kwargs and contains_symbolic(kwargs.values())):
+            return self._record(inputs, kwargs)
+        inputs = self.convert_inputs(inputs)
+        shapes = inputs.shape if type(inputs) is np.ndarray else map_tree(_shape_of, inputs)
+        self.check_shape(shapes)
+        if kwargs:
+            kwargs = self.convert_arguments(shapes, kwargs)
+        if not self.built:
+            self.build(shapes)
+        outputs = self.frozen()(inputs, **kwargs)
+        return self.finish(outputs)
+
+    def finish(self, outputs: Any) -> Any:
+        """Outputs of `run` in the type that the policy returns."""
+        result = self.policy.result
+        if result is self.policy.real:
+            return outputs
+        return map_tree(lambda array: array.astype(result) if array.dtype.kind == "f" else array, outputs)
+
+    def convert_inputs(self, inputs: Any) -> Any:
+        """The caller's inputs as the arrays that `run` takes."""
+        if self.casts_input:
+            real = self.policy.real
+            if type(inputs) is np.ndarray or not isinstance(inputs, (list, tuple, dict)):
+                return convert(inputs, real)
+            if self.takes_list() and not isinstance(inputs, dict):
+                return [convert(value, real) for value in inputs]
+            return convert(inputs, real)
+        return as_array(inputs)
+
+    def takes_list(self) -> bool:
+        """Whether the layer's input is a list of tensors, as of the merging layers."""
+        return False
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The call's other arguments, checked and as `run` takes them."""
+        return {name: value for name, value in arguments.items() if value is not None and name in self.call_arguments}
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        names = self.call_arguments
+        if len(args) > len(names):
+            raise TypeError(f"{type(self).__name__} takes at most {len(names)} call arguments, got {len(args)}.")
+        bound = dict(zip(names, args, strict=False))
+        for name, value in kwargs.items():
+            if name in bound:
+                raise TypeError(f"{type(self).__name__} got several values for the argument '{name}'.")
+            if name not in names and name not in ("inputs", "mask", "training"):
+                raise TypeError(f"{type(self).__name__} got an unexpected call argument '{name}'.")
+            bound[name] = value
+        first = names[0] if names[0] in bound else "inputs"
+        if first not in bound:
+            raise TypeError(f"{type(self).__name__} needs its inputs.")
+        inputs = bound.pop(first)
+        if "training" not in names or not bound.get("training"):
+            bound.pop("training", None)
+        return inputs, {name: value for name, value in bound.items() if value is not None}
+
+    def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        shapes = map_tree(_shape_of, inputs)
+        self.check_shape(shapes)
+        if kwargs.get("training"):
+            self.refuse_training()
+        self.build(shapes)
+        dtype = self.output_dtype(inputs)
+        outputs = map_shapes(lambda shape: KerasTensor(shape, dtype), self.compute_output_shape(shapes))
+        Node(self, (inputs,), kwargs, outputs)
+        return outputs
+
+    def refuse_training(self) -> None:
+        """Raise where training=True would make the result random."""
+
+    def call_args(self, node: Node) -> list[Any]:
+        """The positional arguments of a recorded call, as a config lists them."""
+        return list(node.args)
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def reset_state(self) -> None:
+        """Forget what stateful layers carry from call to call."""
+        for layer in self.sublayers():
+            layer.reset_state()
+
+    def reset_states(self) -> None:
+        """The older name of `reset_state`."""
+        self.reset_state()
+
+    # -- streaming ----------------------------------------------------------------------------------------------
+
+    def stream(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
+        """The layer one step at a time; see ../streaming.py."""
+        if sequence and not self.per_step:
+            raise ValueError(
+                f"Layer '{self.name}' (of type {type(self).__name__}) cannot be streamed: its output at a step depends "
+                "on more than the steps so far."
+            )
+        return run, sequence
+
+    # -- configs ------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again, as Keras writes them."""
+        dtype: Any = self.policy.name
+        config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": dtype}
+        for key in self.config_keys:
+            config[key] = serialize(getattr(self, key))
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """A fresh layer from what `get_config` gave."""
+        return cls(**config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "nodes": [], "_frozen": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._values is not None:
+            self._values = tuple(_read_only(value) for value in self._values)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+    # -- connections --------------------------------------------------------------------------------------------
+
+    @property
+    def input(self) -> Any:
+        """The symbolic input of the layer's only call."""
+        return _single(self._only_node().args[0])
+
+    @property
+    def output(self) -> Any:
+        """The symbolic output of the layer's only call."""
+        return _single(self._only_node().outputs)
+
+    def _only_node(self) -> Node:
+        if len(self.nodes) != 1:
+            raise AttributeError(f"The layer {self.name} has been called {len(self.nodes)} times on symbolic inputs.")
+        return self.nodes[0]
+
+
+def assign(new: list[tuple[Layer, tuple[Array, ...]]]) -> None:
+    """Give layers their new weights, all in one event; the packing happens before it."""
+    prepared = [
+        (layer, values, None if layer.sublayers() or not layer.built else (None, layer.freeze(values)))
+        for layer, values in new
+    ]
+    with lock:
+        for layer, values, frozen in prepared:
+            layer._values = values
+            layer._frozen = frozen
+        changes[0] += 1
+
+
+def serialize(value: Any) -> Any:
+    """An attribute of a layer as Keras writes it into a config."""
+    if isinstance(value, activations.Activation):
+        return activations.serialize(value)
+    if isinstance(value, initializers.Initializer):
+        return initializers.serialize(value)
+    if isinstance(value, Layer):
+        return serialize_layer(value)
+    if isinstance(value, (list, tuple)):
+        return [serialize(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value
+
+
+def serialize_layer(layer: Layer) -> dict[str, Any]:
+    """A layer's class and config, as a Keras 3 file holds them."""
+    return {
+        "module": "keras.layers",
+        "class_name": type(layer).__name__,
+        "config": layer.get_config(),
+        "registered_name": None,
+        **({"build_config": {"input_shape": layer.build_shape}} if is_plain_shape(layer.build_shape) else {}),
+    }
+
+
+def deserialize_layer(config: Any) -> Layer:
+    """A layer from what `serialize_layer` gave; a layer passes through.
+
+    Raises
+    ------
+    ValueError
+        If no layer of that class is known.
+    """
+    if isinstance(config, Layer):
+        return config
+    if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
+        raise ValueError(f"Not the config of a layer: {config!r}")
+    cls = REGISTRY.get(config.get("class_name", ""))
+    if cls is None:
+        raise ValueError(f"Unknown layer: {config.get('class_name')!r}")
+    return cls.from_config(config["config"])
+
+
+def is_plain_shape(shape: Any) -> bool:
+    return isinstance(shape, tuple) and all(size is None or isinstance(size, int) for size in shape)
+
+
+def positive(name: str, value: Any) -> int:
+    """``value`` as a positive int, or Keras's error."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
+        raise ValueError(
+            f"Received an invalid value for argument `{name}`, expected a positive integer, got {value}."
+        )
+    return int(value)
+
+
+def as_mask(mask: Any, shape: Shape, name: str) -> Array:
+    """A caller's mask as a bool array of the given shape."""
+    array = as_array(mask, "the mask")
+    if array.shape != shape:
+        raise ValueError(f"The mask of layer '{name}' has shape {array.shape}, expected {shape}.")
+    return array if array.dtype == np.bool_ else array != 0
+
+
+def _input_shape_argument(kwargs: dict[str, Any]) -> Shape | None:
+    """Keras 1 and 2's shape arguments of the first layer, taken out of ``kwargs``; batch first."""
+    batch_shape = kwargs.pop("batch_input_shape", None)
+    shape = kwargs.pop("input_shape", None)
+    size = kwargs.pop("input_dim", None)
+    length = kwargs.pop("input_length", None)
+    batch = kwargs.pop("batch_size", None)
+    if batch_shape is not None:
+        return _standardize(batch_shape)
+    if shape is not None:
+        return _standardize((batch, *shape))
+    if size is not None:
+        return _standardize((batch, length, size) if length is not None else (batch, size))
+    return None
+
+
+def _standardize(shape: Any) -> Shape:
+    sizes = []
+    for size in shape:
+        if size is not None:
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+                raise ValueError(f"Cannot convert {tuple(shape)!r} to a shape. Found invalid entry {size!r}.")
+            if size < 0:
+                raise ValueError(f"Cannot convert {tuple(shape)!r} to a shape. Negative dimensions are not allowed.")
+            size = int(size)
+        sizes.append(size)
+    return tuple(sizes)
+
+
+def _shape_of(value: Any) -> Shape:
+    return tuple(value.shape)
+
+
+
+
+def _read_only(array: Array) -> Array:
+    array.flags.writeable = False
+    return array
+
+
+def _size(shape: Shape) -> int:
+    size = 1
+    for extent in shape:
+        size *= extent
+    return size
+
+
+def _single(values: Any) -> Any:
+    return values[0] if isinstance(values, (list, tuple)) and len(values) == 1 else values

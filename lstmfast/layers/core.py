@@ -1,0 +1,353 @@
+"""Input, Dense and the layers that are nothing but an activation.
+
+Next: recurrent.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstmfast import _core, activations, initializers
+from lstmfast._arrays import policy
+from lstmfast._graph import KerasTensor, Node, Shape, unique_name
+from lstmfast.layers.base import Array, Layer, Run, _standardize, positive, register
+
+
+@register()
+class InputLayer(Layer):
+    """The place where a model's input enters; `Input` makes one.
+
+    Parameters
+    ----------
+    shape : tuple
+        Of one sample; None where a size may vary.
+    batch_size : int, optional
+        A fixed batch size.
+    dtype : str, optional
+        The type that inputs are converted to; float32.
+    batch_shape : tuple, optional
+        In place of both: the shape with the batch first.
+    """
+
+    allocates = False
+    config_keys = ("batch_shape", "sparse", "ragged", "optional")
+
+    def __init__(
+        self,
+        shape: Any = None,
+        batch_size: int | None = None,
+        dtype: Any = None,
+        sparse: Any = None,
+        ragged: Any = None,
+        batch_shape: Any = None,
+        input_tensor: Any = None,
+        optional: bool = False,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        batch_shape = kwargs.pop("batch_input_shape", batch_shape)
+        shape = kwargs.pop("input_shape", shape)
+        if kwargs:
+            raise ValueError(f"Unrecognized keyword arguments passed to InputLayer: {kwargs}")
+        if shape is not None and batch_shape is not None:
+            raise ValueError("You cannot pass both `shape` and `batch_shape` at the same time.")
+        if batch_shape is None:
+            if shape is None:
+                raise ValueError("You must pass a `shape` argument.")
+            batch_shape = (batch_size, *_standardize([shape] if isinstance(shape, int) else shape))
+        if sparse or ragged:
+            raise NotImplementedError("Sparse and ragged inputs are not supported: pass padded arrays and a mask.")
+        super().__init__(name=name or unique_name("input_layer"))
+        self.batch_shape: Shape = _standardize(batch_shape)
+        self.input_dtype: str = "float32" if dtype is None else _dtype_name(dtype)
+        self.sparse, self.ragged, self.optional = bool(sparse), bool(ragged), bool(optional)
+        self.built = True
+        Node(self, (), {}, [KerasTensor(self.batch_shape, self.input_dtype, self.name)])
+
+    @property
+    def dtype(self) -> str:
+        return self.input_dtype
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "batch_shape": list(self.batch_shape),
+            "dtype": self.input_dtype,
+            "sparse": self.sparse,
+            "ragged": self.ragged,
+            "optional": self.optional,
+            "name": self.name,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        Node(self, (), {}, [KerasTensor(self.batch_shape, self.input_dtype, self.name)])
+
+
+def _dtype_name(dtype: Any) -> str:
+    name = dtype if isinstance(dtype, str) else None
+    if isinstance(dtype, dict):
+        name = policy(dtype).compute_dtype
+    name = name or np.dtype(dtype).name
+    if name == "string":
+        raise NotImplementedError("Inputs of strings are not supported: pass numbers.")
+    if name != "bfloat16":
+        name = np.dtype(name).name
+    return name
+
+
+def Input(
+    shape: Any = None,
+    batch_size: int | None = None,
+    dtype: Any = None,
+    sparse: Any = None,
+    ragged: Any = None,
+    batch_shape: Any = None,
+    name: str | None = None,
+    tensor: Any = None,
+    optional: bool = False,
+) -> KerasTensor:
+    """A symbolic input, to begin a model with.
+
+    Parameters
+    ----------
+    shape : tuple
+        Of one sample, such as ``(steps, features)``; None where a size may vary.
+    batch_size : int, optional
+        A fixed batch size, which stateful layers need.
+    dtype : str, optional
+        The type that inputs are converted to; float32.
+    batch_shape : tuple, optional
+        In place of both: the shape with the batch first.
+    name : str, optional
+        Of the input, for inputs passed as a dict.
+
+    Returns
+    -------
+    KerasTensor
+
+    Examples
+    --------
+    >>> from lstmfast import Input
+    >>> Input((40, 1)).shape
+    (None, 40, 1)
+    """
+    layer = InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, tensor, optional, name)
+    return layer.nodes[0].outputs[0]
+
+
+@register()
+class Dense(Layer):
+    """Keras's Dense layer, activation(x W + b) over the last axis.
+
+    Parameters
+    ----------
+    units : int
+        Size of the output's last axis.
+    activation : str, callable, dict or None
+        None is linear. A Python function of arrays works too.
+    use_bias : bool
+        Whether there is a bias.
+    kernel_initializer, bias_initializer
+        Of a fresh layer's weights.
+    **kwargs
+        Regularizers and constraints, without effect, and the arguments of `Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lstmfast import layers
+    >>> layers.Dense(3, activation="relu")(np.ones((2, 5, 4))).shape
+    (2, 5, 3)
+    """
+
+    min_ndim = 2
+    per_step = True
+    config_keys = (
+        "units",
+        "activation",
+        "use_bias",
+        "kernel_initializer",
+        "bias_initializer",
+        "kernel_regularizer",
+        "bias_regularizer",
+        "kernel_constraint",
+        "bias_constraint",
+    )
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        lora_rank: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        for inert in ("lora_alpha", "quantization_config"):
+            kwargs.pop(inert, None)
+        units = positive("units", units)
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.units = units
+        self.activation = activations.get(activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
+        self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
+
+    def build_weights(self, input_shape: Any) -> None:
+        features = input_shape[-1]
+        if features is None:
+            raise ValueError(
+                f"The last axis of the input of layer '{self.name}' must be known to build it. Full shape received: "
+                f"{input_shape}"
+            )
+        positive("features", features)
+        self._axes = {-1: features}
+        self.add_weight("kernel", (features, self.units), self.kernel_initializer)
+        if self.use_bias:
+            self.add_weight("bias", (self.units,), self.bias_initializer)
+
+    @property
+    def kernel(self) -> Array | None:
+        """(features, units), read-only."""
+        return self._weight("kernel")
+
+    @property
+    def bias(self) -> Array | None:
+        """(units,), read-only; None without ``use_bias``."""
+        return self._weight("bias")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (*input_shape[:-1], self.units)
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        kernel, *bias = self.packed(weights)
+        activation = self.activation
+        core = (activation if activation.core else activations.linear).core
+        apply = _core.PackedLayer("dense", kernel, None, bias[0] if bias else None, core, None).apply
+        features, units = kernel.shape
+
+        def run(x: Array) -> Array:
+            if x.ndim == 2:
+                return apply(x, None, 0)
+            return apply(x.reshape(-1, features), None, 0).reshape(*x.shape[:-1], units)
+
+        if activation.core is not None:
+            return run
+        return lambda x: activation.run(run(x))
+
+
+class _ActivationLayer(Layer):
+    """Base of the layers that apply an activation and have no weights."""
+
+    @property
+    def per_step(self) -> bool:  # type: ignore[override]
+        return self._function().parameters.get("axis", -1) == -1
+
+    def _function(self) -> activations.Activation:
+        raise NotImplementedError
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        function = self._function()
+        if function.is_linear:
+            return identity
+        apply = function.run
+        return lambda x: apply(np.ascontiguousarray(x))
+
+    @property
+    def allocates(self) -> bool:  # type: ignore[override]
+        return not self._function().is_linear
+
+
+@register()
+class Activation(_ActivationLayer):
+    """Keras's Activation layer: one activation, element by element.
+
+    Parameters
+    ----------
+    activation : str, callable, dict or None
+        What to apply.
+    """
+
+    config_keys = ("activation",)
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+
+    def _function(self) -> activations.Activation:
+        return self.activation
+
+
+@register()
+class ReLU(_ActivationLayer):
+    """Keras's ReLU layer."""
+
+    config_keys = ("max_value", "negative_slope", "threshold")
+
+    def __init__(
+        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope or 0.0, threshold or 0.0
+
+    def _function(self) -> activations.Activation:
+        return activations.Activation("relu", {key: getattr(self, key) for key in self.config_keys})
+
+
+@register()
+class LeakyReLU(_ActivationLayer):
+    """Keras's LeakyReLU layer."""
+
+    config_keys = ("negative_slope",)
+
+    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
+        self.negative_slope = float(kwargs.pop("alpha", negative_slope))
+        super().__init__(**kwargs)
+
+    def _function(self) -> activations.Activation:
+        return activations.Activation("leaky_relu", {"negative_slope": self.negative_slope})
+
+
+@register()
+class ELU(_ActivationLayer):
+    """Keras's ELU layer."""
+
+    config_keys = ("alpha",)
+
+    def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.alpha = float(alpha)
+
+    def _function(self) -> activations.Activation:
+        return activations.Activation("elu", {"alpha": self.alpha})
+
+
+@register()
+class Softmax(_ActivationLayer):
+    """Keras's Softmax layer."""
+
+    config_keys = ("axis",)
+
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def _function(self) -> activations.Activation:
+        if not isinstance(self.axis, int):
+            raise NotImplementedError(f"Layer '{self.name}': a softmax over several axes is not supported.")
+        return activations.Activation("softmax", {"axis": self.axis})
+
+
+def identity(x: Any, **_: Any) -> Any:
+    """What inert layers run; plans leave it out."""
+    return x

@@ -1,0 +1,88 @@
+"""Gated recurrent unit: z, r = sigmoid(...), h' = z * h + (1 - z) * tanh(...), with the reset gate r before or after.
+
+Next: recurrent.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lstmfast.layers.base import register
+from lstmfast.layers.recurrent import FLAGS, INERT, Recurrent
+
+
+@register()
+class GRU(Recurrent):
+    """Keras's GRU layer.
+
+    Parameters
+    ----------
+    units : int
+        Size of the output and of the state.
+    activation, recurrent_activation : str, callable, dict or None
+        Of the candidate, and of the gates; None is linear.
+    reset_after : bool
+        Whether the reset gate applies after the recurrent product (Keras's default; the bias is (2, 3 * units)) or
+        before it (bias (3 * units,)).
+    **kwargs
+        As of `LSTM`, like the arguments that are not named here.
+    """
+
+    kind = "gru"
+    gates = 3
+    states_count = 1
+    config_keys = (
+        "units",
+        "activation",
+        "recurrent_activation",
+        "use_bias",
+        "kernel_initializer",
+        "recurrent_initializer",
+        "bias_initializer",
+        *INERT,
+        *FLAGS,
+        "reset_after",
+        "zero_output_for_mask",
+        "use_cudnn",
+    )
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: Any = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        reset_after: bool = True,
+        use_cudnn: Any = "auto",
+        **kwargs: Any,
+    ) -> None:
+        arguments = dict(locals())
+        for name in ("self", "units", "kwargs", "__class__"):
+            arguments.pop(name, None)
+        super().__init__(units, arguments, kwargs)
+
+    reset_after: bool
+
+    def bias_shape(self) -> tuple[int, ...]:
+        return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
+
+    def core_kind(self) -> str:
+        return "gru" if self.reset_after else "gru_reset_before"

@@ -1,0 +1,125 @@
+"""Layers that make masks: Masking and Embedding.
+
+Next: recurrent.py, which heeds them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstmfast import initializers
+from lstmfast.layers.base import Array, Layer, Run, positive, register
+
+
+@register()
+class Masking(Layer):
+    """Keras's Masking layer: steps in which every feature equals ``mask_value`` are masked and set to zero.
+
+    Parameters
+    ----------
+    mask_value : float
+        What marks a step.
+    """
+
+    makes_mask = True
+    per_step = True
+    config_keys = ("mask_value",)
+
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_value = mask_value
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        return (inputs != inputs.dtype.type(self.mask_value)).any(axis=-1)
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        value = self.mask_value
+
+        def run(x: Array) -> Array:
+            keep = (x != x.dtype.type(value)).any(axis=-1, keepdims=True)
+            return x * keep.astype(x.dtype)
+
+        return run
+
+
+@register()
+class Embedding(Layer):
+    """Keras's Embedding layer: (batch, ...) of token ids -> (batch, ..., output_dim).
+
+    Parameters
+    ----------
+    input_dim : int
+        Size of the vocabulary.
+    output_dim : int
+        Size of a token's vector.
+    mask_zero : bool
+        Whether id 0 is padding, which layers behind skip.
+    """
+
+    casts_input = False
+    per_step = True
+    config_keys = (
+        "input_dim",
+        "output_dim",
+        "embeddings_initializer",
+        "embeddings_regularizer",
+        "activity_regularizer",
+        "embeddings_constraint",
+        "mask_zero",
+    )
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        weights: Any = None,
+        lora_rank: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        for inert in ("lora_alpha", "quantization_config"):
+            kwargs.pop(inert, None)
+        length = kwargs.pop("input_length", None)
+        if length is not None and not {"input_shape", "batch_input_shape"} & set(kwargs):
+            sizes = tuple(length) if isinstance(length, (list, tuple)) else (length,)
+            kwargs["batch_input_shape"] = (kwargs.pop("batch_size", None), *sizes)
+        super().__init__(**kwargs)
+        self.input_dim, self.output_dim = positive("input_dim", input_dim), positive("output_dim", output_dim)
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer, self.embeddings_constraint = embeddings_regularizer, embeddings_constraint
+        self.mask_zero = bool(mask_zero)
+        self.supports_masking = self.mask_zero
+        self.makes_mask = self.mask_zero
+
+    def build_weights(self, input_shape: Any) -> None:
+        self.add_weight("embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer)
+
+    @property
+    def embeddings(self) -> Array | None:
+        """(input_dim, output_dim), read-only."""
+        return self._weight("embeddings")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (*input_shape, self.output_dim)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        return np.not_equal(inputs, 0) if self.mask_zero else None
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        (table,) = self.packed(weights)
+        count, name = self.input_dim, self.name
+
+        def run(x: Array) -> Array:
+            if x.dtype.kind not in "iu":
+                x = x.astype(np.int64)
+            if x.size and (int(x.max()) >= count or int(x.min()) < 0):
+                bad = x[(x >= count) | (x < 0)].flat[0]
+                raise ValueError(f"Layer '{name}' expected token ids in [0, {count}), got {bad}.")
+            return table.take(x, axis=0)
+
+        return run

@@ -1,0 +1,172 @@
+"""Layers that make one tensor of several: Concatenate, Add and their kin.
+
+Next: base.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstmfast.layers.base import Array, Layer, Run, register
+
+
+class Merge(Layer):
+    """Base of the layers whose input is a list of tensors."""
+
+    per_step = True
+
+    def takes_list(self) -> bool:
+        return True
+
+    def check_shape(self, shape: Any) -> None:
+        if not isinstance(shape, list) or not shape:
+            raise ValueError(f"Layer '{self.name}' should be called on a list of inputs. Received: {shape}")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        ndim = max(len(shape) for shape in input_shape)
+        output: list[Any] = []
+        for axis in range(ndim):
+            size: Any = 1
+            for shape in input_shape:
+                own = shape[axis - ndim] if len(shape) >= ndim - axis else 1
+                if own is None or size is None:
+                    size = None if size in (1, None) else size
+                elif own != 1 and size not in (1, own):
+                    raise ValueError(f"Inputs have incompatible shapes. Received shapes {input_shape}")
+                else:
+                    size = max(size, own)
+            output.append(size)
+        return tuple(output)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        masks = [mask for mask in previous_mask or () if mask is not None]
+        if not masks or len(masks) != len(previous_mask):
+            return None
+        mask = masks[0]
+        for other in masks[1:]:
+            mask = np.logical_or(mask, other)
+        return mask
+
+    def combine(self, arrays: list[Array]) -> Array:
+        raise NotImplementedError
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        return self.combine
+
+
+def _reduce(function: Any, arrays: list[Array]) -> Array:
+    result = function(arrays[0], arrays[1]) if len(arrays) > 1 else arrays[0].copy()
+    for array in arrays[2:]:
+        result = function(result, array)
+    return result
+
+
+@register()
+class Add(Merge):
+    """Keras's Add layer."""
+
+    def combine(self, arrays: list[Array]) -> Array:
+        return _reduce(np.add, arrays)
+
+
+@register()
+class Subtract(Merge):
+    """Keras's Subtract layer: the first of two inputs minus the second."""
+
+    def check_shape(self, shape: Any) -> None:
+        super().check_shape(shape)
+        if len(shape) != 2:
+            raise ValueError(f"A `Subtract` layer should be called on exactly 2 inputs. Received: {shape}")
+
+    def combine(self, arrays: list[Array]) -> Array:
+        return arrays[0] - arrays[1]
+
+
+@register()
+class Multiply(Merge):
+    """Keras's Multiply layer."""
+
+    def combine(self, arrays: list[Array]) -> Array:
+        return _reduce(np.multiply, arrays)
+
+
+@register()
+class Average(Merge):
+    """Keras's Average layer."""
+
+    def combine(self, arrays: list[Array]) -> Array:
+        return _reduce(np.add, arrays) / arrays[0].dtype.type(len(arrays))
+
+
+@register()
+class Maximum(Merge):
+    """Keras's Maximum layer."""
+
+    def combine(self, arrays: list[Array]) -> Array:
+        return _reduce(np.maximum, arrays)
+
+
+@register()
+class Minimum(Merge):
+    """Keras's Minimum layer."""
+
+    def combine(self, arrays: list[Array]) -> Array:
+        return _reduce(np.minimum, arrays)
+
+
+@register()
+class Concatenate(Merge):
+    """Keras's Concatenate layer.
+
+    Parameters
+    ----------
+    axis : int
+        Along which to join; the other sizes must agree.
+    """
+
+    config_keys = ("axis",)
+
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = int(axis)
+
+    @property
+    def per_step(self) -> bool:  # type: ignore[override]
+        return self.axis in (-1, 2)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        first = input_shape[0]
+        axis = self.axis % len(first)
+        for shape in input_shape:
+            if len(shape) != len(first) or any(
+                a is not None and b is not None and a != b
+                for position, (a, b) in enumerate(zip(first, shape, strict=False))
+                if position != axis
+            ):
+                raise ValueError(
+                    "A `Concatenate` layer requires inputs with matching shapes except for the concatenation axis. "
+                    f"Received: input_shape={input_shape}"
+                )
+        sizes = [shape[axis] for shape in input_shape]
+        output = list(first)
+        output[axis] = None if None in sizes else sum(sizes)
+        return tuple(output)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        if not previous_mask or all(mask is None for mask in previous_mask):
+            return None
+        masks = []
+        for array, mask in zip(inputs, previous_mask, strict=True):
+            if mask is None:
+                masks.append(np.ones(array.shape, np.bool_))
+            elif mask.ndim < array.ndim:
+                mask = mask.reshape(mask.shape + (1,) * (array.ndim - mask.ndim))
+                masks.append(np.broadcast_to(mask, array.shape))
+            else:
+                masks.append(mask)
+        return np.concatenate(masks, axis=self.axis).all(axis=-1)
+
+    def combine(self, arrays: list[Array]) -> Array:
+        return np.concatenate(arrays, axis=self.axis)

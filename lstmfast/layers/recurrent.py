@@ -1,0 +1,314 @@
+"""The recurrent layers' common part: LSTM, GRU and SimpleRNN differ by a row of constants and their arguments.
+
+A layer runs whole sequences on the core, (batch, steps, features) -> (batch, steps, units) or (batch, units).
+Next: lstm.py; ../_core.pyi, where it ends up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstmfast import _core, activations, initializers
+from lstmfast._arrays import convert
+from lstmfast.layers.base import Array, Layer, Run, as_mask, positive
+
+# What all three accept for the sake of Keras's configs, without effect on results.
+INERT = (
+    "kernel_regularizer",
+    "recurrent_regularizer",
+    "bias_regularizer",
+    "activity_regularizer",
+    "kernel_constraint",
+    "recurrent_constraint",
+    "bias_constraint",
+    "dropout",
+    "recurrent_dropout",
+    "seed",
+)
+FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll")
+
+
+class Recurrent(Layer):
+    """Base of LSTM, GRU and SimpleRNN.
+
+    A subclass gives the core's ``kind``, the number of ``gates`` in its kernels, the number of ``states``, and its
+    arguments with Keras's order and defaults.
+    """
+
+    kind: str
+    gates: int
+    states_count: int
+    ndim = 3
+    saved_vars = "cell/vars"
+    uses_mask = True
+    stops_mask_since_316 = True
+    call_arguments = ("sequences", "initial_state", "mask", "training")
+
+    def __init__(self, units: int, arguments: dict[str, Any], kwargs: dict[str, Any]) -> None:
+        units = positive("units", units)
+        implementation = kwargs.pop("implementation", 2)
+        time_major = kwargs.pop("time_major", False)
+        zero_output_for_mask = kwargs.pop("zero_output_for_mask", False)
+        super().__init__(activity_regularizer=arguments.pop("activity_regularizer", None), **kwargs)
+        self.units = units
+        self.activation = activations.get(arguments.pop("activation"))
+        recurrent = arguments.pop("recurrent_activation", None)
+        self.recurrent_activation = activations.get(recurrent)
+        for name in ("kernel_initializer", "recurrent_initializer", "bias_initializer"):
+            setattr(self, name, initializers.get(arguments.pop(name)))
+        for name, value in arguments.items():
+            setattr(self, name, bool(value) if name in FLAGS or name == "use_bias" else value)
+        self.implementation = implementation
+        self.time_major = bool(time_major)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.states: list[Array] | None = None
+        self._batch: int | None = None
+
+    use_bias: bool
+    return_sequences: bool
+    return_state: bool
+    go_backwards: bool
+    stateful: bool
+    unroll: bool
+    kernel_initializer: initializers.Initializer
+    recurrent_initializer: initializers.Initializer
+    bias_initializer: initializers.Initializer
+
+    # -- weights ------------------------------------------------------------------------------------------------
+
+    def build_weights(self, input_shape: Any) -> None:
+        features = input_shape[-1]
+        if features is None:
+            raise ValueError(
+                f"The number of features, the last axis of the input of layer '{self.name}', must be known to build "
+                f"it. Full shape received: {input_shape}"
+            )
+        positive("features", features)
+        width = self.gates * self.units
+        batch = input_shape[1 if self.time_major else 0]
+        if self.stateful and batch is None:
+            raise ValueError(
+                "When using `stateful=True` in a RNN, the batch size must be static. Found dynamic batch size: "
+                f"sequence.shape={input_shape}"
+            )
+        self._axes = {-1: features}
+        self.add_weight("kernel", (features, width), self.kernel_initializer)
+        self.add_weight("recurrent_kernel", (self.units, width), self.recurrent_initializer)
+        if self.use_bias:
+            self.add_weight("bias", self.bias_shape(), self.draw_bias)
+        if self.stateful:
+            self._batch = batch
+            self.states = self._zeros()
+
+    def bias_shape(self) -> tuple[int, ...]:
+        return (self.gates * self.units,)
+
+    def draw_bias(self, shape: tuple[int, ...]) -> Array:
+        return self.bias_initializer(shape)
+
+    @property
+    def kernel(self) -> Array | None:
+        """(features, gates * units), read-only."""
+        return self._weight("kernel")
+
+    @property
+    def recurrent_kernel(self) -> Array | None:
+        """(units, gates * units), read-only."""
+        return self._weight("recurrent_kernel")
+
+    @property
+    def bias(self) -> Array | None:
+        """The bias, read-only; None without ``use_bias``."""
+        return self._weight("bias")
+
+    @property
+    def cell(self) -> Recurrent:
+        """The layer itself, which has what Keras keeps in the layer's cell."""
+        return self
+
+    @property
+    def state_size(self) -> list[int]:
+        return [self.units] * self.states_count
+
+    # -- shapes and masks ---------------------------------------------------------------------------------------
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        """(batch, units), or (batch, steps, units) with ``return_sequences``; with the states' where they come too."""
+        batch, steps = sequences_shape[:2]
+        output: tuple[Any, ...] = (batch, self.units)
+        if self.time_major:
+            batch, steps = steps, batch
+            output = (batch, self.units)
+        if self.return_sequences:
+            output = (steps, batch, self.units) if self.time_major else (batch, steps, self.units)
+        if self.return_state:
+            return (output, *[(batch, self.units)] * self.states_count)
+        return output
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        mask = previous_mask[0] if isinstance(previous_mask, list) else previous_mask
+        mask = mask if self.return_sequences else None
+        return [mask, *[None] * self.states_count] if self.return_state else mask
+
+    def get_initial_state(self, batch_size: int) -> list[Array]:
+        """Zeros, (batch, units) for each state."""
+        return [np.zeros((batch_size, self.units), self.policy.real) for _ in range(self.states_count)]
+
+    def _zeros(self) -> list[Array]:
+        assert self._batch is not None
+        return self.get_initial_state(self._batch)
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def core_kind(self) -> str:
+        return self.kind
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        for activation in (self.activation, self.recurrent_activation):
+            if activation.core is None:
+                raise NotImplementedError(
+                    f"Layer '{self.name}' cannot run the Python function {activation.name!r} inside the recurrence; "
+                    "the activations of Keras it can."
+                )
+        kernel, recurrent, *bias = self.packed(weights)
+        core = _core.PackedLayer(
+            self.core_kind(),
+            kernel,
+            recurrent,
+            bias[0] if bias else None,
+            self.activation.core,
+            self.recurrent_activation.core if self.gates > 1 else None,
+        ).run
+        sequences, states, backwards, zero = (
+            self.return_sequences,
+            self.return_state,
+            self.go_backwards,
+            self.zero_output_for_mask,
+        )
+
+        def run(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
+            if not x.shape[1]:
+                self._refuse_no_steps(x.shape)
+            if initial_state is not None:
+                initial_state = self._checked_states(initial_state, x.shape[0])
+            return core(x, mask, initial_state, sequences, states, backwards, zero, None, 0)
+
+        def run_stateful(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
+            if not x.shape[1]:
+                self._refuse_no_steps(x.shape)
+            self._check_batch(x.shape[0])
+            initial_state = self._checked_states(self.states if initial_state is None else initial_state, x.shape[0])
+            result = core(x, mask, initial_state, sequences, True, backwards, zero, None, 0)
+            self.states = [state.copy() for state in result[1:]] if states else list(result[1:])
+            return result if states else result[0]
+
+        def run_time_major(x: Array, initial_state: Any = None, mask: Any = None, training: Any = False) -> Any:
+            mask = None if mask is None else mask.T
+            result = inner(np.swapaxes(x, 0, 1), initial_state, mask)
+            if not sequences:
+                return result
+            if states:
+                return (np.ascontiguousarray(np.swapaxes(result[0], 0, 1)), *result[1:])
+            return np.ascontiguousarray(np.swapaxes(result, 0, 1))
+
+        inner = run_stateful if self.stateful else run
+        chosen: Any = run_time_major if self.time_major else inner
+        chosen.core = core
+        return chosen
+
+    def _refuse_no_steps(self, shape: tuple[int, ...]) -> None:
+        raise ValueError(
+            f"Layer '{self.name}' expected at least 1 timestep, got 0. Full shape received: {tuple(shape)}"
+        )
+
+    def _check_batch(self, batch: int) -> None:
+        if self._batch is not None and batch != self._batch:
+            raise ValueError(
+                "If an RNN is stateful, the batch size of the input sequences must be the same as the batch size of "
+                f"the initial state. \n- Expected batch size: {self._batch}\n- Received batch size: {batch}"
+            )
+
+    def _checked_states(self, initial_state: Any, batch: int) -> tuple[Array, ...]:
+        states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
+        if len(states) != self.states_count:
+            raise ValueError(
+                f"Layer '{self.name}' has {self.states_count} states, but `initial_state` holds {len(states)}."
+            )
+        real, expected, checked = self.policy.real, (batch, self.units), []
+        for state in states:
+            array = convert(state, real, f"the initial state of layer '{self.name}'")
+            if array.shape != expected:
+                raise ValueError(
+                    f"The initial state of layer '{self.name}' has shape {array.shape}, expected {expected} "
+                    "(batch, units)."
+                )
+            checked.append(np.ascontiguousarray(array))
+        return tuple(checked)
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        converted: dict[str, Any] = {}
+        if arguments.get("mask") is not None:
+            converted["mask"] = as_mask(arguments["mask"], shapes[:2], self.name)
+        if arguments.get("initial_state") is not None:
+            converted["initial_state"] = self._checked_states(
+                arguments["initial_state"], shapes[1 if self.time_major else 0]
+            )
+        if arguments.get("training"):
+            self.refuse_training()
+        return converted
+
+    def refuse_training(self) -> None:
+        """Raise where training=True would make the result random."""
+        if getattr(self, "dropout", 0) or getattr(self, "recurrent_dropout", 0):
+            raise NotImplementedError(f"Layer '{self.name}' does not drop out at inference (training=True).")
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def reset_state(self) -> None:
+        """Set the states of a stateful layer to zero."""
+        if self.states is not None:
+            self.states = self._zeros()
+
+    def reset_states(self, states: Any = None) -> None:
+        """Set the states of a stateful layer to zero, or to the given arrays."""
+        if states is None:
+            self.reset_state()
+            return
+        if self.states is None or self._batch is None:
+            raise AttributeError("Layer must be stateful.")
+        self.states = [state.copy() for state in self._checked_states(states, self._batch)]
+
+    # -- streaming ----------------------------------------------------------------------------------------------
+
+    def stream(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
+        reason = None
+        if self.go_backwards:
+            reason = "reads its input from the last step on (go_backwards=True)"
+        elif self.stateful:
+            reason = "is stateful; a stream keeps its own state"
+        elif self.return_state:
+            reason = "returns its state (return_state=True)"
+        elif self.time_major:
+            reason = "is time-major"
+        elif not sequence:
+            reason = "reads a sequence that is whole only after the last step"
+        if reason:
+            raise ValueError(f"Layer '{self.name}' (of type {type(self).__name__}) cannot be streamed: it {reason}.")
+        from lstmfast.streaming import RecurrentStep
+
+        return RecurrentStep(run.core, self, batch_size), self.return_sequences  # type: ignore[attr-defined]
+
+
+def gate_view(attribute: str, index: int, gates: int, what: str) -> property:
+    """A property that gives one gate's columns of a weight, as a read-only view."""
+
+    def view(layer: Recurrent) -> Array | None:
+        weight = getattr(layer, attribute)
+        if weight is None:
+            return None
+        units = weight.shape[-1] // gates
+        return weight[..., index * units : (index + 1) * units]
+
+    return property(view, doc=f"The {what}'s part of ``{attribute}``, a read-only view.")

@@ -1,0 +1,71 @@
+"""The plain recurrent layer: h' = tanh(x W + h R + b).
+
+Next: recurrent.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lstmfast.layers.base import register
+from lstmfast.layers.recurrent import FLAGS, INERT, Recurrent
+
+
+@register()
+class SimpleRNN(Recurrent):
+    """Keras's SimpleRNN layer.
+
+    Parameters
+    ----------
+    units : int
+        Size of the output and of the state.
+    activation : str, callable, dict or None
+        Of the output; None is linear.
+    **kwargs
+        As of `LSTM`, like the arguments that are not named here.
+    """
+
+    kind = "simple_rnn"
+    gates = 1
+    states_count = 1
+    config_keys = (
+        "units",
+        "activation",
+        "use_bias",
+        "kernel_initializer",
+        "recurrent_initializer",
+        "bias_initializer",
+        *INERT,
+        *FLAGS,
+        "zero_output_for_mask",
+    )
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        seed: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        arguments = dict(locals())
+        for name in ("self", "units", "kwargs", "__class__"):
+            arguments.pop(name, None)
+        super().__init__(units, arguments, kwargs)

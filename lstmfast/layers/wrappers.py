@@ -1,0 +1,242 @@
+"""Layers around layers: TimeDistributed and Bidirectional.
+
+Next: recurrent.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstmfast.layers.base import Array, Layer, Run, as_mask, deserialize_layer, register, serialize_layer
+
+
+@register()
+class TimeDistributed(Layer):
+    """Keras's TimeDistributed wrapper: any layer or model, applied to every step.
+
+    Parameters
+    ----------
+    layer : Layer
+        What to apply; (batch, steps, ...) is (batch * steps, ...) to it.
+    """
+
+    min_ndim = 3
+    per_step = True
+    stops_mask_since_316 = True
+    call_arguments = ("inputs", "training", "mask")
+
+    def __init__(self, layer: Any, **kwargs: Any) -> None:
+        if not isinstance(layer, (Layer, dict)):
+            raise ValueError(
+                f"Please initialize `TimeDistributed` layer with a `keras.layers.Layer` instance. Received: {layer}"
+            )
+        super().__init__(**kwargs)
+        self.layer = deserialize_layer(layer)
+
+    def sublayers(self) -> tuple[Layer, ...]:
+        return (self.layer,)
+
+    def saved_parts(self) -> list[tuple[str, Any]]:
+        return [("layer", self.layer)]
+
+    def build_weights(self, input_shape: Any) -> None:
+        self.layer.build((input_shape[0], *input_shape[2:]))
+
+    def check_shape(self, shape: Any) -> None:
+        super().check_shape(shape)
+        self.layer.check_shape((shape[0], *shape[2:]))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
+        return (inner[0], input_shape[1], *inner[1:])
+
+    def output_dtype(self, inputs: Any) -> str:
+        return self.layer.output_dtype(inputs)
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        inner = self.layer.frozen()
+
+        def run(x: Array, mask: Any = None) -> Array:
+            batch, steps = x.shape[:2]
+            y = inner(x.reshape(batch * steps, *x.shape[2:]))
+            return y.reshape(batch, steps, *y.shape[1:])
+
+        return run
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "layer": serialize_layer(self.layer)}
+
+
+@register()
+class Bidirectional(Layer):
+    """Keras's Bidirectional wrapper: a recurrent layer forwards and one backwards.
+
+    Parameters
+    ----------
+    layer : Layer
+        A recurrent layer; a copy of its config runs forwards.
+    merge_mode : {"concat", "sum", "mul", "ave", None}
+        How the two outputs become one; None returns both.
+    backward_layer : Layer, optional
+        Runs backwards in place of another copy of ``layer``.
+    """
+
+    ndim = 3
+    uses_mask = True
+    stops_mask_since_316 = True
+    call_arguments = ("sequences", "initial_state", "mask", "training")
+
+    def __init__(
+        self,
+        layer: Any,
+        merge_mode: str | None = "concat",
+        weights: Any = None,
+        backward_layer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(layer, (Layer, dict)):
+            raise ValueError(
+                f"Please initialize `Bidirectional` layer with a `keras.layers.Layer` instance. Received: {layer}"
+            )
+        if merge_mode not in ("sum", "mul", "ave", "concat", None):
+            raise ValueError(
+                f"Invalid merge mode. Received: {merge_mode}. Merge mode should be one of "
+                '{"sum", "mul", "ave", "concat", None}'
+            )
+        super().__init__(**kwargs)
+        layer = deserialize_layer(layer)
+        self.forward_layer: Any = _renamed(layer, "forward_")
+        if backward_layer is None:
+            self.backward_layer: Any = _renamed(layer, "backward_", go_backwards=not layer.go_backwards)
+        else:
+            self.backward_layer = deserialize_layer(backward_layer)
+        forward, backward = self.forward_layer, self.backward_layer
+        if forward.go_backwards == backward.go_backwards:
+            raise ValueError(
+                "Forward layer and backward layer should have different `go_backwards` value. Received: "
+                f"forward_layer.go_backwards {forward.go_backwards}, backward_layer.go_backwards="
+                f"{backward.go_backwards}"
+            )
+        for attribute in ("stateful", "return_sequences", "return_state"):
+            if getattr(forward, attribute) != getattr(backward, attribute):
+                raise ValueError(
+                    "Forward layer and backward layer are expected to have the same value for attribute "
+                    f'"{attribute}", got "{getattr(forward, attribute)}" for forward layer and '
+                    f'"{getattr(backward, attribute)}" for backward layer'
+                )
+        for inner in (forward, backward):
+            inner.zero_output_for_mask = inner.return_sequences
+        self.merge_mode = merge_mode
+        self.return_sequences = forward.return_sequences
+        self.return_state = forward.return_state
+        self.stateful = forward.stateful
+
+    def sublayers(self) -> tuple[Layer, ...]:
+        return (self.forward_layer, self.backward_layer)
+
+    def saved_parts(self) -> list[tuple[str, Any]]:
+        return [("forward_layer", self.forward_layer), ("backward_layer", self.backward_layer)]
+
+    def check_shape(self, shape: Any) -> None:
+        super().check_shape(shape)
+        self._axes = self.forward_layer._axes
+
+    def build_weights(self, input_shape: Any) -> None:
+        self.forward_layer.build(input_shape)
+        self.backward_layer.build(input_shape)
+        self._axes = self.forward_layer._axes
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        shape = self.forward_layer.compute_output_shape(sequences_shape)
+        states: tuple[Any, ...] = ()
+        if self.return_state:
+            shape, states = shape[0], tuple(shape[1:])
+        if self.merge_mode is None:
+            return (shape, shape, *states, *states)
+        if self.merge_mode == "concat":
+            shape = (*shape[:-1], shape[-1] * 2)
+        return (shape, *states, *states) if self.return_state else shape
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        mask = previous_mask[0] if isinstance(previous_mask, list) else previous_mask
+        mask = mask if self.return_sequences else None
+        outputs = [mask, mask] if self.merge_mode is None else mask
+        if not self.return_state:
+            return outputs
+        states = [None] * (2 * self.forward_layer.states_count)
+        return [*(outputs if isinstance(outputs, list) else [outputs]), *states]
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        converted: dict[str, Any] = {}
+        if arguments.get("mask") is not None:
+            converted["mask"] = as_mask(arguments["mask"], shapes[:2], self.name)
+        if arguments.get("initial_state") is not None:
+            converted["initial_state"] = self._split_states(arguments["initial_state"], shapes[0])
+        if arguments.get("training"):
+            self.forward_layer.refuse_training()
+            self.backward_layer.refuse_training()
+        return converted
+
+    def _split_states(self, initial_state: Any, batch: int) -> tuple[Any, ...]:
+        count = self.forward_layer.states_count
+        states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+        if len(states) != 2 * count:
+            raise ValueError(
+                f"Layer '{self.name}' has {2 * count} states, forward's first, but `initial_state` holds {len(states)}."
+            )
+        return (
+            *self.forward_layer._checked_states(states[:count], batch),
+            *self.backward_layer._checked_states(states[count:], batch),
+        )
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        forward, backward = self.forward_layer.frozen(), self.backward_layer.frozen()
+        count = self.forward_layer.states_count
+        merge, sequences, states = self.merge_mode, self.return_sequences, self.return_state
+
+        def run(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
+            first = second = None
+            if initial_state is not None:
+                first, second = initial_state[:count], initial_state[count:]
+            y, y_backward = forward(x, first, mask), backward(x, second, mask)
+            final: tuple[Any, ...] = ()
+            if states:
+                final = (*y[1:], *y_backward[1:])
+                y, y_backward = y[0], y_backward[0]
+            if sequences:
+                y_backward = y_backward[:, ::-1]
+            if merge is None:
+                return (y, np.ascontiguousarray(y_backward), *final)
+            if merge == "concat":
+                y = np.concatenate([y, y_backward], axis=-1)
+            elif merge == "mul":
+                y = y * y_backward
+            else:
+                y = y + y_backward
+                if merge == "ave":
+                    y /= 2
+            return (y, *final) if states else y
+
+        return run
+
+    def stream(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
+        raise ValueError(
+            f"Layer '{self.name}' (of type Bidirectional) cannot be streamed: it reads its input from the last step on."
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "merge_mode": self.merge_mode,
+            "layer": serialize_layer(self.forward_layer),
+            "backward_layer": serialize_layer(self.backward_layer),
+        }
+
+
+def _renamed(layer: Layer, prefix: str, **changes: Any) -> Layer:
+    config = layer.get_config()
+    name = config["name"]
+    config["name"] = prefix + (name[len(prefix) :] if name.startswith(prefix) else name)
+    return type(layer).from_config({**config, **changes})

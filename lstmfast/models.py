@@ -1,0 +1,957 @@
+"""Models: `Sequential`, and the functional `Model(inputs, outputs)`.
+
+A call takes the model's plan, which is made again after weights have changed, and runs it; a stateless model shares
+nothing between calls.
+Next: _plan.py; layers/base.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from lstmfast import _graph
+from lstmfast._arrays import as_array
+from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_graph, map_tree
+from lstmfast._plan import MaskRules, Plan, as_masks
+from lstmfast.layers.base import (
+    Array,
+    Layer,
+    Run,
+    changes,
+    deserialize_layer,
+    is_plain_shape,
+    lock,
+    positive,
+    register,
+    serialize_layer,
+)
+from lstmfast.layers.core import InputLayer
+from lstmfast.layers.operations import Operation
+from lstmfast.layers.recurrent import Recurrent
+
+# What one slice of rows may take between two layers: small enough for the caches, large enough for all threads.
+SLICE_BYTES = 4 << 20
+_DEFAULT_BATCH = 32
+_KERAS_VERSION = (3, 15)
+
+
+@register("Functional")
+class Model(Layer):
+    """A model made of symbolic inputs and outputs.
+
+    Parameters
+    ----------
+    inputs, outputs : KerasTensor, or list or dict of them
+        Made by `Input`, and by calling layers on what it gave.
+    name : str, optional
+        Of the model.
+    keras_version : tuple of int, optional
+        The (major, minor) version of Keras whose rules for masks apply; the newest known otherwise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lstmfast import Input, Model, layers
+    >>> x = Input((10, 3))
+    >>> model = Model(x, layers.Dense(1)(layers.LSTM(8)(x)))
+    >>> model.predict(np.zeros((5, 10, 3))).shape
+    (5, 1)
+    """
+
+    casts_input = False
+    uses_mask = True
+    call_arguments = ("inputs", "training", "mask")
+
+    def __init__(
+        self,
+        inputs: Any = None,
+        outputs: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
+        keras_version: tuple[int, int] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name or _graph.unique_name(self._prefix()), trainable=trainable, dtype=dtype)
+        self.keras_version = tuple(keras_version or _KERAS_VERSION)
+        self._plan: tuple[int, Plan] | None = None
+        self._any_steps = False
+        self._layers: list[Layer] = []
+        if inputs is not None or outputs is not None:
+            self._connect(inputs, outputs)
+
+    @classmethod
+    def _prefix(cls) -> str:
+        return "functional"
+
+    def _connect(self, inputs: Any, outputs: Any) -> None:
+        flat_inputs, flat_outputs = flatten(inputs), flatten(outputs)
+        for what, tensors in (("inputs", flat_inputs), ("outputs", flat_outputs)):
+            for tensor in tensors:
+                if not isinstance(tensor, KerasTensor):
+                    raise ValueError(f"All `{what}` values must be KerasTensors. Received: {what}={tensor!r}")
+        if len({id(tensor) for tensor in flat_inputs}) != len(flat_inputs):
+            raise ValueError("`inputs` argument cannot have duplicates.")
+        graph_nodes, layers = map_graph(flat_inputs, flat_outputs)
+        self._inputs_struct = inputs if isinstance(inputs, (list, tuple, dict)) else [inputs]
+        self._outputs_struct = outputs
+        self.inputs: list[KerasTensor] = flat_inputs
+        self.outputs: list[KerasTensor] = flat_outputs
+        self._graph_nodes: list[Node] = graph_nodes
+        self._layers = layers
+        self.built = True
+        self.build_shape = self.input_shape
+        self._frozen = self._plan = None
+
+    # -- what is in it ------------------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, in Keras's order; operations between them are not counted."""
+        return [layer for layer in self._layers if not isinstance(layer, Operation)]
+
+    def sublayers(self) -> tuple[Layer, ...]:
+        return tuple(self._layers)
+
+    def saved_class(self) -> str:
+        return "Functional" if type(self) is Model else type(self).__name__
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """A layer by its name or its place in `layers`.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or both or neither are given.
+        """
+        layers = self.layers
+        if name is not None and index is not None:
+            raise ValueError(f"Provide only a layer name or a layer index. Received: index={index}, name={name}.")
+        if index is not None:
+            if len(layers) <= index:
+                raise ValueError(
+                    f"Was asked to retrieve layer at index {index} but model only has {len(layers)} layers."
+                )
+            return layers[index]
+        if name is None:
+            raise ValueError("Provide either a layer name or layer index at `get_layer`.")
+        for layer in layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"No such layer: {name}. Existing layers are: {[layer.name for layer in layers]}.")
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of the input, batch first; a structure of shapes where there are several."""
+        shapes = map_tree(lambda tensor: tensor.shape, self._inputs_struct)
+        return shapes[0] if isinstance(shapes, (list, tuple)) and len(shapes) == 1 else shapes
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of the output, batch first; a structure of shapes where there are several."""
+        shapes = map_tree(lambda tensor: tensor.shape, self._outputs_struct)
+        return shapes[0] if isinstance(shapes, list) and len(shapes) == 1 else shapes
+
+    @property
+    def input_names(self) -> list[str]:
+        return [tensor.history[0].name for tensor in self.inputs if tensor.history]
+
+    @property
+    def output_names(self) -> list[str]:
+        return [tensor.history[0].name for tensor in self.outputs if tensor.history]
+
+    @property
+    def input(self) -> Any:
+        return _alone(self._inputs_struct)
+
+    @property
+    def output(self) -> Any:
+        return _alone(self._outputs_struct)
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a layer carries state from call to call."""
+        return any(getattr(layer, "stateful", False) for layer in self._layers)
+
+    def weight_sizes(self) -> Iterator[tuple[bool, int, int]]:
+        """For each weight whether it is trainable, how many scalars it has, and the bytes of one."""
+        yield from _weight_sizes(self, True, set())
+
+    # -- as a layer ---------------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing to do: a functional model is built when it is made."""
+
+    def check_shape(self, shape: Any) -> None:
+        """Shapes are checked input by input, when arrays come in or tensors are recorded."""
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the output for inputs of another batch size or number of steps."""
+        known = dict(zip(map(id, self.inputs), _flat_shapes(input_shape), strict=True))
+        for node in self._graph_nodes:
+            shapes = map_tree(lambda leaf: known[id(leaf)] if isinstance(leaf, KerasTensor) else (), node.args[0])
+            flat: list[Shape] = []
+            _graph.map_shapes(flat.append, node.layer.compute_output_shape(shapes))
+            known.update(zip(map(id, node.outputs), flat, strict=True))
+        return map_tree(lambda tensor: known[id(tensor)], self._outputs_struct)
+
+    def output_dtype(self, inputs: Any) -> str:
+        return self.outputs[0].dtype
+
+    def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        flat = self._flat_inputs(inputs)
+        for position, (tensor, own) in enumerate(zip(flat, self.inputs, strict=True)):
+            if len(tensor.shape) != len(own.shape) or any(
+                a is not None and b is not None and a != b for a, b in zip(tensor.shape[1:], own.shape[1:], strict=True)
+            ):
+                raise ValueError(
+                    f"Input {position} of model '{self.name}' is incompatible with it: expected shape={own.shape}, "
+                    f"found shape={tensor.shape}"
+                )
+        shapes = self.compute_output_shape(_alone([tensor.shape for tensor in flat]))
+        flat_shapes = iter(_flat_shapes(shapes))
+        outputs = map_tree(lambda tensor: KerasTensor(next(flat_shapes), tensor.dtype), self._outputs_struct)
+        Node(self, (flat if len(flat) > 1 else flat[0],), kwargs, outputs)
+        return outputs
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        plan = self.plan()
+        pack = self._pack_outputs
+
+        def with_masks(inputs: Any, mask: Any = None, training: Any = None) -> Any:
+            arrays = self._flat_inputs(inputs)
+            adjusted = []
+            for position, (array, port) in enumerate(zip(arrays, plan.ports, strict=True)):
+                adjusted.append(port.prepare(port.adjust(array, position, self.name)))
+            masks = None if mask is None else flatten(mask)
+            outputs, out_masks = plan.run(adjusted, masks)
+            return pack(outputs), out_masks
+
+        def run(inputs: Any, mask: Any = None, training: Any = None) -> Any:
+            return with_masks(inputs, mask)[0]
+
+        if any(operation.masked for operation in plan.operations):
+            run.with_masks = with_masks  # type: ignore[attr-defined]
+        return run
+
+    def plan(self) -> Plan:
+        """The model as it is now."""
+        entry = self._plan
+        if entry is None or entry[0] != changes[0]:
+            with lock:
+                count = changes[0]
+                self._require_built()
+                plan = Plan(
+                    self.inputs, self.outputs, self._graph_nodes, MaskRules(self.keras_version), self._any_steps  # type: ignore[arg-type]
+                )
+                entry = self._plan = (count, plan)
+        return entry[1]
+
+    def _require_built(self) -> None:
+        if not self.built:
+            raise ValueError(f"Model '{self.name}' has no inputs and outputs yet.")
+
+    def _flat_inputs(self, inputs: Any) -> list[Any]:
+        """The caller's inputs in the order of the model's.
+
+        Raises
+        ------
+        ValueError
+            If their number or their names are wrong.
+        """
+        struct = self._inputs_struct
+        if isinstance(inputs, dict):
+            names = sorted(struct) if isinstance(struct, dict) else self.input_names
+            missing = [name for name in names if name not in inputs]
+            if missing:
+                raise ValueError(
+                    f"Missing data for input \"{missing[0]}\". You passed a data dictionary with keys {list(inputs)}. "
+                    f"Expected the following keys: {names}"
+                )
+            return [inputs[name] for name in names]
+        count = len(self.inputs)
+        if count == 1:
+            if isinstance(inputs, (list, tuple)) and len(inputs) == 1 and hasattr(inputs[0], "shape"):
+                return [inputs[0]]
+            return [inputs]
+        if not isinstance(inputs, (list, tuple)) or len(inputs) != count:
+            found = len(inputs) if isinstance(inputs, (list, tuple)) else 1
+            raise ValueError(
+                f'Layer "{self.name}" expects {count} input(s), but it received {found} input tensors.'
+            )
+        return list(inputs)
+
+    def _pack_outputs(self, outputs: list[Array]) -> Any:
+        if isinstance(self._outputs_struct, KerasTensor):
+            return outputs[0]
+        remaining = iter(outputs)
+        if isinstance(self._outputs_struct, dict):
+            by_tensor = dict(zip(map(id, self.outputs), outputs, strict=True))
+            return {key: by_tensor[id(tensor)] for key, tensor in self._outputs_struct.items()}
+        return map_tree(lambda _: next(remaining), self._outputs_struct)
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def __call__(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """Run on array-likes (all rows at once), or record the call on symbolic tensors.
+
+        Parameters
+        ----------
+        inputs : array-like, list or dict
+            (batch, ...) as the model's inputs.
+        training : bool, optional
+            Accepted and ignored.
+        mask : array-like, optional
+            (batch, steps) of the input, False where a step is to be skipped; one for each input.
+
+        Returns
+        -------
+        numpy.ndarray, or a list or dict of them as the model's outputs
+            Fresh arrays.
+
+        Raises
+        ------
+        ValueError
+            If a shape is not what the model was built for.
+        TypeError
+            If the input does not hold numbers.
+        """
+        entry = self._plan
+        if entry is not None and entry[0] == changes[0]:
+            plan = entry[1]
+            if type(inputs) is np.ndarray and mask is None and plan.chain is not None:
+                port = plan.ports[0]
+                flags = inputs.flags
+                if (
+                    inputs.dtype is port.dtype
+                    and flags.c_contiguous
+                    and flags.aligned
+                    and inputs.shape[1:] in plan.shapes
+                ):
+                    for run in plan.chain:
+                        inputs = run(inputs)
+                    return inputs
+        elif _graph.contains_symbolic((inputs,)):
+            self._build_for(inputs)
+            return self._record(inputs, {} if mask is None else {"mask": mask})
+        if type(inputs) is not np.ndarray and _graph.contains_symbolic((inputs,)):
+            return self._record(inputs, {} if mask is None else {"mask": mask})
+        self._build_for(inputs)
+        plan = self.plan()
+        arrays = self._adjusted(plan, inputs)
+        masks = None if mask is None else as_masks(mask, arrays, self.name)
+        return self._run(plan, arrays, masks)
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """As calling the model."""
+        return self(inputs, training, mask)
+
+    def _build_for(self, inputs: Any) -> None:
+        """Build a model that waits for its first input."""
+
+    def _adjusted(self, plan: Plan, inputs: Any) -> list[Array]:
+        """The inputs as arrays of the right rank and shape, not yet converted."""
+        arrays = []
+        for position, (value, port) in enumerate(zip(self._flat_inputs(inputs), plan.ports, strict=True)):
+            array = as_array(value, f"input '{port.name}' of model '{self.name}'")
+            arrays.append(port.adjust(array, position, self.name))
+        sizes = {array.shape[0] for array in arrays if array.ndim}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"Data cardinality is ambiguous. Make sure all arrays contain the same number of samples. "
+                f"'x' sizes: {', '.join(str(array.shape[0]) for array in arrays)}"
+            )
+        return arrays
+
+    def _run(self, plan: Plan, arrays: list[Array], masks: Any = None) -> Any:
+        prepared = [port.prepare(array) for port, array in zip(plan.ports, arrays, strict=True)]
+        if masks is None and plan.chain is not None:
+            y = prepared[0]
+            shape = y.shape[1:]
+            for run in plan.chain:
+                y = run(y)
+            if len(plan.shapes) < 64:
+                plan.shapes.add(shape)
+            return self._pack_outputs([y])
+        return self._pack_outputs(plan.finish(plan.run(prepared, masks)[0]))
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """Outputs for all rows of ``x``.
+
+        Parameters
+        ----------
+        x : array-like, list or dict of them, or an iterable of batches
+            (rows, ...) as the model's inputs. An iterable may give tuples, whose first element counts.
+        batch_size : int, optional
+            Bounds the memory that is taken beside the outputs, and is what the progress bar counts. It changes no
+            number: rows are computed independently, and in slices that suit the caches. Only a stateful model is
+            stepped by it; it defaults to the model's fixed batch size there, else to 32.
+        verbose : {"auto", 0, 1, 2}
+            Keras's progress bar always (1), only on work of more than a second ("auto"), one line (2), nothing (0).
+        steps : int, optional
+            How many batches to take at most.
+        callbacks : optional
+            Must be None or empty.
+
+        Returns
+        -------
+        numpy.ndarray, or a list or dict of them as the model's outputs
+            (rows, ...), fresh.
+
+        Raises
+        ------
+        ValueError
+            If a shape is not what the model was built for; before anything has been computed.
+        """
+        if callbacks:
+            raise NotImplementedError("Callbacks are not supported: lstmfast only predicts.")
+        if verbose not in ("auto", 0, 1, 2):
+            raise ValueError(f'`verbose` must be "auto", 0, 1 or 2. Received: {verbose!r}')
+        if batch_size is not None:
+            batch_size = positive("batch_size", batch_size)
+        if steps is not None:
+            steps = positive("steps", steps)
+        if type(x) is np.ndarray and steps is None and verbose != 1 and verbose != 2:
+            entry = self._plan
+            if entry is not None and entry[0] == changes[0] and entry[1].chain is not None and not entry[1].stateful:
+                plan = entry[1]
+                if x.shape[1:] in plan.shapes and x.nbytes <= SLICE_BYTES >> 5:
+                    return self(x)
+        if not hasattr(x, "__array__") and hasattr(x, "__iter__") and not isinstance(x, (list, tuple, dict, str)):
+            return self._predict_batches(x, verbose, steps)
+        self._build_for(x)
+        plan = self.plan()
+        arrays = self._adjusted(plan, x)
+        rows = arrays[0].shape[0]
+        if plan.stateful:
+            batch = batch_size or self._fixed_batch() or _DEFAULT_BATCH
+            return self._predict_stateful(plan, arrays, min(batch, max(1, rows)), verbose, steps)
+        batch = batch_size or _DEFAULT_BATCH
+        if steps is not None and steps * batch < rows:
+            rows = steps * batch
+            arrays = [array[:rows] for array in arrays]
+        size = self._slice_rows(plan, arrays, batch)
+        if rows <= size:
+            progress = _progress(-(-rows // batch), verbose) if verbose in (1, 2) else None
+            outputs = self._run(plan, arrays)
+            if progress is not None:
+                progress.update(progress.target)
+            return outputs
+        return self._predict_slices(plan, arrays, size, batch, verbose)
+
+    def _fixed_batch(self) -> int | None:
+        sizes = {tensor.shape[0] for tensor in self.inputs if tensor.shape}
+        return sizes.pop() if len(sizes) == 1 else None
+
+    def _slice_rows(self, plan: Plan, arrays: list[Array], batch: int) -> int:
+        """How many rows to run at once: see SLICE_BYTES. Slices are even, so that the last is no stub."""
+        rows = arrays[0].shape[0]
+        row_bytes = plan.row_bytes([array.shape[1:] for array in arrays])
+        size = max(SLICE_BYTES // row_bytes, min(batch, _DEFAULT_BATCH))
+        if rows <= size:
+            return size
+        even = -(-rows // -(-rows // size))
+        return -(-even // 16) * 16
+
+    def _predict_slices(self, plan: Plan, arrays: list[Array], size: int, batch: int, verbose: int | str) -> Any:
+        rows = arrays[0].shape[0]
+        progress = _progress(-(-rows // batch), verbose)
+        whole: list[Array] | None = None
+        struct: Any = None
+        for start in range(0, rows, size):
+            struct = self._run(plan, [array[start : start + size] for array in arrays])
+            parts = flatten(struct)
+            if whole is None:
+                whole = [np.empty((rows, *part.shape[1:]), part.dtype) for part in parts]
+            for target, part in zip(whole, parts, strict=True):
+                target[start : start + len(part)] = part
+            progress.update(min(rows, start + size) // batch if start + size < rows else progress.target)
+        assert whole is not None
+        return _repack(struct, whole)
+
+    def _predict_stateful(
+        self, plan: Plan, arrays: list[Array], batch: int, verbose: int | str, steps: int | None
+    ) -> Any:
+        rows = arrays[0].shape[0]
+        if steps is not None:
+            rows = min(rows, steps * batch)
+        fixed = self._fixed_batch()
+        if rows % batch or (fixed is not None and batch != fixed):
+            received = rows % batch or batch
+            raise ValueError(
+                "If an RNN is stateful, the batch size of the input sequences must be the same as the batch size of "
+                f"the initial state. \n- Expected batch size: {fixed or batch}\n- Received batch size: {received}"
+            )
+        return self._predict_slices(plan, [array[:rows] for array in arrays], batch, batch, verbose)
+
+    def _predict_batches(self, batches: Any, verbose: int | str, steps: int | None) -> Any:
+        parts: list[list[Array]] = []
+        struct: Any = None
+        progress = _progress(steps, verbose) if steps is not None else None
+        for count, batch in enumerate(batches, 1):
+            struct = self(batch[0] if isinstance(batch, tuple) else batch)
+            parts.append(flatten(struct))
+            if progress is not None:
+                progress.update(count)
+            if count == steps:
+                break
+        if not parts:
+            raise ValueError("Unexpected result of `predict`: the iterable gave no batch.")
+        return _repack(struct, [np.concatenate(column) for column in zip(*parts, strict=True)])
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """As calling the model."""
+        return self(x)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Accepted and ignored: there is no training here."""
+
+    # -- looking at it ------------------------------------------------------------------------------------------
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Any = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Any = None,
+    ) -> None:
+        """Print Keras's table of the layers with their output shapes and parameters.
+
+        Parameters
+        ----------
+        line_length : int, optional
+            Width of the table.
+        positions : list of float, optional
+            Where the columns end, relative to the width.
+        print_fn : callable, optional
+            Takes the whole text, in place of `print`.
+        expand_nested : bool
+            Whether to list the layers of nested models.
+        show_trainable : bool
+            Whether to say which layers are trainable.
+        layer_range : pair of str, optional
+            Names, or patterns of them, of the first and last layer to list.
+        """
+        from lstmfast._summary import render
+
+        text = render(self, line_length, positions, expand_nested, show_trainable, layer_range)
+        if print_fn is None:
+            print(text)
+        else:
+            print_fn(text + "\n")
+
+    def summary_layers(self) -> tuple[list[Layer], dict[int, str] | None]:
+        """The layers that `summary` lists and, unless they are one chain, what each is connected to."""
+        chain = len(self.inputs) == 1 and len({id(node.layer) for node in self._graph_nodes}) == len(self._graph_nodes)
+        before = set(map(id, self.inputs))
+        for node in self._graph_nodes:
+            chain = chain and len(node.inputs) == 1 and id(node.inputs[0]) in before
+            before = set(map(id, node.outputs))
+        if chain:
+            return self._layers, None
+        connections: dict[int, list[str]] = {}
+        for node in self._graph_nodes:
+            for tensor in node.inputs:
+                if tensor.history:
+                    layer, index, position = tensor.history
+                    connections.setdefault(id(node.layer), []).append(f"{layer.name}[{index}][{position}]")
+        return self._layers, {key: ", ".join(value) for key, value in connections.items()}
+
+    def stream(self, batch_size: int = 1) -> Any:
+        """The model one step at a time, with a state of its own.
+
+        Parameters
+        ----------
+        batch_size : int
+            How many sequences to step at once.
+
+        Returns
+        -------
+        Stream
+            Its ``step(x_t)``, x_t (batch, features), gives what the model would give for the sequence up to this step
+            (its last step, where the model returns sequences): the same bits.
+
+        Raises
+        ------
+        ValueError
+            If an output depends on later steps, naming the layer.
+        """
+        from lstmfast.streaming import Stream
+
+        return Stream(self, batch_size)
+
+    # -- configs ------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """The model as Keras 3 writes a functional one."""
+        own: dict[int, list[int]] = {}
+        for node in self._graph_nodes:
+            own.setdefault(id(node.layer), []).append(node.layer.nodes.index(node))
+
+        def reference(tensor: KerasTensor) -> list[Any]:
+            layer, index, position = tensor.history  # type: ignore[misc]
+            return [layer.name, own.get(id(layer), [index]).index(index), position]
+
+        def edge(leaf: Any) -> Any:
+            if not isinstance(leaf, KerasTensor):
+                return leaf.tolist() if isinstance(leaf, np.ndarray) else leaf
+            return {
+                "class_name": "__keras_tensor__",
+                "config": {"shape": list(leaf.shape), "dtype": leaf.dtype, "keras_history": reference(leaf)},
+            }
+
+        entries = []
+        for layer in self._layers:
+            nodes = [node for node in self._graph_nodes if node.layer is layer]
+            entries.append(
+                {
+                    **serialize_layer(layer),
+                    "name": layer.name,
+                    "inbound_nodes": [
+                        {"args": map_tree(edge, layer.call_args(node)), "kwargs": map_tree(edge, node.kwargs)}
+                        for node in nodes
+                    ],
+                }
+            )
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "layers": entries,
+            "input_layers": map_tree(reference, _alone(self._inputs_struct)),
+            "output_layers": map_tree(reference, self._outputs_struct),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Model:
+        """A fresh model from what `get_config` of a functional model gave."""
+        from lstmfast.saving.build import functional_from_config
+
+        return functional_from_config(config)
+
+    def _records(self) -> dict[str, Any]:
+        """The graph with its layers as they are, for pickling."""
+        place = {id(layer): number for number, layer in enumerate(self._layers)}
+        order = {id(node): number for number, node in enumerate(self._graph_nodes)}
+
+        def reference(leaf: Any) -> Any:
+            if not isinstance(leaf, KerasTensor):
+                return leaf
+            for number, tensor in enumerate(self.inputs):
+                if tensor is leaf:
+                    return _Reference(-1, number)
+            layer, index, position = leaf.history  # type: ignore[misc]
+            return _Reference(order[id(layer.nodes[index])], position)
+
+        return {
+            "inputs": [(tensor.shape, tensor.dtype, tensor.name) for tensor in self.inputs],
+            "input_layers": [
+                place.get(id(tensor.history[0])) if tensor.history else None for tensor in self.inputs
+            ],
+            "nodes": [
+                (place[id(node.layer)], map_tree(reference, node.args), map_tree(reference, node.kwargs))
+                for node in self._graph_nodes
+            ],
+            "inputs_struct": map_tree(reference, self._inputs_struct),
+            "outputs_struct": map_tree(reference, self._outputs_struct),
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        for name in ("inputs", "outputs", "_graph_nodes", "_inputs_struct", "_outputs_struct"):
+            state.pop(name, None)
+        state["_plan"] = None
+        state["_records"] = self._records() if self.built else None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        records = state.pop("_records")
+        super().__setstate__(state)
+        if records is None:
+            return
+        inputs = []
+        for (shape, dtype, name), number in zip(records["inputs"], records["input_layers"], strict=True):
+            layer = self._layers[number] if number is not None else None
+            if isinstance(layer, InputLayer):
+                inputs.append(layer.nodes[0].outputs[0])
+            else:
+                inputs.append(InputLayer(batch_shape=shape, dtype=dtype, name=name).nodes[0].outputs[0])
+        made: list[list[KerasTensor]] = []
+
+        def revive(leaf: Any) -> Any:
+            if not isinstance(leaf, _Reference):
+                return leaf
+            return inputs[leaf.position] if leaf.node < 0 else made[leaf.node][leaf.position]
+
+        for number, args, kwargs in records["nodes"]:
+            outputs = self._layers[number]._record(
+                map_tree(revive, args[0]), {name: map_tree(revive, value) for name, value in kwargs.items()}
+            )
+            made.append(flatten(outputs))
+        self._connect(map_tree(revive, records["inputs_struct"]), map_tree(revive, records["outputs_struct"]))
+
+
+@register()
+class Sequential(Model):
+    """A chain of layers.
+
+    Parameters
+    ----------
+    layers : list of Layer, optional
+        In order; the first may be an `Input`. Without one the model is built for the first input that comes.
+    name : str, optional
+        Of the model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lstmfast import Input, Sequential, layers
+    >>> model = Sequential([Input((40, 1)), layers.LSTM(10), layers.Dense(1)])
+    >>> model.count_params()
+    491
+    >>> model.predict(np.zeros((3, 40, 1))).shape
+    (3, 1)
+    """
+
+    def __init__(
+        self,
+        layers: Any = None,
+        trainable: bool = True,
+        name: str | None = None,
+        keras_version: tuple[int, int] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, trainable=trainable, keras_version=keras_version, dtype=dtype)
+        for layer in layers or ():
+            self._append(layer)
+        self._rebuild()
+
+    @classmethod
+    def _prefix(cls) -> str:
+        return "sequential"
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without the input's."""
+        return [layer for layer in self._layers if not isinstance(layer, InputLayer)]
+
+    def add(self, layer: Any) -> None:
+        """Put a layer at the end."""
+        self._append(layer)
+        self._rebuild()
+
+    def pop(self) -> Layer:
+        """Take the last layer away and return it."""
+        if not self._layers:
+            raise ValueError(f"Sequential model '{self.name}' has no layers.")
+        layer = self._layers.pop()
+        self._rebuild()
+        return layer
+
+    def _append(self, layer: Any) -> None:
+        if isinstance(layer, KerasTensor) and layer.history and isinstance(layer.history[0], InputLayer):
+            layer = layer.history[0]
+        if not isinstance(layer, Layer):
+            raise ValueError(
+                "Only instances of `keras.Layer` can be added to a Sequential model. "
+                f"Received: {layer} (of type {type(layer)})"
+            )
+        if any(other.name == layer.name and other is not layer for other in self._layers):
+            raise ValueError(
+                f"All layers added to a Sequential model should have unique names. Name '{layer.name}' is already the "
+                "name of a layer in this model. Update the `name` argument to pass a unique name."
+            )
+        if isinstance(layer, InputLayer) and self._layers:
+            first = self._layers[0]
+            if isinstance(first, InputLayer):
+                raise ValueError(
+                    f"Sequential model '{self.name}' has already been configured to use input shape "
+                    f"{first.batch_shape}. You cannot add a different Input layer to it."
+                )
+            raise ValueError("An Input has to be the first layer of a Sequential model.")
+        if not self._layers and layer._input_shape is not None:
+            self._layers.append(InputLayer(batch_shape=layer._input_shape, dtype=_input_dtype(layer)))
+        self._layers.append(layer)
+
+    def _rebuild(self) -> None:
+        self.built = False
+        self._plan = self._frozen = None
+        if not self._layers:
+            return
+        first = self._layers[0]
+        if isinstance(first, InputLayer):
+            if len(self._layers) > 1:
+                self._chain(first.nodes[0].outputs[0])
+        elif isinstance(first, Model) and first.built and is_plain_shape(first.input_shape):
+            self.build(first.input_shape)
+
+    def _chain(self, tensor: KerasTensor) -> None:
+        start = tensor
+        for layer in self._layers:
+            if not isinstance(layer, InputLayer):
+                tensor = layer._record(tensor, {})
+        self._connect(start, tensor)
+        self._inputs_struct = [start]
+
+    def _connect(self, inputs: Any, outputs: Any) -> None:
+        layers = self._layers
+        super()._connect(inputs, outputs)
+        self._layers = layers  # a chain's order is the user's
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the weights for inputs of this shape, batch first."""
+        if self.built or input_shape is None:
+            return
+        if not self._layers:
+            raise ValueError(
+                f"Sequential model {self.name} cannot be built because it has no layers. Call `model.add(layer)`."
+            )
+        first = self._layers[0]
+        if isinstance(first, InputLayer):
+            raise ValueError(f"Sequential model '{self.name}' consists of an Input only. Call `model.add(layer)`.")
+        # all checks come before the first change
+        first.check_shape(tuple(input_shape))
+        source = InputLayer(batch_shape=tuple(input_shape), dtype=_input_dtype(first))
+        self._layers.insert(0, source)
+        try:
+            self._chain(source.nodes[0].outputs[0])
+        except BaseException:
+            self._layers.remove(source)
+            raise
+
+    def _build_for(self, inputs: Any) -> None:
+        if self.built:
+            return
+        if not self._layers:
+            self.build(())
+        shape = tuple(inputs.shape) if hasattr(inputs, "shape") else as_array(_alone(inputs)).shape
+        if not shape:
+            raise ValueError(f"Model '{self.name}' needs an input with a batch axis, got a scalar.")
+        batch = shape[0] if any(getattr(layer, "stateful", False) for layer in self._layers) else None
+        self.build((batch, *shape[1:]))
+        self._any_steps = self._takes_any_steps()
+        self._plan = None
+
+    def _takes_any_steps(self) -> bool:
+        """Whether no layer's weights or shape depend on the number of steps."""
+        for layer in self.layers:
+            if isinstance(layer, Recurrent) and not layer.return_sequences:
+                return True
+            if not (isinstance(layer, Recurrent) or layer.per_step):
+                return False
+        return True
+
+    def _require_built(self) -> None:
+        if not self.built:
+            raise ValueError(
+                f"Sequential model '{self.name}' has no defined input shape yet: begin it with an Input, call "
+                "`model.build(input_shape)`, or call it on data."
+            )
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        for layer in self.layers:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        tensor = _alone(inputs)
+        if not self.built:
+            self.build(tensor.shape)
+        return super()._record(tensor, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("inputs", "outputs", "_inputs_struct", "_outputs_struct", "_graph_nodes"):
+            raise AttributeError(f"Sequential model '{self.__dict__.get('name')}' has no defined input shape yet.")
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}")
+
+    def summary_layers(self) -> tuple[list[Layer], dict[int, str] | None]:
+        return self.layers, None
+
+    def get_config(self) -> dict[str, Any]:
+        """The model as Keras 3 writes a Sequential one."""
+        config: dict[str, Any] = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": self.policy.name,
+            "layers": [serialize_layer(layer) for layer in self._layers],
+        }
+        if self.built:
+            config["build_input_shape"] = list(self.inputs[0].shape)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Sequential:
+        """A fresh model from what `get_config` gave."""
+        model = cls(
+            [deserialize_layer(entry) for entry in config["layers"]],
+            name=config.get("name"),
+            trainable=config.get("trainable", True),
+            dtype=config.get("dtype"),
+            keras_version=config.get("keras_version"),
+        )
+        shape = config.get("build_input_shape")
+        if not model.built and shape and is_plain_shape(tuple(shape)) and model._layers:
+            model.build(tuple(shape))
+        return model
+
+
+class _Reference:
+    """A tensor of a pickled graph: output ``position`` of node ``node``, or model input where that is -1."""
+
+    __slots__ = ("node", "position")
+
+    def __init__(self, node: int, position: int) -> None:
+        self.node = node
+        self.position = position
+
+
+def _weight_sizes(layer: Layer, trainable: bool, seen: set[int]) -> Iterator[tuple[bool, int, int]]:
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    trainable = trainable and layer.trainable
+    for spec in layer._specs:
+        yield trainable and spec.trainable, int(np.prod(spec.shape, dtype=np.int64)), layer.policy.variable.itemsize
+    for inner in layer.sublayers():
+        yield from _weight_sizes(inner, trainable, seen)
+
+
+def _input_dtype(layer: Layer) -> str:
+    """The type of the input in front of a first layer that brings no Input."""
+    return layer.policy.compute_dtype if layer.casts_input else "float32"
+
+
+def _alone(struct: Any) -> Any:
+    return struct[0] if isinstance(struct, (list, tuple)) and len(struct) == 1 else struct
+
+
+def _flat_shapes(shapes: Any) -> list[Shape]:
+    flat: list[Shape] = []
+    _graph.map_shapes(flat.append, shapes)
+    return flat
+
+
+def _repack(struct: Any, arrays: list[Array]) -> Any:
+    by_order = iter(arrays)
+    if isinstance(struct, dict):
+        order = {id(leaf): array for leaf, array in zip(flatten(struct), arrays, strict=True)}
+        return {key: order[id(leaf)] for key, leaf in struct.items()}
+    return map_tree(lambda _: next(by_order), struct)
+
+
+def _progress(target: int, verbose: int | str) -> Any:
+    from lstmfast._progress import Progress
+
+    return Progress(target, verbose)
+
+

@@ -1,0 +1,131 @@
+"""`.keras` files: a zip of config.json, metadata.json and model.weights.h5, read in place.
+
+Next: hdf5.py; files.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lstmfast.saving import hdf5
+from lstmfast.saving.files import MAX_CONFIG_BYTES, Array, Saved, parse_json
+
+# A deflated member may grow by this much at most.
+_MAX_RATIO = 200
+_MAX_WEIGHTS_BYTES = 1 << 36
+
+
+class WeightTree:
+    """Weights by their path in the file: ``layers/lstm/cell/vars/0``.
+
+    Attributes
+    ----------
+    arrays : dict of str to Array
+        By path, with forward slashes.
+    names : dict of str to str
+        By the path of a ``vars`` group, the name of the layer it belongs to, where the file says so.
+    """
+
+    def __init__(self, arrays: dict[str, Array], names: dict[str, str]) -> None:
+        self.arrays = arrays
+        self.names = names
+
+
+@contextlib.contextmanager
+def open_archive(name: str) -> Iterator[Saved]:
+    """The `Saved` of a ``.keras`` file."""
+    try:
+        with zipfile.ZipFile(name) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            if "config.json" not in members:
+                if "data.pkl" in {path.rsplit("/", 1)[-1] for path in members}:
+                    raise OSError(f"'{name}' is a PyTorch file, not a saved Keras model.")
+                raise OSError(f"'{name}' is a zip archive without config.json: no saved Keras model.")
+            config = parse_json(_read(archive, members["config.json"], name, MAX_CONFIG_BYTES), name, "config.json")
+            metadata: dict[str, Any] = {}
+            if "metadata.json" in members:
+                metadata = parse_json(
+                    _read(archive, members["metadata.json"], name, MAX_CONFIG_BYTES), name, "metadata.json"
+                )
+            version = str(metadata.get("keras_version", ""))
+            if "model.weights.h5" in members:
+                info = members["model.weights.h5"]
+                with _seekable(archive, info, name) as stream, hdf5.open_file(stream, name) as file:
+                    yield Saved(name, config, version, _tree(file, name))
+            elif "model.weights.npz" in members:
+                content = _read(archive, members["model.weights.npz"], name, _MAX_WEIGHTS_BYTES)
+                yield Saved(name, config, version, _npz_tree(content, name))
+            else:
+                raise ValueError(f"'{name}' holds no model.weights.h5: it is an architecture without weights.")
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise OSError(f"'{name}' is a damaged or truncated .keras file: {error}") from error
+
+
+def _check(info: zipfile.ZipInfo, name: str, limit: int) -> None:
+    if info.flag_bits & 1:
+        raise OSError(f"'{name}': {info.filename} is encrypted.")
+    if info.file_size > limit or info.file_size > max(1 << 20, info.compress_size * _MAX_RATIO):
+        raise ValueError(f"'{name}': {info.filename} claims {info.file_size} bytes, which is refused.")
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, limit: int) -> bytes:
+    _check(info, name, limit)
+    with archive.open(info) as stream:
+        content = stream.read(info.file_size + 1)
+    if len(content) != info.file_size:
+        raise OSError(f"'{name}': {info.filename} has {len(content)} bytes, expected {info.file_size}.")
+    return content
+
+
+@contextlib.contextmanager
+def _seekable(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Iterator[Any]:
+    """A member as a binary file that can be read at any place; a stored one is read where it lies."""
+    _check(info, name, _MAX_WEIGHTS_BYTES)
+    if info.compress_type == zipfile.ZIP_STORED:
+        with archive.open(info) as stream:
+            yield stream
+    else:
+        yield io.BytesIO(_read(archive, info, name, _MAX_WEIGHTS_BYTES))
+
+
+def _clean(path: str) -> str:
+    """A path of Keras 2.13 to 2.15, of Windows too, as Keras 3 writes it."""
+    return path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
+
+
+def _tree(file: Any, name: str) -> WeightTree:
+    arrays: dict[str, Array] = {}
+    for path, array in hdf5.arrays(file, name).items():
+        arrays[_clean(path)] = array
+    names: dict[str, str] = {}
+    for path in arrays:
+        parent, _, _ = path.rpartition("/")
+        if parent.endswith("vars") and parent not in names:
+            group = hdf5.descend(file, parent, name)
+            if group is not None and "name" in group.attrs:
+                names[parent] = hdf5.text(group.attrs["name"])
+    return WeightTree(arrays, names)
+
+
+def _npz_tree(content: bytes, name: str) -> WeightTree:
+    arrays: dict[str, Array] = {}
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as npz:
+            for key in npz.files:
+                value = npz[key]
+                members = value.item() if value.dtype == object and value.ndim == 0 else {"": value}
+                for inner, array in members.items():
+                    arrays[_clean(f"{key}/vars/{inner}" if inner else key)] = Array(array, key)
+    except ValueError as error:
+        raise NotImplementedError(
+            f"'{name}' keeps its weights in a pickled model.weights.npz, which could run code: save it again with "
+            "HDF5 weights."
+        ) from error
+    return WeightTree(arrays, {})

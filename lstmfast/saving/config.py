@@ -1,0 +1,256 @@
+"""Configs of any version of Keras, as this package's layers take them.
+
+Each rule below is a place where versions of Keras differ; what it returns holds the arguments of a layer's constructor.
+Next: build.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from lstmfast import activations, initializers
+from lstmfast.layers.base import REGISTRY, Layer
+from lstmfast.layers.operations import OPERATIONS, Operation
+
+MAX_DEPTH = 64
+
+Version = tuple[int, int]
+
+# Keras 1's names of arguments.
+_KERAS_1 = {
+    "output_dim": "units",
+    "inner_activation": "recurrent_activation",
+    "init": "kernel_initializer",
+    "inner_init": "recurrent_initializer",
+    "W_regularizer": "kernel_regularizer",
+    "U_regularizer": "recurrent_regularizer",
+    "b_regularizer": "bias_regularizer",
+    "W_constraint": "kernel_constraint",
+    "b_constraint": "bias_constraint",
+    "dropout_W": "dropout",
+    "dropout_U": "recurrent_dropout",
+    "bias": "use_bias",
+    "p": "rate",
+    "forget_bias_init": None,
+    "consume_less": None,
+}
+# Arguments that say nothing about results, wherever they appear.
+_IGNORED = {
+    "batch_dropout",
+    "input_spec",
+    "module",
+    "quantization_config",
+    "registered_name",
+    "shared_object_id",
+}
+_ACTIVATION_KEYS = ("activation", "recurrent_activation")
+_CODE_LAYERS = ("Lambda", "TFOpLambda", "SlicingOpLambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+
+
+class Context:
+    """What a file says about all its layers.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, for messages.
+    version : tuple of int
+        The (major, minor) version of the Keras that wrote it.
+    custom : dict
+        The caller's classes and functions by name.
+    """
+
+    def __init__(self, name: str, version: Version, custom: dict[str, Any]) -> None:
+        self.name = name
+        self.version = version
+        self.custom = custom
+
+    @property
+    def major(self) -> int:
+        return self.version[0]
+
+
+def parse_version(text: str) -> Version:
+    """(major, minor) of a version such as ``2.2.4-tf``; an empty one is that of Keras 1."""
+    match = re.match(r"(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (1, 0)
+
+
+def layer_class(class_name: Any, layer_name: Any, context: Context) -> type[Layer]:
+    """The class that a file means.
+
+    Raises
+    ------
+    NotImplementedError
+        If it holds code, or is none that lstmfast has.
+    """
+    what = f"'{context.name}': layer '{layer_name}' of class {class_name}"
+    found = context.custom.get(class_name)
+    if isinstance(found, type) and issubclass(found, Layer):
+        return found
+    known = REGISTRY.get(class_name) if isinstance(class_name, str) else None
+    if known is not None:
+        return known
+    if class_name in _CODE_LAYERS:
+        raise NotImplementedError(
+            f"{what} holds Python code, which is never run from a file. Rewrite it with layers, or pass "
+            f"custom_objects={{{class_name!r}: a subclass of lstmfast.layers.Layer}}."
+        )
+    raise NotImplementedError(
+        f"{what} is not supported. Pass custom_objects={{{class_name!r}: a subclass of lstmfast.layers.Layer}}, or "
+        "save a model without it."
+    )
+
+
+def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
+    """The layer of one entry ``{"class_name": ..., "config": {...}}`` of a file.
+
+    Raises
+    ------
+    ValueError
+        If the entry contradicts itself.
+    NotImplementedError
+        If the layer, or an argument of it, is not supported.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"'{context.name}' nests layers more than {MAX_DEPTH} deep.")
+    if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
+        raise ValueError(f"'{context.name}': not the config of a layer: {str(entry)[:200]}")
+    class_name, config = entry["class_name"], entry.get("config")
+    if class_name in ("Sequential", "Functional", "Model"):
+        from lstmfast.saving.build import make_model
+
+        return make_model(entry, context, depth + 1)
+    if not isinstance(config, dict):
+        raise ValueError(f"'{context.name}': layer of class {class_name} has no config.")
+    name = config.get("name", entry.get("name"))
+    if _is_operation(entry, context):
+        options = {key: value for key, value in config.items() if key not in ("name", *_IGNORED)}
+        return Operation(class_name, options, name=name)
+    cls = layer_class(class_name, name, context)
+    where = f"'{context.name}': layer '{name}' of class {class_name}"
+    config = arguments(class_name, cls, config, context, depth)
+    try:
+        return cls.from_config(config)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{where} cannot be made from its config: {error}") from error
+    except (ValueError, NotImplementedError) as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _is_operation(entry: dict[str, Any], context: Context) -> bool:
+    """Whether an entry is an operation of Keras 3, which may share its class name with a layer."""
+    class_name, module = entry["class_name"], entry.get("module")
+    if class_name in context.custom:
+        return False
+    if isinstance(module, str):
+        if ".ops." in module and class_name not in OPERATIONS:
+            raise NotImplementedError(
+                f"'{context.name}': the operation {class_name} ('{entry.get('name')}') is not supported."
+            )
+        return ".ops." in module
+    return context.major >= 3 and class_name in OPERATIONS and "trainable" not in entry["config"]
+
+
+def arguments(
+    class_name: str, cls: type[Layer], config: dict[str, Any], context: Context, depth: int
+) -> dict[str, Any]:
+    """A layer's config as the arguments of its constructor."""
+    config = {key: value for key, value in config.items() if key not in _IGNORED}
+    if context.major < 2:
+        config = {_KERAS_1.get(key, key): value for key, value in config.items()}
+        config.pop(None, None)  # type: ignore[call-overload]
+    if class_name == "Embedding" and context.major < 3:
+        if str(config.get("dtype", "")).startswith(("int", "uint")):  # of the input, in Keras 2.0
+            config.pop("dtype")
+        if context.major < 2 and "units" in config:
+            config["output_dim"] = config.pop("units")
+    if class_name == "GRU" and context.major < 3:
+        config.setdefault("reset_after", False)
+    if class_name in ("Bidirectional", "TimeDistributed"):
+        for key in ("layer", "backward_layer"):
+            if config.get(key) is not None:
+                config[key] = make_layer(config[key], context, depth + 1)
+        config.pop("weights", None)
+    for key in _ACTIVATION_KEYS:
+        if key in config:
+            config[key] = activation(config[key], context)
+    for key in list(config):
+        if key.endswith("_initializer"):
+            config[key] = initializer(config[key])
+        elif key == "dtype":
+            config[key] = config[key] if not isinstance(config[key], dict) else _policy(config[key])
+    accepted = _accepted(cls)
+    for key in list(config):
+        if key not in accepted:
+            value = config.pop(key)
+            if value not in (None, False, 0, 0.0, "", "auto") and value != [] and value != {}:
+                raise NotImplementedError(f"the argument {key}={str(value)[:80]} is not supported")
+    return config
+
+
+def _policy(config: dict[str, Any]) -> Any:
+    return config
+
+
+def _accepted(cls: type[Layer]) -> set[str]:
+    """The names that a class's constructor takes, those of its bases and those for a first layer's shape included."""
+    names = {
+        "batch_input_shape",
+        "input_shape",
+        "input_dim",
+        "input_length",
+        "batch_size",
+        "implementation",
+        "time_major",
+        "zero_output_for_mask",
+        "lora_alpha",
+        "lora_rank",
+        "data_format",
+    }
+    for base in cls.__mro__:
+        if issubclass(base, Layer):
+            names.update(inspect.signature(base.__init__).parameters)
+    return names - {"self", "kwargs", "arguments"}
+
+
+def activation(identifier: Any, context: Context) -> Any:
+    """What a file calls an activation, by this package's identifiers.
+
+    Raises
+    ------
+    NotImplementedError
+        If it is none of Keras's and none that the caller supplies.
+    """
+    if isinstance(identifier, dict):
+        class_name, inner = identifier.get("class_name"), identifier.get("config")
+        if class_name == "function" and isinstance(inner, str):
+            identifier = inner
+        elif class_name == "Activation" and isinstance(inner, dict):
+            identifier = inner.get("activation")
+        elif isinstance(inner, str) and class_name is None:
+            identifier = inner
+    name = identifier if isinstance(identifier, str) else None
+    if name is not None and ">" in name:  # a registered name: package>name
+        name = identifier = name.rsplit(">", 1)[1]
+    if name is not None and name in context.custom:
+        return context.custom[name]
+    if name == "hard_sigmoid" and context.major < 3:
+        return "hard_sigmoid_keras2"
+    try:
+        return activations.get(identifier)
+    except (ValueError, TypeError):
+        raise NotImplementedError(
+            f"'{context.name}': the activation {str(identifier)[:80]} is not known. Pass custom_objects={{name: a "
+            "function of arrays}."
+        ) from None
+
+
+def initializer(identifier: Any) -> Any:
+    """An initializer of a file; an unknown one matters not, for the weights come from the file."""
+    try:
+        return initializers.get(identifier)
+    except (ValueError, TypeError):
+        return "zeros"

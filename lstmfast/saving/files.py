@@ -1,0 +1,126 @@
+"""What a file is, by its content, and what it holds as plain data: a `Saved`.
+
+Nothing here knows a layer. Next: archive.py, legacy.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP = b"PK\x03\x04"
+MAX_CONFIG_BYTES = 64 << 20
+
+
+class Saved:
+    """A saved model before it becomes layers.
+
+    Attributes
+    ----------
+    name : str
+        Of the file, for messages.
+    config : dict
+        ``{"class_name": ..., "config": ...}`` of the model.
+    version : str
+        Of the Keras that wrote it.
+    weights : WeightTree or LayerWeights
+        The arrays, read when they are asked for.
+    """
+
+    def __init__(self, name: str, config: dict[str, Any], version: str, weights: Any) -> None:
+        self.name = name
+        self.config = config
+        self.version = version
+        self.weights = weights
+
+
+@contextlib.contextmanager
+def open_model(path: str | os.PathLike[str]) -> Iterator[Saved]:
+    """The `Saved` of the file at ``path``; its arrays can be read inside the ``with`` block."""
+    name = os.fspath(path)
+    if not isinstance(name, str):
+        raise TypeError(f"Expected a path as str or path-like, got {type(path).__name__}.")
+    if os.path.isdir(name):
+        raise OSError(
+            f"'{name}' is a directory. A SavedModel directory has to be saved again from Keras as a .keras file; of an "
+            "unpacked .keras file pass the file itself."
+        )
+    with open(name, "rb") as file:
+        head = file.read(512)
+    if head.startswith(_ZIP):
+        from lstmfast.saving.archive import open_archive
+
+        with open_archive(name) as saved:
+            yield saved
+    elif head.startswith(_HDF5):
+        from lstmfast.saving.legacy import open_legacy
+
+        with open_legacy(name) as saved:
+            yield saved
+    else:
+        raise OSError(f"'{name}' is no saved Keras model: {_what_is(head)}")
+
+
+def _what_is(head: bytes) -> str:
+    text = head.lstrip().lower()
+    if not head:
+        return "the file is empty."
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a Git-LFS pointer. Fetch the file it stands for with `git lfs pull`."
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "it is a web page. Download the file itself (on GitHub the raw file), not the page that shows it."
+    if head.startswith(b"PK"):
+        return "it is an empty or damaged zip archive."
+    if text.startswith(b"{"):
+        return "it is JSON text; an architecture alone has no weights."
+    return "it begins neither as a zip archive (.keras) nor as HDF5 (.h5)."
+
+
+def parse_json(text: bytes | str, name: str, what: str) -> dict[str, Any]:
+    """``text`` as a JSON object.
+
+    Raises
+    ------
+    ValueError
+        If it is too long, too deep, or no JSON object.
+    """
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ValueError(f"'{name}': {what} takes {len(text)} bytes, more than the {MAX_CONFIG_BYTES} allowed.")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"'{name}': {what} is nested too deeply.") from None
+    except ValueError as error:
+        raise ValueError(f"'{name}': {what} is no valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"'{name}': {what} is no JSON object.")
+    return value
+
+
+class Array:
+    """An array in a file: its shape is known, its values are read on `read`."""
+
+    __slots__ = ("_dataset", "path", "shape")
+
+    def __init__(self, dataset: Any, path: str) -> None:
+        self._dataset = dataset
+        self.path = path
+        self.shape: tuple[int, ...] = tuple(dataset.shape)
+
+    def read(self) -> np.ndarray[Any, Any]:
+        """The values; bfloat16, which HDF5 lacks, comes as float32."""
+        dataset = self._dataset
+        if isinstance(dataset, np.ndarray):
+            return dataset
+        marked = dataset.attrs.get("dtype", None)
+        values = dataset[()]
+        if marked in ("bfloat16", b"bfloat16") and values.dtype.itemsize == 2:
+            bits = np.ascontiguousarray(values).view(np.uint16).astype(np.uint32) << 16
+            return bits.view(np.float32).reshape(self.shape)
+        return np.asarray(values)

@@ -1,0 +1,125 @@
+"""HDF5 without its ways out of the file: links elsewhere, external storage and virtual data sets are refused.
+
+Next: files.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from lstmfast.saving.files import Array
+
+_MAX_DEPTH = 64
+_MAX_OBJECTS = 1_000_000
+# No array of a recurrent model has more values; what a file claims beyond is refused before memory is taken.
+_MAX_VALUES = 1 << 33
+
+
+@contextlib.contextmanager
+def open_file(source: Any, name: str) -> Iterator[Any]:
+    """The h5py file of a path or of an open binary file.
+
+    Raises
+    ------
+    OSError
+        If it is truncated or damaged.
+    """
+    import h5py
+
+    try:
+        file = h5py.File(source, "r")
+    except OSError as error:
+        raise OSError(f"'{name}' cannot be read as HDF5, it may be truncated: {error}") from None
+    with file:
+        try:
+            yield file
+        except NotImplementedError:  # ours; a RuntimeError by descent
+            raise
+        except (RuntimeError, KeyError) as error:
+            # h5py's errors about damaged structures, which name nothing that a caller knows
+            raise OSError(f"'{name}' is damaged: {error}") from error
+
+
+def child(group: Any, key: str, name: str) -> Any:
+    """The member ``key`` of a group, or None; only what lies in the same file.
+
+    Raises
+    ------
+    ValueError
+        If it is a soft or external link, or its values lie elsewhere.
+    """
+    import h5py
+
+    where = f"'{name}': {group.name.rstrip('/')}/{key}"
+    link = group.get(key, getlink=True)
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{where} is a link to another place, which is not followed.")
+    member = group.get(key)
+    if isinstance(member, h5py.Dataset):
+        if member.external or member.is_virtual:
+            raise ValueError(f"{where} keeps its values in another file, which is not read.")
+        if member.dtype.kind not in "fiubV":
+            raise ValueError(f"{where} holds {member.dtype}, not numbers.")
+        if member.size is None or member.size > _MAX_VALUES:
+            raise ValueError(f"{where} claims the shape {member.shape}, more than any weight has.")
+    elif not isinstance(member, h5py.Group):
+        raise ValueError(f"{where} is neither a group nor a data set.")
+    return member
+
+
+def descend(group: Any, path: str, name: str) -> Any:
+    """The object at a path of several keys below ``group``, or None."""
+    for key in path.split("/"):
+        if key in ("", "."):
+            continue
+        if not hasattr(group, "keys"):
+            return None
+        group = child(group, key, name)
+        if group is None:
+            return None
+    return group
+
+
+def arrays(group: Any, name: str) -> dict[str, Array]:
+    """Every data set below ``group`` by its path."""
+    import h5py
+
+    found: dict[str, Array] = {}
+    stack = [(group, "", 0)]
+    count = 0
+    while stack:
+        here, prefix, depth = stack.pop()
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"'{name}' nests groups more than {_MAX_DEPTH} deep.")
+        for key in here:
+            count += 1
+            if count > _MAX_OBJECTS:
+                raise ValueError(f"'{name}' holds more than {_MAX_OBJECTS} objects.")
+            member = child(here, key, name)
+            path = prefix + key
+            if isinstance(member, h5py.Dataset):
+                found[path] = Array(member, path)
+            else:
+                stack.append((member, path + "/", depth + 1))
+    return found
+
+
+def text(value: Any) -> str:
+    """An attribute's text, which may be bytes or str."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def texts(attributes: Any, key: str) -> list[str]:
+    """An attribute that lists names, which HDF5's limits may have cut into ``key0``, ``key1``, …"""
+    if key in attributes:
+        return [text(value) for value in attributes[key]]
+    names: list[str] = []
+    number = 0
+    while f"{key}{number}" in attributes:
+        names.extend(text(value) for value in attributes[f"{key}{number}"])
+        number += 1
+    return names

@@ -1,0 +1,66 @@
+"""`.h5` files of Keras 1, 2 and 3: a JSON config in an attribute, and each layer's weights in a list.
+
+Next: hdf5.py; files.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from lstmfast.saving import hdf5
+from lstmfast.saving.files import Array, Saved, parse_json
+
+
+class LayerWeights:
+    """Weights by layer, in the file's order.
+
+    Attributes
+    ----------
+    layers : list of (str, list of Array)
+        Name and weights of each layer.
+    backend : str
+        Of the Keras that wrote them.
+    """
+
+    def __init__(self, layers: list[tuple[str, list[Array]]], backend: str) -> None:
+        self.layers = layers
+        self.backend = backend
+
+
+@contextlib.contextmanager
+def open_legacy(name: str) -> Iterator[Saved]:
+    """The `Saved` of an HDF5 file."""
+    with hdf5.open_file(name, name) as file:
+        if "model_config" not in file.attrs:
+            if "layer_names" in file.attrs or "layer_names0" in file.attrs or "layers" in file:
+                raise ValueError(
+                    f"'{name}' holds weights only, no model: build the model in code, or save it whole with "
+                    "`model.save(...)`."
+                )
+            raise ValueError(f"'{name}' is an HDF5 file without a Keras model in it.")
+        config = parse_json(hdf5.text(file.attrs["model_config"]), name, "model_config")
+        group = hdf5.child(file, "model_weights", name) if "model_weights" in file else file
+        version = file.attrs.get("keras_version", group.attrs.get("keras_version", "1.0.0"))
+        backend = file.attrs.get("backend", group.attrs.get("backend", "tensorflow"))
+        yield Saved(name, config, hdf5.text(version), layer_weights(group, name, hdf5.text(backend)))
+
+
+def layer_weights(group: Any, name: str, backend: str = "tensorflow") -> LayerWeights:
+    """The weights below a group with an attribute ``layer_names``."""
+    layers: list[tuple[str, list[Array]]] = []
+    for layer_name in hdf5.texts(group.attrs, "layer_names"):
+        layer = hdf5.child(group, layer_name, name)
+        if layer is None:
+            layer = hdf5.descend(group, layer_name, name)
+        if layer is None:
+            raise ValueError(f"'{name}': the weights of layer '{layer_name}' are missing.")
+        weights = []
+        for weight_name in hdf5.texts(layer.attrs, "weight_names"):
+            dataset = hdf5.descend(layer, weight_name, name)
+            if dataset is None or not hasattr(dataset, "shape"):
+                raise ValueError(f"'{name}': the weight '{weight_name}' of layer '{layer_name}' is missing.")
+            weights.append(Array(dataset, weight_name))
+        layers.append((layer_name, weights))
+    return LayerWeights(layers, backend)

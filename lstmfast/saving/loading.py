@@ -1,0 +1,78 @@
+"""`load_model` and `from_keras`.
+
+Next: archive.py and legacy.py, which read the two kinds of file; build.py, which makes layers of what they read.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+from lstmfast.models import Model
+
+
+def load_model(
+    path: str | PathLike[str],
+    custom_objects: dict[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+    keras_version: str | None = None,
+) -> Model:
+    """The model in a file that Keras saved.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A ``.keras`` file of Keras 3 or tf.keras, or an HDF5 file; told apart by content.
+    custom_objects : dict, optional
+        Layers (subclasses of `Layer`) and activations (functions of arrays) by the names that the file calls them.
+    compile, safe_mode : bool
+        Accepted as in Keras, without effect: there is no training here, and code in files is never run.
+    keras_version : str, optional
+        Read the file as this version of Keras would have written it.
+
+    Returns
+    -------
+    Model
+        A `Sequential` or a functional `Model`, which gives what the Keras that wrote the file gave.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read: it is missing, truncated, or no model at all.
+    ValueError
+        If it holds weights only, or contradicts itself.
+    NotImplementedError
+        If it holds code, or a layer that lstmfast does not have.
+    """
+    from lstmfast.saving.build import build_model
+    from lstmfast.saving.files import open_model
+
+    with open_model(path) as saved:
+        return build_model(saved, custom_objects or {}, keras_version)
+
+
+def from_keras(model: Any, custom_objects: dict[str, Any] | None = None) -> Model:
+    """A live Keras model's copy, weights included.
+
+    Parameters
+    ----------
+    model : keras.Model or tf_keras.Model
+        Sequential or functional, built.
+    custom_objects : dict, optional
+        As of `load_model`.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    TypeError
+        If it is no Keras model.
+    ValueError, NotImplementedError
+        As of `load_model`.
+    """
+    from lstmfast.saving.build import build_live
+
+    return build_live(model, custom_objects or {})
