@@ -84,7 +84,8 @@ def test_parameters_do_not_depend_on_steps(features, units, parameters):
 
 @pytest.mark.parametrize("name", ["two-features", "stacked-relu", "repeat-vector"])
 @pytest.mark.parametrize("options", [{}, {"line_length": 60}, {"line_length": 120}, {"show_trainable": True}], ids=str)
-def test_summary_is_keras_s_table(keras, name, options):
+def test_summary_is_keras_s_table(keras, monkeypatch, name, options):
+    monkeypatch.setenv("COLUMNS", "200")  # Keras crops its table where the terminal is narrower
     model, _ = twin("keras", name)
     lines: list[str] = []
     model.summary(print_fn=lines.append, **options)

@@ -1,5 +1,5 @@
 /* Marks shared by every vector header: LF_INLINE functions never leave the object that includes them, so that an
- * AVX-512 copy can not be linked into baseline code. */
+ * AVX-512 copy can not be linked into baseline code. Next: vec_generic.h and its kin. */
 #ifndef LF_INLINE_H
 #define LF_INLINE_H
 

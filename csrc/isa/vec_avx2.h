@@ -1,6 +1,6 @@
 /* Vectors of AVX2 with FMA: 8 float32 or 4 float64 lanes, 16 registers. The names are those of vec_avx512.h.
  * min/max(a, b) give b where either is NaN; fma(a, b, c) = a*b + c; fnma(a, b, c) = c - a*b.
- * Next: kernels/kernels.inc. */
+ * Next: kernels/all.inc. */
 #ifndef LF_VEC_AVX2_H
 #define LF_VEC_AVX2_H
 

@@ -1,7 +1,7 @@
 /* Vectors of AVX-512 (F, DQ, BW, VL) with FMA: 16 float32 or 8 float64 lanes, 32 registers.
  * Each vec_<isa>.h defines the same set of names for the suffixes f32 and f64; the kernels are written over them once.
  * min/max(a, b) give b where either is NaN; fma(a, b, c) = a*b + c; fnma(a, b, c) = c - a*b.
- * Next: kernels/kernels.inc. */
+ * Next: kernels/all.inc. */
 #ifndef LF_VEC_AVX512_H
 #define LF_VEC_AVX512_H
 

@@ -1,7 +1,7 @@
 /* Vectors of 128 bits in plain GNU C: 4 float32 or 2 float64 lanes; SSE2 and no more on x86-64, and any other machine.
  * The names are those of vec_avx512.h. min/max(a, b) give b where either is NaN; without an FMA instruction,
  * fma(a, b, c) = a*b + c and fnma(a, b, c) = c - a*b round twice.
- * Next: kernels/kernels.inc. */
+ * Next: kernels/all.inc. */
 #ifndef LF_VEC_GENERIC_H
 #define LF_VEC_GENERIC_H
 

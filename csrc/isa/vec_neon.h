@@ -1,6 +1,6 @@
 /* Vectors of AArch64 NEON: 4 float32 or 2 float64 lanes, 32 registers, FMA. The names are those of vec_avx512.h.
  * min/max(a, b) give b where either is NaN; fma(a, b, c) = a*b + c; fnma(a, b, c) = c - a*b.
- * Next: kernels/kernels.inc. */
+ * Next: kernels/all.inc. */
 #ifndef LF_VEC_NEON_H
 #define LF_VEC_NEON_H
 

@@ -1,9 +1,8 @@
 /* Accuracy of kernels/activations.inc on every instruction set that this machine has, against libm in more precision.
- * Build: this file once with -DULP_ISA=<isa> for each of generic avx2 avx512 neon, once without, then link all five:
- *   for isa in generic avx2 avx512 neon; do cc $CFLAGS -Icsrc/include -DULP_ISA=$isa -c tests/c/ulp.c -o ulp_$isa.o;
- * done cc $CFLAGS -Icsrc/include tests/c/ulp.c ulp_*.o -o ulp -pthread -lm     (CFLAGS: -std=gnu11 -O3
- * -ffp-contract=off) Usage: ulp [--stride N] [--samples N] [--only name,name] [--isa name] [--time]; a broken bound
- * exits with 1. */
+ * Built by `make check-ulp`; alone: `cc -std=gnu11 -O3 -ffp-contract=off -Icsrc/include -c tests/c/ulp.c` without and
+ * with -DULP_ISA=generic, avx2, avx512 and neon, then all five objects linked with -pthread -lm.
+ * Usage: ulp [--stride N] [--samples N] [--only name,name] [--isa name] [--time]
+ * A broken bound makes it exit with 1. Next: ulp_kernels.inc. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
