@@ -273,10 +273,10 @@ static void run_member(void *context, int index, int count) {
 static size_t rows_of_chunk(const lf_layer *layer, size_t inputs) {
     const lf_panels *panels = &layer->panels;
     const size_t cache = lf_private_cache_bytes() / 4 * 3;
-    const size_t panel_bytes = smaller(inputs * panels->block_width * layer->element_bytes, cache / 2);
+    const size_t panel_bytes = smaller(inputs, LF_SEGMENT) * panels->block_width * layer->element_bytes;
     const size_t row_bytes = (inputs + panels->units) * layer->element_bytes;
     const size_t tile = layer->kernels->tile_rows;
-    const size_t rows = (cache - panel_bytes) / row_bytes / tile * tile;
+    const size_t rows = cache > panel_bytes ? (cache - panel_bytes) / row_bytes / tile * tile : 0;
     return smaller(larger(rows, CHUNK_TILES_LEAST * tile), CHUNK_TILES_MOST * tile);
 }
 
@@ -304,10 +304,12 @@ static lf_status plan(struct sequence *s) {
     const size_t bytes = layer->element_bytes;
     const size_t inputs = panels->features + (layer->cell == LF_DENSE ? 0 : panels->units);
     const double updates = (double)run->batch * (double)run->steps * (double)panels->units;
+    s->chunk_rows = rows_of_chunk(layer, inputs);
     const lf_work work = {.rows = run->batch,
                           .steps = run->steps,
                           .blocks = panels->block_count,
                           .tile_rows = layer->kernels->tile_rows,
+                          .chunk_rows = s->chunk_rows,
                           .products = updates * (double)panels->gates * (double)inputs,
                           .unit_updates = updates,
                           .weight_bytes = layer->weight_bytes,
@@ -315,7 +317,6 @@ static lf_status plan(struct sequence *s) {
                           .splits_by_units = !gathers_rows(panels)};
     s->plan = lf_plan_threads(&work, run->threads > 0 ? run->threads : lf_threads());
 
-    s->chunk_rows = rows_of_chunk(layer, inputs);
     const size_t members = s->plan.split == LF_BY_ROWS ? (size_t)s->plan.threads : 1;
     s->chunk_rows = smaller(s->chunk_rows, (run->batch + members - 1) / members);
     s->project_steps = steps_to_project(s);

@@ -158,32 +158,47 @@ size_t lf_private_cache_bytes(void) {
  * 2-core Zen 4: what matters is their ratio, which other CPUs share within a factor of two. */
 static const double region_ns = 2500;       /* to wake a team and join it again */
 static const double barrier_ns = 250;       /* to meet at a barrier, for two threads */
-static const double product_ns = 0.25;      /* one multiply-add, per lane of the machine: divided by lanes */
-static const double update_ns = 10;         /* one state's activations, likewise */
+static const double product_ns = 0.27;      /* one multiply-add of a vector; divided by the lanes */
+static const double update_ns = 24;         /* one state's activations, likewise */
+static const double far_bytes_per_ns = 40;  /* weights read from beyond a core's own cache, mostly beside arithmetic */
+static const double short_tile = 0.25;      /* slowdown of a tile that lacks a row, per row that it has */
+static const double worth_it = 0.95;        /* a plan with more threads has to promise this part of the time */
+
+/* Weights that do not fit a core's own cache come from further away, once a step and chunk of rows. */
+static double streaming_ns(const lf_work *work, double rows, double share_of_weights) {
+    const double bytes = (double)work->weight_bytes * share_of_weights;
+    if (bytes <= (double)lf_private_cache_bytes()) return 0;
+    const double chunks = rows > (double)work->chunk_rows ? rows / (double)work->chunk_rows : 1;
+    return bytes * (double)work->steps * chunks / far_bytes_per_ns;
+}
+
+/* Largest of `count` things when `threads` share them out, as a part of all. */
+static double largest_share(size_t count, int threads) {
+    return (double)((count + (size_t)threads - 1) / (size_t)threads) / (double)count;
+}
 
 lf_plan lf_plan_threads(const lf_work *work, int most) {
     const double alone = (work->products * product_ns + work->unit_updates * update_ns) / work->lanes;
     lf_plan best = {1, LF_BY_ROWS};
-    double best_time = alone;
     if (alone < 2 * region_ns) return best;
+    double best_time = alone + streaming_ns(work, (double)work->rows, 1);
     for (int threads = 2; threads <= most; threads++) {
-        /* By rows: the thread with the most rows decides; short tiles use the weights they load less well. */
         if ((size_t)threads <= work->rows) {
-            const double share = (double)((work->rows + (size_t)threads - 1) / (size_t)threads) / (double)work->rows;
-            const double own_rows = share * (double)work->rows;
-            double slow = own_rows >= (double)work->tile_rows ? 1 : 1 + 0.25 * ((double)work->tile_rows - own_rows) / own_rows;
-            if (work->weight_bytes > lf_private_cache_bytes() && own_rows < 16) slow *= 1.5;
-            const double time = region_ns + alone * share * slow;
-            if (time < 0.9 * best_time) {
+            /* The thread with the most rows decides; short tiles use the weights that they load less well. */
+            const double share = largest_share(work->rows, threads), rows = share * (double)work->rows;
+            const double missing = (double)work->tile_rows - rows;
+            const double slow = missing > 0 ? 1 + short_tile * missing / rows : 1;
+            const double time = region_ns + alone * share * slow + streaming_ns(work, rows, 1);
+            if (time < worth_it * best_time) {
                 best_time = time;
                 best = (lf_plan){threads, LF_BY_ROWS};
             }
         }
         if (work->splits_by_units && (size_t)threads <= work->blocks) {
-            const double share = (double)((work->blocks + (size_t)threads - 1) / (size_t)threads) / (double)work->blocks;
+            const double share = largest_share(work->blocks, threads);
             const double meet = work->steps > 1 ? (double)work->steps * barrier_ns * (1 + 0.1 * threads) : 0;
-            const double time = region_ns + alone * share + meet;
-            if (time < 0.9 * best_time) {
+            const double time = region_ns + alone * share + meet + streaming_ns(work, (double)work->rows, share);
+            if (time < worth_it * best_time) {
                 best_time = time;
                 best = (lf_plan){threads, LF_BY_UNITS};
             }

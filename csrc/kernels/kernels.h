@@ -13,6 +13,14 @@
  * state together fit one. The split depends on features and units alone, so every path rounds alike. */
 #define LF_CHAIN 128
 
+/* Weights of this many k of a block stay in a core's own cache while all tiles of a band of rows use them; a whole
+ * number of chains, so that it changes no sum. Band: tiles whose sums are kept at once before their epilogue; two
+ * where one segment is all, so that the epilogue's chains have more rows to overlap. Chosen by
+ * `python -m bench --only lstmfast` on 64x25x1024-u1024. */
+#define LF_SEGMENT (4 * LF_CHAIN)
+#define LF_BAND_TILES 16
+#define LF_SMALL_BAND_TILES 2
+
 /* Vectors of sums per row that a full block keeps in registers: four gates of one vector of units, or four vectors of
  * units where a cell has one gate. */
 #define LF_BLOCK_VECTORS 4

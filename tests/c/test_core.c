@@ -315,6 +315,7 @@ static void check_sizes(lf_cell cell, lf_real real) {
         check(cell, real, size_between(1, 12), units[u], batches[u % 7], size_between(1, 6));
     for (size_t b = 0; b < 7; b++) check(cell, real, size_between(1, 300), size_between(1, 70), batches[b], 3);
     check(cell, real, 130, 140, 9, 3); /* several chains in both inputs */
+    check(cell, real, 400, 150, 26, 2); /* several segments, several tiles */
     check(cell, real, 20, 50, 1, 40);  /* a projection ahead, in several pieces */
     check(cell, real, 3, 40, 70, 4);   /* several chunks of rows */
 }
