@@ -25,7 +25,7 @@ class DTypePolicy:
     ``variable``, and what a layer or model returns has the dtype ``result``.
     """
 
-    __slots__ = ("compute_dtype", "name", "real", "result", "variable", "variable_dtype")
+    __slots__ = ("compute_dtype", "is_float", "name", "real", "result", "variable", "variable_dtype")
 
     def __init__(self, name: str) -> None:
         base = name[len("mixed_") :] if name.startswith("mixed_") else name
@@ -34,6 +34,7 @@ class DTypePolicy:
                 f"Unknown dtype policy {name!r}: expected one of {', '.join(_FLOATS)}, mixed_float16, mixed_bfloat16."
             )
         self.name = name
+        self.is_float = base in _FLOATS
         self.compute_dtype = base
         self.variable_dtype = "float32" if base != name else base
         self.real = FLOAT64 if base == "float64" else FLOAT32
@@ -51,7 +52,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
             import ml_dtypes
         except ImportError:
             return FLOAT32
-        return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(ml_dtypes.bfloat16)  # type: ignore[no-any-return]
     return np.dtype(name)
 
 
@@ -69,9 +70,10 @@ def policy(identifier: Any = None) -> DTypePolicy:
             raise NotImplementedError(
                 f"dtype policy {class_name!r} is not supported: quantized layers have to be saved as float layers."
             )
-        name = (identifier.get("config") or {}).get("name")
-        if not isinstance(name, str):
+        inner = (identifier.get("config") or {}).get("name")
+        if not isinstance(inner, str):
             raise ValueError(f"A dtype policy without a name: {identifier!r}")
+        name = inner
     else:
         name = getattr(identifier, "name", None) or np.dtype(identifier).name
     found = _POLICIES.get(name)
@@ -105,9 +107,10 @@ def as_array(value: Any, what: str = "the input") -> np.ndarray[Any, Any]:
                 value = np.asarray(value)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"Cannot read {what} as one array: {error}") from error
-    if value.dtype.kind not in "fbiu" and value.dtype.name != "bfloat16":
-        raise TypeError(f"Expected {what} to hold real numbers, got dtype {value.dtype}.")
-    return value
+    array: np.ndarray[Any, Any] = value
+    if array.dtype.kind not in "fbiu" and array.dtype.name != "bfloat16":
+        raise TypeError(f"Expected {what} to hold real numbers, got dtype {array.dtype}.")
+    return array
 
 
 def convert(value: Any, dtype: np.dtype[Any], what: str = "the input") -> np.ndarray[Any, Any]:

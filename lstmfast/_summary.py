@@ -57,11 +57,12 @@ def render(
     for trainable, count, itemsize in model.weight_sizes():
         sizes[trainable][0] += count
         sizes[trainable][1] += count * itemsize
-    for title, count, size in (
+    totals: tuple[tuple[str, int, int], ...] = (
         ("Total", sizes[True][0] + sizes[False][0], sizes[True][1] + sizes[False][1]),
-        ("Trainable", *sizes[True]),
-        ("Non-trainable", *sizes[False]),
-    ):
+        ("Trainable", sizes[True][0], sizes[True][1]),
+        ("Non-trainable", sizes[False][0], sizes[False][1]),
+    )
+    for title, count, size in totals:
         lines.append(f" {title} params: {count:,} ({readable(size)})")
     return "\n".join(lines)
 

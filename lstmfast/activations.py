@@ -62,12 +62,12 @@ class Activation:
         """Apply to a C-contiguous float32 or float64 array."""
         if self.function is not None:
             return np.ascontiguousarray(self.function(x), x.dtype)
+        assert self.core is not None
         axis = self.parameters.get("axis", -1)
-        if axis != -1 and axis != x.ndim - 1:
-            return np.ascontiguousarray(
-                np.moveaxis(_core.activate(self.core, np.ascontiguousarray(np.moveaxis(x, axis, -1))), -1, axis)
-            )
-        return _core.activate(self.core, x)
+        if axis in (-1, x.ndim - 1):
+            return _core.activate(self.core, x)
+        rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+        return np.ascontiguousarray(np.moveaxis(_core.activate(self.core, rows), -1, axis))
 
     @property
     def is_linear(self) -> bool:
@@ -194,6 +194,7 @@ _KNOWN: dict[str, Activation] = {
     name: Activation(name) for name in _core.activation_names() if name not in ("gelu_tanh",)
 }
 linear = _KNOWN["linear"]
+LINEAR = ("linear", 0.0, 0.0, 0.0)  # as the core takes it
 
 
 def __getattr__(name: str) -> Activation:

@@ -29,7 +29,11 @@ def _fans(shape: tuple[int, ...]) -> tuple[float, float]:
 
 
 def _variance_scaling(
-    shape: tuple[int, ...], rng: Any, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal"
+    shape: tuple[int, ...],
+    rng: np.random.Generator,
+    scale: float = 1.0,
+    mode: str = "fan_in",
+    distribution: str = "truncated_normal",
 ) -> Array:
     fan_in, fan_out = _fans(shape)
     fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}.get(mode)
@@ -47,15 +51,17 @@ def _variance_scaling(
     raise ValueError(f"Invalid `distribution` argument: {distribution!r}.")
 
 
-def _uniform(shape: tuple[int, ...], rng: Any, minval: float = -0.05, maxval: float = 0.05) -> Array:
+def _uniform(shape: tuple[int, ...], rng: np.random.Generator, minval: float = -0.05, maxval: float = 0.05) -> Array:
     return rng.uniform(minval, maxval, shape)
 
 
-def _normal(shape: tuple[int, ...], rng: Any, mean: float = 0.0, stddev: float = 0.05) -> Array:
+def _normal(shape: tuple[int, ...], rng: np.random.Generator, mean: float = 0.0, stddev: float = 0.05) -> Array:
     return rng.normal(mean, stddev, shape)
 
 
-def _truncated_normal(shape: tuple[int, ...], rng: Any, mean: float = 0.0, stddev: float = 0.05) -> Array:
+def _truncated_normal(
+    shape: tuple[int, ...], rng: np.random.Generator, mean: float = 0.0, stddev: float = 0.05
+) -> Array:
     values = rng.standard_normal(shape)
     while True:
         far = np.abs(values) > 2.0
@@ -65,27 +71,28 @@ def _truncated_normal(shape: tuple[int, ...], rng: Any, mean: float = 0.0, stdde
         values[far] = rng.standard_normal(count)
 
 
-def _orthogonal(shape: tuple[int, ...], rng: Any, gain: float = 1.0) -> Array:
+def _orthogonal(shape: tuple[int, ...], rng: np.random.Generator, gain: float = 1.0) -> Array:
     if len(shape) < 2:
         raise ValueError(f"The orthogonal initializer needs at least two dimensions, got shape {shape}.")
     rows, columns = int(np.prod(shape[:-1])), shape[-1]
     q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diagonal(r))
-    return gain * (q.T if rows < columns else q).reshape(shape)
+    matrix: Array = (q.T if rows < columns else q).reshape(shape)
+    return gain * matrix
 
 
-def _identity(shape: tuple[int, ...], rng: Any, gain: float = 1.0) -> Array:
+def _identity(shape: tuple[int, ...], rng: np.random.Generator, gain: float = 1.0) -> Array:
     if len(shape) != 2:
         raise ValueError(f"The identity initializer needs two dimensions, got shape {shape}.")
     return gain * np.eye(*shape)
 
 
-def _constant(shape: tuple[int, ...], rng: Any, value: Any = 0.0) -> Array:
+def _constant(shape: tuple[int, ...], rng: np.random.Generator, value: Any = 0.0) -> Array:
     return np.broadcast_to(np.asarray(value, np.float64), shape)
 
 
 def _scaled(scale: float, mode: str, distribution: str) -> Any:
-    def draw(shape: tuple[int, ...], rng: Any) -> Array:
+    def draw(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         return _variance_scaling(shape, rng, scale, mode, distribution)
 
     return draw
@@ -192,7 +199,8 @@ def get(identifier: Any) -> Initializer:
         return identifier
     if identifier is None:
         return Initializer("Zeros")
-    class_name, config = identifier, {}
+    class_name: Any = identifier
+    config: Any = {}
     if isinstance(identifier, dict):
         class_name, config = identifier.get("class_name"), identifier.get("config") or {}
     elif not isinstance(identifier, str) and hasattr(identifier, "get_config"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast import _graph
+from lstmfast import _core, _graph
 from lstmfast._arrays import as_array
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_graph, map_tree
 from lstmfast._plan import MaskRules, Plan, as_masks
@@ -32,9 +32,12 @@ from lstmfast.layers.core import InputLayer
 from lstmfast.layers.operations import Operation
 from lstmfast.layers.recurrent import Recurrent
 
-# What one slice of rows may take between two layers: small enough for the caches, large enough for all threads.
-SLICE_BYTES = 4 << 20
+# What the rows that `predict` runs at once may take between two layers, for each thread: a core's own cache; and how
+# many rows they are at least, whatever they take.
+SLICE_BYTES = 2 << 20
+SLICE_ROWS = 16
 _DEFAULT_BATCH = 32
+_MOST_SHAPES = 64
 _KERAS_VERSION = (3, 15)
 
 
@@ -75,7 +78,8 @@ class Model(Layer):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name or _graph.unique_name(self._prefix()), trainable=trainable, dtype=dtype)
-        self.keras_version = tuple(keras_version or _KERAS_VERSION)
+        major, minor = keras_version or _KERAS_VERSION
+        self.keras_version = (major, minor)
         self._plan: tuple[int, Plan] | None = None
         self._any_steps = False
         self._layers: list[Layer] = []
@@ -244,7 +248,11 @@ class Model(Layer):
                 count = changes[0]
                 self._require_built()
                 plan = Plan(
-                    self.inputs, self.outputs, self._graph_nodes, MaskRules(self.keras_version), self._any_steps  # type: ignore[arg-type]
+                    self.inputs,
+                    self.outputs,
+                    self._graph_nodes,
+                    MaskRules(self.keras_version),
+                    self._any_steps,
                 )
                 entry = self._plan = (count, plan)
         return entry[1]
@@ -267,7 +275,7 @@ class Model(Layer):
             missing = [name for name in names if name not in inputs]
             if missing:
                 raise ValueError(
-                    f"Missing data for input \"{missing[0]}\". You passed a data dictionary with keys {list(inputs)}. "
+                    f'Missing data for input "{missing[0]}". You passed a data dictionary with keys {list(inputs)}. '
                     f"Expected the following keys: {names}"
                 )
             return [inputs[name] for name in names]
@@ -278,9 +286,7 @@ class Model(Layer):
             return [inputs]
         if not isinstance(inputs, (list, tuple)) or len(inputs) != count:
             found = len(inputs) if isinstance(inputs, (list, tuple)) else 1
-            raise ValueError(
-                f'Layer "{self.name}" expects {count} input(s), but it received {found} input tensors.'
-            )
+            raise ValueError(f'Layer "{self.name}" expects {count} input(s), but it received {found} input tensors.')
         return list(inputs)
 
     def _pack_outputs(self, outputs: list[Array]) -> Any:
@@ -320,19 +326,10 @@ class Model(Layer):
         """
         entry = self._plan
         if entry is not None and entry[0] == changes[0]:
-            plan = entry[1]
-            if type(inputs) is np.ndarray and mask is None and plan.chain is not None:
-                port = plan.ports[0]
-                flags = inputs.flags
-                if (
-                    inputs.dtype is port.dtype
-                    and flags.c_contiguous
-                    and flags.aligned
-                    and inputs.shape[1:] in plan.shapes
-                ):
-                    for run in plan.chain:
-                        inputs = run(inputs)
-                    return inputs
+            if type(inputs) is np.ndarray and mask is None:
+                outputs = entry[1].quick(inputs, False)
+                if outputs is not None:
+                    return outputs
         elif _graph.contains_symbolic((inputs,)):
             self._build_for(inputs)
             return self._record(inputs, {} if mask is None else {"mask": mask})
@@ -372,8 +369,8 @@ class Model(Layer):
             shape = y.shape[1:]
             for run in plan.chain:
                 y = run(y)
-            if len(plan.shapes) < 64:
-                plan.shapes.add(shape)
+            if isinstance(self._outputs_struct, KerasTensor) and len(plan.quick_rows) < _MOST_SHAPES:
+                plan.quick_rows[shape] = 0 if plan.stateful else self._slice_rows(plan, [shape], None)
             return self._pack_outputs([y])
         return self._pack_outputs(plan.finish(plan.run(prepared, masks)[0]))
 
@@ -412,6 +409,17 @@ class Model(Layer):
         ValueError
             If a shape is not what the model was built for; before anything has been computed.
         """
+        entry = self._plan
+        if (
+            type(x) is np.ndarray
+            and batch_size is steps is callbacks is None
+            and (verbose == "auto" or verbose == 0)
+            and entry is not None
+            and entry[0] == changes[0]
+        ):
+            outputs = entry[1].quick(x, True)
+            if outputs is not None:
+                return outputs
         if callbacks:
             raise NotImplementedError("Callbacks are not supported: lstmfast only predicts.")
         if verbose not in ("auto", 0, 1, 2):
@@ -420,12 +428,6 @@ class Model(Layer):
             batch_size = positive("batch_size", batch_size)
         if steps is not None:
             steps = positive("steps", steps)
-        if type(x) is np.ndarray and steps is None and verbose != 1 and verbose != 2:
-            entry = self._plan
-            if entry is not None and entry[0] == changes[0] and entry[1].chain is not None and not entry[1].stateful:
-                plan = entry[1]
-                if x.shape[1:] in plan.shapes and x.nbytes <= SLICE_BYTES >> 5:
-                    return self(x)
         if not hasattr(x, "__array__") and hasattr(x, "__iter__") and not isinstance(x, (list, tuple, dict, str)):
             return self._predict_batches(x, verbose, steps)
         self._build_for(x)
@@ -439,28 +441,27 @@ class Model(Layer):
         if steps is not None and steps * batch < rows:
             rows = steps * batch
             arrays = [array[:rows] for array in arrays]
-        size = self._slice_rows(plan, arrays, batch)
+        size = self._slice_rows(plan, [array.shape[1:] for array in arrays], batch_size)
         if rows <= size:
             progress = _progress(-(-rows // batch), verbose) if verbose in (1, 2) else None
             outputs = self._run(plan, arrays)
             if progress is not None:
                 progress.update(progress.target)
             return outputs
+        # even slices, so that the last is no stub
+        size = -(-rows // -(-rows // size))
+        size = -(-size // SLICE_ROWS) * SLICE_ROWS if size > SLICE_ROWS else size
         return self._predict_slices(plan, arrays, size, batch, verbose)
 
     def _fixed_batch(self) -> int | None:
         sizes = {tensor.shape[0] for tensor in self.inputs if tensor.shape}
         return sizes.pop() if len(sizes) == 1 else None
 
-    def _slice_rows(self, plan: Plan, arrays: list[Array], batch: int) -> int:
-        """How many rows to run at once: see SLICE_BYTES. Slices are even, so that the last is no stub."""
-        rows = arrays[0].shape[0]
-        row_bytes = plan.row_bytes([array.shape[1:] for array in arrays])
-        size = max(SLICE_BYTES // row_bytes, min(batch, _DEFAULT_BATCH))
-        if rows <= size:
-            return size
-        even = -(-rows // -(-rows // size))
-        return -(-even // 16) * 16
+    def _slice_rows(self, plan: Plan, shapes: list[Shape], batch: int | None) -> int:
+        """How many rows to run at once: see SLICE_BYTES."""
+        threads = _core.get_num_threads()
+        least = max(SLICE_ROWS * threads, _DEFAULT_BATCH)
+        return max(SLICE_BYTES * threads // plan.row_bytes(shapes), least if batch is None else min(batch, least))
 
     def _predict_slices(self, plan: Plan, arrays: list[Array], size: int, batch: int, verbose: int | str) -> Any:
         rows = arrays[0].shape[0]
@@ -591,6 +592,18 @@ class Model(Layer):
 
         return Stream(self, batch_size)
 
+    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
+        if not sequence:
+            return run, False
+        if hasattr(run, "with_masks"):
+            raise ValueError(
+                f"Model '{self.name}' cannot be streamed inside another model: a layer of it makes masks."
+            )
+        from lstmfast.streaming import NestedStage
+
+        stage = NestedStage(self, batch_size)
+        return stage, stage.gives_sequence
+
     # -- configs ------------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
@@ -655,9 +668,7 @@ class Model(Layer):
 
         return {
             "inputs": [(tensor.shape, tensor.dtype, tensor.name) for tensor in self.inputs],
-            "input_layers": [
-                place.get(id(tensor.history[0])) if tensor.history else None for tensor in self.inputs
-            ],
+            "input_layers": [place.get(id(tensor.history[0])) if tensor.history else None for tensor in self.inputs],
             "nodes": [
                 (place[id(node.layer)], map_tree(reference, node.args), map_tree(reference, node.kwargs))
                 for node in self._graph_nodes
@@ -800,6 +811,7 @@ class Sequential(Model):
         for layer in self._layers:
             if not isinstance(layer, InputLayer):
                 tensor = layer._record(tensor, {})
+        _graph.unique_name("functional")  # Keras makes, and numbers, a functional model inside
         self._connect(start, tensor)
         self._inputs_struct = [start]
 
@@ -953,5 +965,3 @@ def _progress(target: int, verbose: int | str) -> Any:
     from lstmfast._progress import Progress
 
     return Progress(target, verbose)
-
-

@@ -51,7 +51,7 @@ def threads(number: int | None) -> Iterator[None]:
     ...     lstmfast.get_num_threads()
     1
     """
-    before = _core.get_num_threads()
+    before = _core.get_num_threads_set()
     set_num_threads(number)
     try:
         yield

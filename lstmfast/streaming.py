@@ -1,49 +1,103 @@
 """A model one step at a time: the same bits as the whole sequence.
 
-Between the model's input and the layer that reads the sequence to its end, a tensor is one step, (batch, 1, ...);
-behind that layer it is what the layer gives for the sequence so far.
+Between the model's input and the layer that reads the sequence to its end, a value is one step of it without the time
+axis; behind that layer it is what the layer gives for the sequence so far. A layer becomes a stage, a function of such
+values; the stages with a state of their own are objects like `RecurrentStage`.
 Next: layers/recurrent.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from lstmfast import _core
 from lstmfast._arrays import as_array
-from lstmfast._graph import KerasTensor, flatten, map_tree
-from lstmfast._plan import Slot, as_masks
+from lstmfast._graph import flatten, map_tree
+from lstmfast._plan import Plan, Slot
 from lstmfast.layers.base import Array, positive
-from lstmfast.layers.core import identity
+from lstmfast.layers.core import Activation, Dense, identity
+from lstmfast.layers.wrappers import TimeDistributed
+
+Stage = Callable[..., Any]
+State = tuple[Array, ...]
 
 
-class RecurrentStep:
-    """One recurrent layer of a stream: its packed weights, and how its state goes from step to step."""
+class Stateful:
+    """Base of the stages that keep a state: one tuple of arrays."""
 
-    __slots__ = ("run", "sequences", "shape", "states_count", "zero")
+    __slots__ = ("name", "shapes", "step")
+
+    step: Stage  # y of one step x; it leaves the state as it was where it raises
+    shapes: tuple[tuple[int, ...], ...]  # of the state's arrays
+    name: str  # of the layer
+
+    def masked(self, x: Array, mask: Array) -> Array:
+        """As ``step``, for rows of which some skip this step."""
+        raise ValueError(f"Layer '{self.name}' takes no mask.")
+
+    def get_state(self) -> State:
+        """Copies of the state's arrays."""
+        raise NotImplementedError
+
+    def set_state(self, state: State) -> None:
+        """Take over arrays of the right shapes, C order and type."""
+        raise NotImplementedError
+
+
+class RecurrentStage(Stateful):
+    """One recurrent layer of a stream: its packed weights, and its state."""
+
+    __slots__ = ("_run", "_stepper", "_zero")
 
     def __init__(self, run: Any, layer: Any, batch: int) -> None:
-        self.run = run
-        self.sequences = layer.return_sequences
-        self.zero = layer.zero_output_for_mask
-        self.states_count = layer.states_count
-        self.shape = (batch, layer.units)
+        self.name = layer.name
+        self.shapes = ((batch, layer.units),) * layer.states_count
+        self._run = run.core.run
+        self._zero = layer.zero_output_for_mask
+        self._stepper = self.step = _core.Stepper(run.core, batch, 0)
 
-    def initial_state(self, dtype: Any) -> tuple[Array, ...]:
-        return tuple(np.zeros(self.shape, dtype) for _ in range(self.states_count))
+    def get_state(self) -> State:
+        return self._stepper.get_state()
 
-    def __call__(self, x: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-        result = self.run(x, None, state, self.sequences, True, False, False, None, 0)
-        return result[0], result[1:]
+    def set_state(self, state: State) -> None:
+        self._stepper.set_state(state)
 
-    def masked(self, x: Array, mask: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-        """As a call, for rows of which some skip this step; the output before it is the state's last entry."""
-        before = state[self.states_count] if len(state) > self.states_count else np.zeros(self.shape, x.dtype)
-        y, *new = self.run(x, mask, state[: self.states_count], False, True, False, True, None, 0)
-        if not self.zero:
-            y = np.where(mask, y, before)
-        return (y[:, None] if self.sequences else y), (*new, y)
+    def masked(self, x: Array, mask: Array) -> Array:
+        # a masked row repeats its last output, which is its h: 0 where it has had no step yet
+        before = self.get_state()
+        y, *state = self._run(x[:, None], mask[:, None], before, False, True, False, True, None, 0)
+        self.set_state(tuple(state))
+        return y if self._zero else state[0]  # type: ignore[no-any-return]
+
+
+class NestedStage(Stateful):
+    """A model inside a streamed model."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, model: Any, batch: int) -> None:
+        self._stream = Stream(model, batch)
+        self.name = model.name
+        self.step = self._stream.step
+        self.shapes = tuple(array.shape for state in self._stream.state for array in state)
+
+    @property
+    def gives_sequence(self) -> bool:
+        """Whether what it gives is one step of a sequence."""
+        return self._stream.gives_sequence
+
+    def masked(self, x: Array, mask: Array) -> Any:
+        return self._stream.step(x, mask)
+
+    def get_state(self) -> State:
+        return tuple(array for state in self._stream.state for array in state)
+
+    def set_state(self, state: State) -> None:
+        arrays = iter(state)
+        self._stream.state = [tuple(next(arrays) for _ in own) for own in self._stream.state]
 
 
 class Stream:
@@ -53,12 +107,13 @@ class Stream:
     be stepped by two threads at once.
     """
 
+    __slots__ = ("_batch", "_chain", "_dtype", "_keepers", "_name", "_plan", "_shape", "_stages", "gives_sequence")
+
     def __init__(self, model: Any, batch_size: int = 1) -> None:
         batch = positive("batch_size", batch_size)
-        plan = model.plan()
-        self._name = model.name
+        plan: Plan = model.plan()
+        self._name: str = model.name
         self._batch = batch
-        self._ports = plan.ports
         self._plan = plan
         if len(plan.ports) != 1:
             raise ValueError(f"Model '{model.name}' cannot be streamed: it has {len(plan.ports)} inputs.")
@@ -75,95 +130,110 @@ class Stream:
         if None in self._shape:
             raise ValueError(f"Model '{model.name}' cannot be streamed: its features {port.shape[1:]} vary.")
         sequence: dict[int, bool] = {id(plan.input_tensors[0]): True}
-        self._steps: list[tuple[Any, bool]] = []
+        self._stages: list[Stage | Stateful] = []
         for node, operation in zip(plan.nodes, plan.operations, strict=True):
-            kinds = [sequence[id(tensor)] for tensor in node.inputs]
             layer = operation.layer
-            if len(set(kinds)) > 1:
+            kinds = {sequence[id(tensor)] for tensor in node.inputs}
+            reason = ""
+            if len(kinds) > 1:
+                reason = "joins a sequence with what is known after its last step only"
+            elif operation.arguments:
+                reason = f"is called with {', '.join(sorted(operation.arguments))}"
+            if reason:
                 raise ValueError(
-                    f"Layer '{layer.name}' (of type {type(layer).__name__}) cannot be streamed: it joins a sequence "
-                    "with what is known after its last step only."
+                    f"Layer '{layer.name}' (of type {type(layer).__name__}) cannot be streamed: it {reason}."
                 )
-            if operation.arguments:
-                raise ValueError(
-                    f"Layer '{layer.name}' (of type {type(layer).__name__}) cannot be streamed: it is called with "
-                    f"{', '.join(sorted(operation.arguments))}."
-                )
-            step, kind = layer.stream(operation.run, batch, kinds[0])
-            self._steps.append((step, isinstance(step, RecurrentStep)))
+            stage, kind = layer.as_stage(operation.run, batch, kinds.pop())
+            self._stages.append(stage)
             sequence.update((id(tensor), kind) for tensor in node.outputs)
-        self._outputs = [sequence[id(tensor)] for tensor in self._output_tensors(plan)]
+        made = {slot: id(tensor) for node in plan.nodes for tensor in node.outputs for slot in [plan.slots[id(tensor)]]}
+        self.gives_sequence = all(sequence[made[slot]] for slot in plan.output_slots if slot in made)
+        self._keepers = [stage for stage in self._stages if isinstance(stage, Stateful)]
         self._chain = self._as_chain()
-        self.reset()
 
-    def _output_tensors(self, plan: Any) -> list[KerasTensor]:
-        made = {plan.slots[id(tensor)]: tensor for node in plan.nodes for tensor in node.outputs}
-        made.update(zip(plan.input_slots, plan.input_tensors, strict=True))
-        return [made[slot] for slot in plan.output_slots]
-
-    def _as_chain(self) -> list[tuple[Any, int]] | None:
-        """(function, index of its state or -1) for a chain without masks."""
+    def _as_chain(self) -> Stage | None:
+        """One function for a chain in which nothing can fail but the checks at its beginning."""
         plan = self._plan
-        if plan.chain is None or len(self._shape) != 2:
+        runs: list[Stage] = []
+        place = plan.input_slots[0]
+        for operation, stage in zip(plan.operations, self._stages, strict=True):
+            layer = operation.layer
+            if operation.single != place or operation.masked or operation.cast is not None:
+                return None
+            place = operation.outputs[0]
+            if isinstance(stage, RecurrentStage):
+                runs.append(stage.step)
+            elif isinstance(stage, Stateful):
+                return None
+            elif stage is not identity:
+                layer = layer.layer if isinstance(layer, TimeDistributed) else layer
+                if not isinstance(layer, (Dense, Activation)) or layer.activation.core is None:
+                    return None
+                runs.append(stage)
+        # the steppers check the shape and the type of what they take
+        if not self._keepers or [place] != plan.output_slots or plan.results[0] is not None:
             return None
-        chain: list[tuple[Any, int]] = []
-        for number, (operation, (step, recurrent)) in enumerate(zip(plan.operations, self._steps, strict=True)):
-            if operation.cast is not None:
-                cast = operation.cast
-                chain.append((lambda array, cast=cast: array.astype(cast), -1))
-            if recurrent:
-                chain.append((step, number))
-            elif step is not identity:
-                chain.append((step, -1))
+        if len(runs) == 1:
+            return runs[0]
+        if len(runs) == 2:
+            first, second = runs
+            return lambda x: second(first(x))
+
+        def chain(x: Array) -> Array:
+            for run in runs:
+                x = run(x)
+            return x
+
         return chain
 
     # -- state --------------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
         """Go back to the beginning of a sequence."""
-        self._states: list[Any] = [
-            step.initial_state(operation.layer.policy.real) if recurrent else None
-            for operation, (step, recurrent) in zip(self._plan.operations, self._steps, strict=True)
-        ]
+        for stage, state in zip(self._keepers, self.state, strict=True):
+            stage.set_state(tuple(np.zeros_like(array) for array in state))
 
     @property
     def batch_size(self) -> int:
         return self._batch
 
     @property
-    def state(self) -> list[tuple[Array, ...]]:
+    def state(self) -> list[State]:
         """A copy of the state, one tuple of (batch, units) arrays for each recurrent layer; it pickles.
 
         Assigning one, of this stream or of another of the same model, continues from there.
         """
-        return [tuple(array.copy() for array in state) for state in self._states if state is not None]
+        return [stage.get_state() for stage in self._keepers]
 
     @state.setter
     def state(self, states: Any) -> None:
-        recurrent = [number for number, (_, flag) in enumerate(self._steps) if flag]
-        if not isinstance(states, (list, tuple)) or len(states) != len(recurrent):
+        keepers = self._keepers
+        if not isinstance(states, (list, tuple)) or len(states) != len(keepers):
             raise ValueError(
-                f"The state of a stream of model '{self._name}' holds {len(recurrent)} tuples, one for each recurrent "
+                f"The state of a stream of model '{self._name}' holds {len(keepers)} tuples, one for each recurrent "
                 f"layer, got {len(states) if isinstance(states, (list, tuple)) else type(states).__name__}."
             )
-        new = list(self._states)
-        for number, state in zip(recurrent, states, strict=True):
-            step, layer = self._steps[number][0], self._plan.operations[number].layer
-            if len(state) not in (step.states_count, step.states_count + 1):
+        new = []
+        for stage, state, before in zip(keepers, states, self.state, strict=True):
+            if not isinstance(state, (list, tuple)) or len(state) != len(stage.shapes):
                 raise ValueError(
-                    f"Layer '{layer.name}' has {step.states_count} states, but the stream's state holds {len(state)}."
+                    f"Layer '{stage.name}' has {len(stage.shapes)} states, but the stream's state holds "
+                    f"{len(state) if isinstance(state, (list, tuple)) else type(state).__name__}."
                 )
             arrays = []
-            for value in state:
-                array = np.array(as_array(value, "the state"), layer.policy.real, order="C")
-                if array.shape != step.shape:
+            for value, shape, old in zip(state, stage.shapes, before, strict=True):
+                array = np.array(as_array(value, "the state"), old.dtype, order="C")
+                if array.shape != shape:
                     raise ValueError(
-                        f"A state of layer '{layer.name}' has shape {array.shape}, expected {step.shape} "
-                        "(batch, units)."
+                        f"A state of layer '{stage.name}' has shape {array.shape}, expected {shape} (batch, units)."
                     )
                 arrays.append(array)
-            new[number] = tuple(arrays)
-        self._states = new
+            new.append(tuple(arrays))
+        self._restore(new)
+
+    def _restore(self, states: list[State]) -> None:
+        for stage, state in zip(self._keepers, states, strict=True):
+            stage.set_state(state)
 
     # -- stepping -----------------------------------------------------------------------------------------------
 
@@ -187,21 +257,13 @@ class Stream:
         ValueError
             If the shape is wrong; the state has not changed then.
         """
-        if type(x) is not np.ndarray or x.dtype is not self._dtype or x.shape != self._shape:
-            x = self._checked(x)
-        elif not x.flags.carray:
-            x = np.array(x, order="C")
         chain = self._chain
-        if chain is None or mask is not None:
-            return self._step_graph(x, mask)
-        y: Any = x[:, None]
-        states = self._states
-        for run, number in chain:
-            if number < 0:
-                y = run(y)
-            else:
-                y, states[number] = run(y, states[number])
-        return self._finish([y])
+        if chain is not None and mask is None:
+            try:
+                return chain(x)
+            except (AttributeError, TypeError, ValueError):  # no array as the core takes it
+                return chain(self._checked(x))
+        return self._step_graph(self._checked(x), mask)
 
     def _checked(self, x: Any) -> Array:
         array = as_array(x, "the step")
@@ -212,46 +274,56 @@ class Stream:
                 f"A step of a stream of model '{self._name}' has shape {array.shape}, expected {self._shape} "
                 "(batch, features)."
             )
-        return np.ascontiguousarray(array, self._dtype)
+        return np.require(array, self._dtype, ("C", "A"))
 
     def _step_graph(self, x: Array, mask: Any) -> Any:
+        if mask is not None:
+            mask = as_array(mask, "the mask")
+            if mask.shape not in ((self._batch,), (self._batch, 1)):
+                raise ValueError(
+                    f"A mask of a stream of model '{self._name}' has shape {mask.shape}, expected {(self._batch,)}."
+                )
+            mask = mask.reshape(self._batch) != 0
+        before = self.state
+        try:
+            return self._finish(self._run(x, mask))
+        except BaseException:
+            self._restore(before)
+            raise
+
+    def _run(self, x: Array, mask: Array | None) -> list[Array]:
         plan = self._plan
         values: list[Any] = [None] * plan.size
         masks: list[Any] = [None] * plan.size
-        values[plan.input_slots[0]] = x[:, None]
-        if mask is not None:
-            mask = as_array(mask, "the mask")
-            if mask.shape == (self._batch,):
-                mask = mask[:, None]
-            masks[plan.input_slots[0]] = as_masks(mask, [x[:, None]], self._name)[0]
-        states = list(self._states)
-        for number, (operation, (step, recurrent)) in enumerate(zip(plan.operations, self._steps, strict=True)):
-            inputs = map_tree(lambda leaf: values[leaf.index] if isinstance(leaf, Slot) else leaf, operation.inputs)
-            known = map_tree(lambda leaf: masks[leaf.index] if isinstance(leaf, Slot) else None, operation.inputs)
-            if operation.cast is not None:
-                cast = operation.cast
-                inputs = map_tree(lambda array, cast=cast: array.astype(cast, copy=False), inputs)
-            if recurrent and known is not None:
-                y, states[number] = step.masked(inputs, known, states[number])
-            elif recurrent:
-                y, state = step(inputs, states[number][: step.states_count])
-                states[number] = (*state, y.reshape(step.shape)) if len(states[number]) > len(state) else state
+        values[plan.input_slots[0]], masks[plan.input_slots[0]] = x, mask
+
+        def value_of(leaf: Any) -> Any:
+            return values[leaf.index] if isinstance(leaf, Slot) else leaf
+
+        def mask_of(leaf: Any) -> Any:
+            return masks[leaf.index] if isinstance(leaf, Slot) else None
+
+        for operation, stage in zip(plan.operations, self._stages, strict=True):
+            inputs = map_tree(value_of, operation.inputs)
+            known = map_tree(mask_of, operation.inputs)
+            cast = operation.cast
+            if cast is not None:
+                inputs = [array.astype(cast) for array in inputs] if isinstance(inputs, list) else inputs.astype(cast)
+            if not isinstance(stage, Stateful):
+                y = stage(inputs)
+            elif known is None:
+                y = stage.step(inputs)
             else:
-                y = step(inputs)
+                y = stage.masked(inputs, known)
             values[operation.outputs[0]] = y
             if operation.masked or (mask is not None and operation.layer.supports_masking):
-                made = operation.layer.compute_mask(inputs, known)
-                masks[operation.outputs[0]] = flatten([made])[0]
-        self._states = states
-        return self._finish([values[slot] for slot in plan.output_slots])
+                masks[operation.outputs[0]] = flatten([operation.layer.compute_mask(inputs, known)])[0]
+        return [values[slot] for slot in plan.output_slots]
 
     def _finish(self, outputs: list[Array]) -> Any:
         plan = self._plan
-        finished = []
-        for array, sequence, owned, result in zip(outputs, self._outputs, plan.owned, plan.results, strict=True):
-            if sequence:
-                array = array[:, 0]
-            if not owned:
-                array = array.copy()
-            finished.append(array if result is None else array.astype(result))
+        finished = [
+            array.astype(result or array.dtype, copy=not owned)
+            for array, owned, result in zip(outputs, plan.owned, plan.results, strict=True)
+        ]
         return finished[0] if len(finished) == 1 else finished

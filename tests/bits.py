@@ -65,9 +65,7 @@ def run(
 ) -> tuple[Array, ...]:
     """(y, *states) of the layer."""
     return tuple(
-        layer.run(
-            x, mask, initial_state, return_sequences, True, go_backwards, zero_output_for_mask, out, threads
-        )
+        layer.run(x, mask, initial_state, return_sequences, True, go_backwards, zero_output_for_mask, out, threads)
     )
 
 

@@ -100,7 +100,7 @@ def assert_case(case: layer_cases.Case, actual: Arrays, dtype: str = "float32") 
         assert mine.dtype == theirs.dtype == np.dtype(dtype), f"{what}: {mine.dtype}, expected {dtype}"
         bound = unit * (STRICT * np.maximum(1, np.abs(theirs)) if case.is_tame else LOOSE * (1 + np.abs(theirs)))
         if mine.shape == theirs.shape and not case.is_tame and exceeds(mine, theirs, bound).any():
-            bound = np.maximum(bound, _chaos(case, position, dtype))
+            bound = np.fmax(bound, _chaos(case, position, dtype))
         assert_close(mine, theirs, bound, what)
 
 

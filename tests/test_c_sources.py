@@ -127,7 +127,10 @@ RULES: list[Rule] = [
 
 # For each rule a file that breaks it.
 BROKEN = {
-    "head_is_short_and_names_files": ("kernels/x.inc", "/* A\n * B\n * C\n * D\n * E\n * F\n * Next: nowhere.inc. */\n"),
+    "head_is_short_and_names_files": (
+        "kernels/x.inc",
+        "/* A\n * B\n * C\n * D\n * E\n * F\n * Next: nowhere.inc. */\n",
+    ),
     "openmp_stays_in_core": ("kernels/x.inc", "#pragma omp parallel\n"),
     "kernels_are_pure": ("kernels/x.inc", "void f(void) { g(malloc (3)); }\n"),
     "no_dead_code": ("core/x.c", "#if 0\nint x;\n#endif\n"),

@@ -37,7 +37,9 @@ def check(case: layer_cases.Case, dtype: str = "float32") -> None:
     oracle.assert_case(case, layer_cases.run(layers, case, dtype), dtype)
 
 
-@pytest.mark.parametrize("case", [layer_cases.random_case(seed) for seed in range(COUNTS["LSTM"])], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case", [layer_cases.random_case(seed) for seed in range(COUNTS["LSTM"])], ids=lambda c: c.name
+)
 def test_random_lstm(case):
     check(case)
 
@@ -101,11 +103,7 @@ def test_masks(mask, zero, backwards, has_state):
         "return_state": True,
         "zero_output_for_mask": zero,
     }
-    check(
-        layer_cases.Case(
-            "LSTM", 11, 5, 9, 7, 3, tuple(arguments.items()), mask=mask, has_state=has_state
-        )
-    )
+    check(layer_cases.Case("LSTM", 11, 5, 9, 7, 3, tuple(arguments.items()), mask=mask, has_state=has_state))
 
 
 def test_the_mask_example_of_a_row_without_a_valid_step():

@@ -114,9 +114,7 @@ def test_flags_only_select(isa, problem):
     backwards = bits.run(layer, x, mask, state, go_backwards=True)
     turned = bits.run(layer, x[:, ::-1], None if mask is None else mask[:, ::-1], state)
     assert_same_bits(backwards, turned, "go_backwards against a reversed input")
-    assert_same_bits(
-        layer.run(x, mask, state, True, False, False, False, None, 0), y, "without return_state"
-    )
+    assert_same_bits(layer.run(x, mask, state, True, False, False, False, None, 0), y, "without return_state")
 
 
 @given(problem=problems())
@@ -142,9 +140,12 @@ def test_out_receives_the_same_bits(isa, problem, padding):
 
 
 @given(
-    dtype=DTYPES, features=SIZES, units=SIZES, rows=st.integers(1, 40), data=st.data(), name=st.sampled_from(
-        ["linear", "relu", "tanh", "sigmoid", "softmax"]
-    )
+    dtype=DTYPES,
+    features=SIZES,
+    units=SIZES,
+    rows=st.integers(1, 40),
+    data=st.data(),
+    name=st.sampled_from(["linear", "relu", "tanh", "sigmoid", "softmax"]),
 )
 def test_dense_rows_are_independent(isa, dtype, features, units, rows, data, name):
     layer = bits.packed("dense", features, units, dtype, rows, activation=(name, 0.0, np.inf, 0.0))
@@ -157,7 +158,14 @@ def test_dense_rows_are_independent(isa, dtype, features, units, rows, data, nam
 
 
 # Large enough for the core to use the threads: by rows, and by units where there are few rows.
-THREAD_SIZES = [(1, 30, 64, 256), (1, 12, 1, 512), (2, 20, 7, 300), (5, 25, 3, 200), (17, 9, 33, 129), (64, 12, 16, 100)]
+THREAD_SIZES = [
+    (1, 30, 64, 256),
+    (1, 12, 1, 512),
+    (2, 20, 7, 300),
+    (5, 25, 3, 200),
+    (17, 9, 33, 129),
+    (64, 12, 16, 100),
+]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -308,7 +308,6 @@ static lf_status plan(struct sequence *s) {
     const lf_work work = {.rows = run->batch,
                           .steps = run->steps,
                           .blocks = panels->block_count,
-                          .tile_rows = layer->kernels->tile_rows,
                           .chunk_rows = s->chunk_rows,
                           .products = updates * (double)panels->gates * (double)inputs,
                           .unit_updates = updates,

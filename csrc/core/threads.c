@@ -161,7 +161,6 @@ static const double barrier_ns = 250;       /* to meet at a barrier, for two thr
 static const double product_ns = 0.27;      /* one multiply-add of a vector; divided by the lanes */
 static const double update_ns = 24;         /* one state's activations, likewise */
 static const double far_bytes_per_ns = 40;  /* weights read from beyond a core's own cache, mostly beside arithmetic */
-static const double short_tile = 0.25;      /* slowdown of a tile that lacks a row, per row that it has */
 static const double worth_it = 0.95;        /* a plan with more threads has to promise this part of the time */
 
 /* Weights that do not fit a core's own cache come from further away, once a step and chunk of rows. */
@@ -172,23 +171,25 @@ static double streaming_ns(const lf_work *work, double rows, double share_of_wei
     return bytes * (double)work->steps * chunks / far_bytes_per_ns;
 }
 
+/* Time of a product where a thread has few rows, relative to full tiles: each weight that is loaded serves fewer. */
+static double few_rows(double rows) { return rows <= 1 ? 2.1 : rows <= 2 ? 1.3 : rows <= 3 ? 1.15 : 1; }
+
 /* Largest of `count` things when `threads` share them out, as a part of all. */
 static double largest_share(size_t count, int threads) {
     return (double)((count + (size_t)threads - 1) / (size_t)threads) / (double)count;
 }
 
 lf_plan lf_plan_threads(const lf_work *work, int most) {
-    const double alone = (work->products * product_ns + work->unit_updates * update_ns) / work->lanes;
+    const double products = work->products * product_ns / work->lanes, updates = work->unit_updates * update_ns / work->lanes;
+    const double alone = products * few_rows((double)work->rows) + updates;
     lf_plan best = {1, LF_BY_ROWS};
     if (alone < 2 * region_ns) return best;
     double best_time = alone + streaming_ns(work, (double)work->rows, 1);
     for (int threads = 2; threads <= most; threads++) {
         if ((size_t)threads <= work->rows) {
-            /* The thread with the most rows decides; short tiles use the weights that they load less well. */
             const double share = largest_share(work->rows, threads), rows = share * (double)work->rows;
-            const double missing = (double)work->tile_rows - rows;
-            const double slow = missing > 0 ? 1 + short_tile * missing / rows : 1;
-            const double time = region_ns + alone * share * slow + streaming_ns(work, rows, 1);
+            const double own = (products * few_rows(rows) + updates) * share; /* the thread with the most rows decides */
+            const double time = region_ns + own + streaming_ns(work, rows, 1);
             if (time < worth_it * best_time) {
                 best_time = time;
                 best = (lf_plan){threads, LF_BY_ROWS};

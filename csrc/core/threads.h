@@ -18,7 +18,7 @@ typedef struct lf_plan {
 /* What one call is going to do, in the terms its plan depends on. */
 typedef struct lf_work {
     size_t rows, steps, blocks;
-    size_t tile_rows, chunk_rows;
+    size_t chunk_rows;
     double products;     /* multiply-adds of the call */
     double unit_updates; /* states computed in the call: rows * steps * units */
     size_t weight_bytes;

@@ -17,19 +17,7 @@ from lstmfast.layers.base import Array, Layer, Run, _standardize, positive, regi
 
 @register()
 class InputLayer(Layer):
-    """The place where a model's input enters; `Input` makes one.
-
-    Parameters
-    ----------
-    shape : tuple
-        Of one sample; None where a size may vary.
-    batch_size : int, optional
-        A fixed batch size.
-    dtype : str, optional
-        The type that inputs are converted to; float32.
-    batch_shape : tuple, optional
-        In place of both: the shape with the batch first.
-    """
+    """The place where a model's input enters; `Input` makes one, and says what the arguments are."""
 
     allocates = False
     config_keys = ("batch_shape", "sparse", "ragged", "optional")
@@ -134,7 +122,9 @@ def Input(
     (None, 40, 1)
     """
     layer = InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, tensor, optional, name)
-    return layer.nodes[0].outputs[0]
+    (made,) = layer.nodes[0].outputs
+    assert isinstance(made, KerasTensor)
+    return made
 
 
 @register()
@@ -204,14 +194,7 @@ class Dense(Layer):
         self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
 
     def build_weights(self, input_shape: Any) -> None:
-        features = input_shape[-1]
-        if features is None:
-            raise ValueError(
-                f"The last axis of the input of layer '{self.name}' must be known to build it. Full shape received: "
-                f"{input_shape}"
-            )
-        positive("features", features)
-        self._axes = {-1: features}
+        features = self.fix_axis(input_shape)
         self.add_weight("kernel", (features, self.units), self.kernel_initializer)
         if self.use_bias:
             self.add_weight("bias", (self.units,), self.bias_initializer)
@@ -232,7 +215,7 @@ class Dense(Layer):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         kernel, *bias = self.packed(weights)
         activation = self.activation
-        core = (activation if activation.core else activations.linear).core
+        core = activation.core or activations.LINEAR
         apply = _core.PackedLayer("dense", kernel, None, bias[0] if bias else None, core, None).apply
         features, units = kernel.shape
 
@@ -251,7 +234,7 @@ class _ActivationLayer(Layer):
 
     @property
     def per_step(self) -> bool:  # type: ignore[override]
-        return self._function().parameters.get("axis", -1) == -1
+        return bool(self._function().parameters.get("axis", -1) == -1)
 
     def _function(self) -> activations.Activation:
         raise NotImplementedError

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from lstmfast.layers.base import register
-from lstmfast.layers.recurrent import FLAGS, INERT, Recurrent
+from lstmfast.layers.recurrent import Recurrent
 
 
 @register()
@@ -31,20 +31,6 @@ class GRU(Recurrent):
     kind = "gru"
     gates = 3
     states_count = 1
-    config_keys = (
-        "units",
-        "activation",
-        "recurrent_activation",
-        "use_bias",
-        "kernel_initializer",
-        "recurrent_initializer",
-        "bias_initializer",
-        *INERT,
-        *FLAGS,
-        "reset_after",
-        "zero_output_for_mask",
-        "use_cudnn",
-    )
 
     def __init__(
         self,
@@ -74,10 +60,7 @@ class GRU(Recurrent):
         use_cudnn: Any = "auto",
         **kwargs: Any,
     ) -> None:
-        arguments = dict(locals())
-        for name in ("self", "units", "kwargs", "__class__"):
-            arguments.pop(name, None)
-        super().__init__(units, arguments, kwargs)
+        super().__init__(locals())
 
     reset_after: bool
 

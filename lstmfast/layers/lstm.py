@@ -11,7 +11,7 @@ import numpy as np
 
 from lstmfast import initializers
 from lstmfast.layers.base import Array, register
-from lstmfast.layers.recurrent import FLAGS, INERT, Recurrent, gate_view
+from lstmfast.layers.recurrent import Recurrent, gate_view
 
 
 @register()
@@ -60,20 +60,6 @@ class LSTM(Recurrent):
     kind = "lstm"
     gates = 4
     states_count = 2
-    config_keys = (
-        "units",
-        "activation",
-        "recurrent_activation",
-        "use_bias",
-        "kernel_initializer",
-        "recurrent_initializer",
-        "bias_initializer",
-        "unit_forget_bias",
-        *INERT,
-        *FLAGS,
-        "zero_output_for_mask",
-        "use_cudnn",
-    )
 
     def __init__(
         self,
@@ -103,10 +89,7 @@ class LSTM(Recurrent):
         use_cudnn: Any = "auto",
         **kwargs: Any,
     ) -> None:
-        arguments = dict(locals())
-        for name in ("self", "units", "kwargs", "__class__"):
-            arguments.pop(name, None)
-        super().__init__(units, arguments, kwargs)
+        super().__init__(locals())
 
     unit_forget_bias: bool
 

@@ -39,7 +39,8 @@ class Masking(Layer):
 
         def run(x: Array) -> Array:
             keep = (x != x.dtype.type(value)).any(axis=-1, keepdims=True)
-            return x * keep.astype(x.dtype)
+            y: Array = x * keep.astype(x.dtype)
+            return y
 
         return run
 

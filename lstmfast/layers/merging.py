@@ -5,6 +5,7 @@ Next: base.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,76 +45,76 @@ class Merge(Layer):
         masks = [mask for mask in previous_mask or () if mask is not None]
         if not masks or len(masks) != len(previous_mask):
             return None
-        mask = masks[0]
+        mask: Array = masks[0]
         for other in masks[1:]:
             mask = np.logical_or(mask, other)
         return mask
 
+    # of two arrays; the layer folds it over all of them
+    function: Callable[[Array, Array], Array]
+
     def combine(self, arrays: list[Array]) -> Array:
-        raise NotImplementedError
+        """The output of the layer's list of inputs."""
+        function = type(self).function
+        result = function(arrays[0], arrays[1]) if len(arrays) > 1 else arrays[0].copy()
+        for array in arrays[2:]:
+            result = function(result, array)
+        return result
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         return self.combine
-
-
-def _reduce(function: Any, arrays: list[Array]) -> Array:
-    result = function(arrays[0], arrays[1]) if len(arrays) > 1 else arrays[0].copy()
-    for array in arrays[2:]:
-        result = function(result, array)
-    return result
 
 
 @register()
 class Add(Merge):
     """Keras's Add layer."""
 
-    def combine(self, arrays: list[Array]) -> Array:
-        return _reduce(np.add, arrays)
+    function = np.add
 
 
 @register()
 class Subtract(Merge):
     """Keras's Subtract layer: the first of two inputs minus the second."""
 
+    function = np.subtract
+
     def check_shape(self, shape: Any) -> None:
         super().check_shape(shape)
         if len(shape) != 2:
             raise ValueError(f"A `Subtract` layer should be called on exactly 2 inputs. Received: {shape}")
-
-    def combine(self, arrays: list[Array]) -> Array:
-        return arrays[0] - arrays[1]
 
 
 @register()
 class Multiply(Merge):
     """Keras's Multiply layer."""
 
-    def combine(self, arrays: list[Array]) -> Array:
-        return _reduce(np.multiply, arrays)
+    function = np.multiply
 
 
 @register()
 class Average(Merge):
     """Keras's Average layer."""
 
+    function = np.add
+
     def combine(self, arrays: list[Array]) -> Array:
-        return _reduce(np.add, arrays) / arrays[0].dtype.type(len(arrays))
+        result = super().combine(arrays)
+        result /= len(arrays)
+        return result
 
 
 @register()
 class Maximum(Merge):
     """Keras's Maximum layer."""
 
-    def combine(self, arrays: list[Array]) -> Array:
-        return _reduce(np.maximum, arrays)
+    function = np.maximum
 
 
 @register()
 class Minimum(Merge):
     """Keras's Minimum layer."""
 
-    def combine(self, arrays: list[Array]) -> Array:
-        return _reduce(np.minimum, arrays)
+    function = np.minimum
 
 
 @register()

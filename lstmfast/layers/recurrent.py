@@ -6,6 +6,7 @@ Next: lstm.py; ../_core.pyi, where it ends up.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,8 @@ from lstmfast import _core, activations, initializers
 from lstmfast._arrays import convert
 from lstmfast.layers.base import Array, Layer, Run, as_mask, positive
 
-# What all three accept for the sake of Keras's configs, without effect on results.
-INERT = (
-    "kernel_regularizer",
-    "recurrent_regularizer",
-    "bias_regularizer",
-    "activity_regularizer",
-    "kernel_constraint",
-    "recurrent_constraint",
-    "bias_constraint",
-    "dropout",
-    "recurrent_dropout",
-    "seed",
-)
-FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll")
+_FLAGS = ("use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "unroll")
+_INITIALIZERS = ("kernel_initializer", "recurrent_initializer", "bias_initializer")
 
 
 class Recurrent(Layer):
@@ -46,23 +35,26 @@ class Recurrent(Layer):
     stops_mask_since_316 = True
     call_arguments = ("sequences", "initial_state", "mask", "training")
 
-    def __init__(self, units: int, arguments: dict[str, Any], kwargs: dict[str, Any]) -> None:
-        units = positive("units", units)
-        implementation = kwargs.pop("implementation", 2)
-        time_major = kwargs.pop("time_major", False)
-        zero_output_for_mask = kwargs.pop("zero_output_for_mask", False)
-        super().__init__(activity_regularizer=arguments.pop("activity_regularizer", None), **kwargs)
+    def __init_subclass__(cls) -> None:
+        taken = inspect.signature(cls.__init__).parameters
+        cls.config_keys = (*[name for name in taken if name not in ("self", "kwargs")], "zero_output_for_mask")
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        """Take the ``locals()`` of a subclass's constructor, whose signature is Keras's."""
+        arguments = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
+        kwargs = arguments.pop("kwargs")
+        units = positive("units", arguments.pop("units"))
+        self.implementation = kwargs.pop("implementation", 2)
+        self.time_major = bool(kwargs.pop("time_major", False))
+        self.zero_output_for_mask = bool(kwargs.pop("zero_output_for_mask", False))
+        super().__init__(activity_regularizer=arguments.pop("activity_regularizer"), **kwargs)
         self.units = units
         self.activation = activations.get(arguments.pop("activation"))
-        recurrent = arguments.pop("recurrent_activation", None)
-        self.recurrent_activation = activations.get(recurrent)
-        for name in ("kernel_initializer", "recurrent_initializer", "bias_initializer"):
-            setattr(self, name, initializers.get(arguments.pop(name)))
-        for name, value in arguments.items():
-            setattr(self, name, bool(value) if name in FLAGS or name == "use_bias" else value)
-        self.implementation = implementation
-        self.time_major = bool(time_major)
-        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.recurrent_activation = activations.get(arguments.pop("recurrent_activation", None))
+        for name, value in arguments.items():  # regularizers and their like are kept for the config alone
+            if name in _INITIALIZERS:
+                value = initializers.get(value)
+            setattr(self, name, bool(value) if name in _FLAGS else value)
         self.states: list[Array] | None = None
         self._batch: int | None = None
 
@@ -79,13 +71,7 @@ class Recurrent(Layer):
     # -- weights ------------------------------------------------------------------------------------------------
 
     def build_weights(self, input_shape: Any) -> None:
-        features = input_shape[-1]
-        if features is None:
-            raise ValueError(
-                f"The number of features, the last axis of the input of layer '{self.name}', must be known to build "
-                f"it. Full shape received: {input_shape}"
-            )
-        positive("features", features)
+        features = self.fix_axis(input_shape)
         width = self.gates * self.units
         batch = input_shape[1 if self.time_major else 0]
         if self.stateful and batch is None:
@@ -93,7 +79,6 @@ class Recurrent(Layer):
                 "When using `stateful=True` in a RNN, the batch size must be static. Found dynamic batch size: "
                 f"sequence.shape={input_shape}"
             )
-        self._axes = {-1: features}
         self.add_weight("kernel", (features, width), self.kernel_initializer)
         self.add_weight("recurrent_kernel", (self.units, width), self.recurrent_initializer)
         if self.use_bias:
@@ -166,38 +151,29 @@ class Recurrent(Layer):
         return self.kind
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        for activation in (self.activation, self.recurrent_activation):
-            if activation.core is None:
-                raise NotImplementedError(
-                    f"Layer '{self.name}' cannot run the Python function {activation.name!r} inside the recurrence; "
-                    "the activations of Keras it can."
-                )
         kernel, recurrent, *bias = self.packed(weights)
-        core = _core.PackedLayer(
+        packed = _core.PackedLayer(
             self.core_kind(),
             kernel,
             recurrent,
             bias[0] if bias else None,
-            self.activation.core,
-            self.recurrent_activation.core if self.gates > 1 else None,
-        ).run
-        sequences, states, backwards, zero = (
-            self.return_sequences,
-            self.return_state,
-            self.go_backwards,
-            self.zero_output_for_mask,
+            self._core_activation(self.activation),
+            self._core_activation(self.recurrent_activation) if self.gates > 1 else None,
         )
+        core, sequences, states = packed.run, self.return_sequences, self.return_state
+        backwards, zero = self.go_backwards, self.zero_output_for_mask
 
         def run(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
-            if not x.shape[1]:
-                self._refuse_no_steps(x.shape)
             if initial_state is not None:
                 initial_state = self._checked_states(initial_state, x.shape[0])
-            return core(x, mask, initial_state, sequences, states, backwards, zero, None, 0)
+            try:
+                return core(x, mask, initial_state, sequences, states, backwards, zero, None, 0)
+            except ValueError:
+                self._refuse_no_steps(x.shape)
+                raise
 
         def run_stateful(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
-            if not x.shape[1]:
-                self._refuse_no_steps(x.shape)
+            self._refuse_no_steps(x.shape)
             self._check_batch(x.shape[0])
             initial_state = self._checked_states(self.states if initial_state is None else initial_state, x.shape[0])
             result = core(x, mask, initial_state, sequences, True, backwards, zero, None, 0)
@@ -215,13 +191,22 @@ class Recurrent(Layer):
 
         inner = run_stateful if self.stateful else run
         chosen: Any = run_time_major if self.time_major else inner
-        chosen.core = core
-        return chosen
+        chosen.core = packed
+        return chosen  # type: ignore[no-any-return]
+
+    def _core_activation(self, activation: activations.Activation) -> tuple[str, float, float, float]:
+        if activation.core is None:
+            raise NotImplementedError(
+                f"Layer '{self.name}' cannot run the Python function {activation.name!r} inside the recurrence; "
+                "the activations of Keras it can."
+            )
+        return activation.core
 
     def _refuse_no_steps(self, shape: tuple[int, ...]) -> None:
-        raise ValueError(
-            f"Layer '{self.name}' expected at least 1 timestep, got 0. Full shape received: {tuple(shape)}"
-        )
+        if not shape[1]:
+            raise ValueError(
+                f"Layer '{self.name}' expected at least 1 timestep, got 0. Full shape received: {tuple(shape)}"
+            )
 
     def _check_batch(self, batch: int) -> None:
         if self._batch is not None and batch != self._batch:
@@ -282,7 +267,7 @@ class Recurrent(Layer):
 
     # -- streaming ----------------------------------------------------------------------------------------------
 
-    def stream(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
+    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
         reason = None
         if self.go_backwards:
             reason = "reads its input from the last step on (go_backwards=True)"
@@ -296,16 +281,16 @@ class Recurrent(Layer):
             reason = "reads a sequence that is whole only after the last step"
         if reason:
             raise ValueError(f"Layer '{self.name}' (of type {type(self).__name__}) cannot be streamed: it {reason}.")
-        from lstmfast.streaming import RecurrentStep
+        from lstmfast.streaming import RecurrentStage
 
-        return RecurrentStep(run.core, self, batch_size), self.return_sequences  # type: ignore[attr-defined]
+        return RecurrentStage(run, self, batch_size), self.return_sequences
 
 
 def gate_view(attribute: str, index: int, gates: int, what: str) -> property:
     """A property that gives one gate's columns of a weight, as a read-only view."""
 
     def view(layer: Recurrent) -> Array | None:
-        weight = getattr(layer, attribute)
+        weight: Array | None = getattr(layer, attribute)
         if weight is None:
             return None
         units = weight.shape[-1] // gates

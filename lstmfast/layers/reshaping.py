@@ -54,11 +54,12 @@ class RepeatVector(Layer):
             x = np.ascontiguousarray(x)
             batch, features = x.shape
             # np.broadcast_to would take ten times as long
-            return ndarray((batch, n, features), x.dtype, x, 0, (x.strides[0], 0, x.itemsize))
+            repeated: Array = ndarray((batch, n, features), x.dtype, x, 0, (x.strides[0], 0, x.itemsize))
+            return repeated
 
         return run
 
-    def stream(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
+    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
         raise ValueError(
             f"Layer '{self.name}' (of type RepeatVector) cannot be streamed: every step of its output depends on the "
             "whole sequence."

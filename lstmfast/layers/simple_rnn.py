@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from lstmfast.layers.base import register
-from lstmfast.layers.recurrent import FLAGS, INERT, Recurrent
+from lstmfast.layers.recurrent import Recurrent
 
 
 @register()
@@ -28,17 +28,6 @@ class SimpleRNN(Recurrent):
     kind = "simple_rnn"
     gates = 1
     states_count = 1
-    config_keys = (
-        "units",
-        "activation",
-        "use_bias",
-        "kernel_initializer",
-        "recurrent_initializer",
-        "bias_initializer",
-        *INERT,
-        *FLAGS,
-        "zero_output_for_mask",
-    )
 
     def __init__(
         self,
@@ -65,7 +54,4 @@ class SimpleRNN(Recurrent):
         seed: Any = None,
         **kwargs: Any,
     ) -> None:
-        arguments = dict(locals())
-        for name in ("self", "units", "kwargs", "__class__"):
-            arguments.pop(name, None)
-        super().__init__(units, arguments, kwargs)
+        super().__init__(locals())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast.layers.base import Array, Layer, Run, as_mask, deserialize_layer, register, serialize_layer
+from lstmfast.layers.recurrent import Recurrent
 
 
 @register()
@@ -34,6 +35,10 @@ class TimeDistributed(Layer):
             )
         super().__init__(**kwargs)
         self.layer = deserialize_layer(layer)
+
+    @property
+    def allocates(self) -> bool:  # type: ignore[override]
+        return self.layer.allocates
 
     def sublayers(self) -> tuple[Layer, ...]:
         return (self.layer,)
@@ -60,10 +65,13 @@ class TimeDistributed(Layer):
 
         def run(x: Array, mask: Any = None) -> Array:
             batch, steps = x.shape[:2]
-            y = inner(x.reshape(batch * steps, *x.shape[2:]))
+            y: Array = inner(x.reshape(batch * steps, *x.shape[2:]))
             return y.reshape(batch, steps, *y.shape[1:])
 
         return run
+
+    def one_step(self, run: Run) -> Run:
+        return self.layer.frozen()
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": serialize_layer(self.layer)}
@@ -107,12 +115,15 @@ class Bidirectional(Layer):
             )
         super().__init__(**kwargs)
         layer = deserialize_layer(layer)
-        self.forward_layer: Any = _renamed(layer, "forward_")
+        if not isinstance(layer, Recurrent):
+            raise ValueError(f"`Bidirectional` wraps a recurrent layer. Received: layer={layer}")
+        self.forward_layer: Recurrent = _renamed(layer, "forward_")
         if backward_layer is None:
-            self.backward_layer: Any = _renamed(layer, "backward_", go_backwards=not layer.go_backwards)
+            self.backward_layer: Recurrent = _renamed(layer, "backward_", go_backwards=not layer.go_backwards)
         else:
-            self.backward_layer = deserialize_layer(backward_layer)
-        forward, backward = self.forward_layer, self.backward_layer
+            self.backward_layer = deserialize_layer(backward_layer)  # type: ignore[assignment]
+        forward: Any = self.forward_layer
+        backward: Any = self.backward_layer
         if forward.go_backwards == backward.go_backwards:
             raise ValueError(
                 "Forward layer and backward layer should have different `go_backwards` value. Received: "
@@ -221,7 +232,7 @@ class Bidirectional(Layer):
 
         return run
 
-    def stream(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
+    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
         raise ValueError(
             f"Layer '{self.name}' (of type Bidirectional) cannot be streamed: it reads its input from the last step on."
         )
@@ -235,8 +246,8 @@ class Bidirectional(Layer):
         }
 
 
-def _renamed(layer: Layer, prefix: str, **changes: Any) -> Layer:
+def _renamed(layer: Recurrent, prefix: str, **changes: Any) -> Recurrent:
     config = layer.get_config()
     name = config["name"]
     config["name"] = prefix + (name[len(prefix) :] if name.startswith(prefix) else name)
-    return type(layer).from_config({**config, **changes})
+    return type(layer).from_config({**config, **changes})  # type: ignore[return-value]

@@ -194,9 +194,7 @@ class _NotYet(Exception):
 class _Edges:
     """Reads the calls of a functional config: Keras 3's ``{args, kwargs}`` and the lists before it."""
 
-    def __init__(
-        self, layers: dict[str, Layer], made: dict[str, list[list[KerasTensor]]], context: Context
-    ) -> None:
+    def __init__(self, layers: dict[str, Layer], made: dict[str, list[list[KerasTensor]]], context: Context) -> None:
         self.layers = layers
         self.made = made
         self.context = context
@@ -214,7 +212,8 @@ class _Edges:
             raise _NotYet
         if position >= len(made[node]):
             raise ValueError(f"'{self.context.name}': layer '{name}' has no output {position}.")
-        return made[node][position]
+        tensor: KerasTensor = made[node][position]
+        return tensor
 
     def is_reference(self, value: Any) -> bool:
         return (
@@ -352,7 +351,7 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
             return
         seen.add(id(layer))
         if isinstance(layer, Model):
-            container([inner for inner in layer.layers], f"{path}layers/")
+            container(list(layer.layers), f"{path}layers/")
             return
         if layer._specs:
             prefix = f"{path}{layer.saved_vars}/"
@@ -467,5 +466,3 @@ def _build_from_weights(model: Model, stored: list[tuple[str, list[Array]]]) -> 
     if first is None or len(shape) != 2:
         return
     model.build((None, None, shape[0]) if first.ndim == 3 else (None, shape[0]))
-
-

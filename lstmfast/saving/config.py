@@ -160,8 +160,8 @@ def arguments(
     """A layer's config as the arguments of its constructor."""
     config = {key: value for key, value in config.items() if key not in _IGNORED}
     if context.major < 2:
-        config = {_KERAS_1.get(key, key): value for key, value in config.items()}
-        config.pop(None, None)  # type: ignore[call-overload]
+        renamed = {_KERAS_1.get(key, key): value for key, value in config.items()}
+        config = {key: value for key, value in renamed.items() if key is not None}
     if class_name == "Embedding" and context.major < 3:
         if str(config.get("dtype", "")).startswith(("int", "uint")):  # of the input, in Keras 2.0
             config.pop("dtype")

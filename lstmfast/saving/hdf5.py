@@ -13,8 +13,9 @@ from lstmfast.saving.files import Array
 
 _MAX_DEPTH = 64
 _MAX_OBJECTS = 1_000_000
-# No array of a recurrent model has more values; what a file claims beyond is refused before memory is taken.
+# What a file claims beyond this, or beyond what its compressed values can grow to, is refused before memory is taken.
 _MAX_VALUES = 1 << 33
+_MAX_RATIO = 200
 
 
 @contextlib.contextmanager
@@ -64,8 +65,9 @@ def child(group: Any, key: str, name: str) -> Any:
             raise ValueError(f"{where} keeps its values in another file, which is not read.")
         if member.dtype.kind not in "fiubV":
             raise ValueError(f"{where} holds {member.dtype}, not numbers.")
-        if member.size is None or member.size > _MAX_VALUES:
-            raise ValueError(f"{where} claims the shape {member.shape}, more than any weight has.")
+        stored = member.id.get_storage_size()
+        if member.size is None or member.size > _MAX_VALUES or member.nbytes > max(1 << 20, stored * _MAX_RATIO):
+            raise ValueError(f"{where} claims the shape {member.shape}, more than a weight has or the file holds.")
     elif not isinstance(member, h5py.Group):
         raise ValueError(f"{where} is neither a group nor a data set.")
     return member
