@@ -30,8 +30,6 @@ LF_CONSTANT float sigmoid_lowest_f32 = -130.0f, sigmoid_highest_f32 = 40.0f;
 LF_CONSTANT double sigmoid_lowest_f64 = -1000.0, sigmoid_highest_f64 = 350.0;
 LF_CONSTANT float erfc_highest_f32 = 14.75f; /* of x * sqrt(2), as gelu has it */
 LF_CONSTANT double erfc_highest_f64 = 39.0;
-LF_CONSTANT float square_highest_f32 = 0x1p60f;
-LF_CONSTANT double square_highest_f64 = 0x1p500;
 LF_CONSTANT float erfcx_centre_f32 = 2.0f;
 LF_CONSTANT double erfcx_centre_f64 = 4.0;
 
