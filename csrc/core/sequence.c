@@ -270,11 +270,13 @@ static void run_member(void *context, int index, int count) {
 
 /* A block's weights are read again for every tile of rows, and x and h of the rows for every block: as many rows as let
  * both stay in a core's own cache, so that weights come from further away but once a block and step. */
-static size_t rows_of_chunk(const lf_layer *layer, size_t inputs) {
+static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inputs) {
     const lf_panels *panels = &layer->panels;
+    const int repeated = run->steps > 1 && run->x_step_stride == 0; /* then each step reads the projection instead of x */
     const size_t cache = lf_private_cache_bytes() / 4 * 3;
     const size_t panel_bytes = smaller(inputs, LF_SEGMENT) * panels->block_width * layer->element_bytes;
-    const size_t row_bytes = (inputs + panels->units) * layer->element_bytes;
+    const size_t projected = repeated ? panels->block_count * panels->block_width : 0;
+    const size_t row_bytes = (inputs + panels->units + projected) * layer->element_bytes;
     const size_t tile = layer->kernels->tile_rows;
     const size_t rows = cache > panel_bytes ? (cache - panel_bytes) / row_bytes / tile * tile : 0;
     return smaller(larger(rows, CHUNK_TILES_LEAST * tile), CHUNK_TILES_MOST * tile);
@@ -304,7 +306,7 @@ static lf_status plan(struct sequence *s) {
     const size_t bytes = layer->element_bytes;
     const size_t inputs = panels->features + (layer->cell == LF_DENSE ? 0 : panels->units);
     const double updates = (double)run->batch * (double)run->steps * (double)panels->units;
-    s->chunk_rows = rows_of_chunk(layer, inputs);
+    s->chunk_rows = rows_of_chunk(layer, run, inputs);
     const lf_work work = {.rows = run->batch,
                           .steps = run->steps,
                           .blocks = panels->block_count,

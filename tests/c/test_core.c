@@ -318,6 +318,48 @@ static void check_sizes(lf_cell cell, lf_real real) {
     check(cell, real, 400, 150, 26, 2); /* several segments, several tiles */
     check(cell, real, 20, 50, 1, 40);  /* a projection ahead, in several pieces */
     check(cell, real, 3, 40, 70, 4);   /* several chunks of rows */
+    for (size_t batch = 1; batch < 20 && cell != LF_DENSE; batch += 6) check_strides(cell, real, 9, 21, batch);
+    if (cell != LF_DENSE) check_strides(cell, real, 40, 150, 300);
+}
+
+/* One step repeated by a stride of 0, and rows taken backwards from a wider array: the bits of the plain arrays. */
+static void check_strides(lf_cell cell, lf_real real, size_t features, size_t units, size_t batch) {
+    const size_t columns = gates_of(cell) * units, bytes = bytes_of(real), steps = 5, wide = features + 3;
+    struct problem p = {.cell = cell, .real = real, .features = features, .units = units, .batch = batch, .steps = steps};
+    p.kernel = random_array(real, features * columns, 0.5);
+    p.recurrent = random_array(real, units * columns, 0.5);
+    p.bias = random_array(real, (cell == LF_GRU ? 2 : 1) * columns, 0.5);
+    void *given = random_array(real, batch * wide, 1); /* (batch, wide), used from its last row to its first */
+    p.x = calloc(batch * steps * features, bytes);
+    for (size_t b = 0; b < batch; b++)
+        for (size_t s = 0; s < steps; s++)
+            memcpy((char *)p.x + (b * steps + s) * features * bytes, (char *)given + (batch - 1 - b) * wide * bytes,
+                   features * bytes);
+    lf_layer *layer = create(&p);
+    const struct result plain = result_for(&p, batch), strided = result_for(&p, batch);
+    run(layer, &p, 0, batch, 0, steps, NULL, NULL, 1, 1, plain);
+    for (int threads = 1; threads <= 3; threads++) {
+        lf_run call = {.batch = batch,
+                       .steps = steps,
+                       .x = (char *)given + (batch - 1) * wide * bytes,
+                       .x_row_stride = -(ptrdiff_t)wide,
+                       .x_step_stride = 0,
+                       .y = strided.y,
+                       .y_row_stride = (ptrdiff_t)(steps * units),
+                       .y_step_stride = (ptrdiff_t)units,
+                       .return_sequences = 1,
+                       .threads = threads};
+        if (lf_layer_run(layer, &call) != LF_OK) fail("lf_layer_run", "strides");
+        same_bits(&p, "a repeated step", plain.y, strided.y, batch * steps * units);
+    }
+    release(plain);
+    release(strided);
+    lf_layer_destroy(layer);
+    free(p.kernel);
+    free(p.recurrent);
+    free(p.bias);
+    free(p.x);
+    free(given);
 }
 
 static void check_arguments(void) {
