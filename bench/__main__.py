@@ -45,8 +45,9 @@ def _progress(case: Case, row: dict[str, Any]) -> str:
         parts.append(f"best peer {name} {figures.microseconds(row, name):.1f} us")
     if best:
         parts.append(f"ratio {best:.2f}")
-    wrong = [name for name, one in row["runners"].items() if "wrong" in one.get("skipped", "")]
-    return ", ".join(parts + [f"{name} WRONG" for name in wrong])
+    # A peer that cannot is no news; lstmfast failing, or anyone giving wrong numbers, is.
+    skips = {name: one["skipped"] for name, one in row["runners"].items() if "skipped" in one}
+    return ", ".join(parts + [f"{name} {why}" for name, why in skips.items() if PEERS[name].ours or "wrong" in why])
 
 
 def _run(names: list[str], cases: list[Case], threads: int, options: argparse.Namespace) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Between the model's input and the layer that reads the sequence to its end, a value is one step of it without the time
 axis; behind that layer it is what the layer gives for the sequence so far. A layer becomes a stage, a function of such
-values; the stages with a state of their own are objects like `RecurrentStage`.
+values; the stages with a state of their own are objects like `CellStage`.
 Next: layers/recurrent.py.
 """
 
@@ -47,17 +47,49 @@ class Stateful:
         raise NotImplementedError
 
 
-class RecurrentStage(Stateful):
-    """One recurrent layer of a stream: its packed weights, and its state."""
+class SequenceStage(Stateful):
+    """A recurrent layer that runs whole sequences, one step at a time."""
 
-    __slots__ = ("_run", "_stepper", "_zero")
+    __slots__ = ("_run", "_state", "_zero")
 
-    def __init__(self, run: Any, layer: Any, batch: int) -> None:
+    def __init__(self, core: Any, layer: Any, batch: int) -> None:
         self.name = layer.name
-        self.shapes = ((batch, layer.units),) * layer.states_count
-        self._run = run.core.run
+        self._run = core.run
         self._zero = layer.zero_output_for_mask
-        self._stepper = self.step = _core.Stepper(run.core, batch, 0)
+        self._state: State = tuple(layer.get_initial_state(batch))
+        self.shapes = tuple(array.shape for array in self._state)
+        self.step = self._step
+
+    def _step(self, x: Array) -> Array:
+        y, *state = self._run(x[:, None], None, self.get_state(), False, True, False, False, None, 0)
+        self.set_state(tuple(state))
+        return y  # type: ignore[no-any-return]
+
+    def masked(self, x: Array, mask: Array) -> Array:
+        # a masked row repeats its last output, which is its h: 0 where it has had no step yet
+        y, *state = self._run(x[:, None], mask[:, None], self.get_state(), False, True, False, True, None, 0)
+        self.set_state(tuple(state))
+        return y if self._zero else np.where(_like(mask, y), y, self.output(tuple(state)))
+
+    def output(self, state: State) -> Array:
+        """The output that goes with a state."""
+        return state[0]
+
+    def get_state(self) -> State:
+        return tuple(array.copy() for array in self._state)
+
+    def set_state(self, state: State) -> None:
+        self._state = state
+
+
+class CellStage(SequenceStage):
+    """One LSTM, GRU or SimpleRNN: its packed weights, and its state."""
+
+    __slots__ = ("_stepper",)
+
+    def __init__(self, core: _core.PackedLayer, layer: Any, batch: int) -> None:
+        super().__init__(core, layer, batch)
+        self._stepper = self.step = _core.Stepper(core, batch, 0)
 
     def get_state(self) -> State:
         return self._stepper.get_state()
@@ -65,12 +97,9 @@ class RecurrentStage(Stateful):
     def set_state(self, state: State) -> None:
         self._stepper.set_state(state)
 
-    def masked(self, x: Array, mask: Array) -> Array:
-        # a masked row repeats its last output, which is its h: 0 where it has had no step yet
-        before = self.get_state()
-        y, *state = self._run(x[:, None], mask[:, None], before, False, True, False, True, None, 0)
-        self.set_state(tuple(state))
-        return y if self._zero else state[0]  # type: ignore[no-any-return]
+
+def _like(mask: Array, y: Array) -> Array:
+    return mask.reshape(-1, *[1] * (y.ndim - 1))
 
 
 class NestedStage(Stateful):
@@ -161,7 +190,7 @@ class Stream:
             if operation.single != place or operation.masked or operation.cast is not None:
                 return None
             place = operation.outputs[0]
-            if isinstance(stage, RecurrentStage):
+            if isinstance(stage, CellStage):
                 runs.append(stage.step)
             elif isinstance(stage, Stateful):
                 return None

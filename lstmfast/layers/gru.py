@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from lstmfast.layers.base import register
-from lstmfast.layers.recurrent import Recurrent
+from lstmfast.layers.recurrent import CellLayer
 
 
 @register()
-class GRU(Recurrent):
+class GRU(CellLayer):
     """Keras's GRU layer.
 
     Parameters
@@ -30,7 +30,7 @@ class GRU(Recurrent):
 
     kind = "gru"
     gates = 3
-    states_count = 1
+    cell_states = 1
 
     def __init__(
         self,

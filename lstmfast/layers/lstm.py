@@ -11,11 +11,11 @@ import numpy as np
 
 from lstmfast import initializers
 from lstmfast.layers.base import Array, register
-from lstmfast.layers.recurrent import Recurrent, gate_view
+from lstmfast.layers.recurrent import CellLayer, gate_view
 
 
 @register()
-class LSTM(Recurrent):
+class LSTM(CellLayer):
     """Keras's LSTM layer.
 
     Parameters
@@ -59,7 +59,7 @@ class LSTM(Recurrent):
 
     kind = "lstm"
     gates = 4
-    states_count = 2
+    cell_states = 2
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
-"""The recurrent layers' common part: LSTM, GRU and SimpleRNN differ by a row of constants and their arguments.
+"""The recurrent layers' common part: what Keras's RNN does around a cell.
 
-A layer runs whole sequences on the core, (batch, steps, features) -> (batch, steps, units) or (batch, units).
+`Recurrent` has masks, states and directions, and asks its subclass for something that runs a sequence as
+`_core.PackedLayer` does; `CellLayer` is LSTM, GRU and SimpleRNN, which differ by a row of constants and their arguments.
 Next: lstm.py; ../_core.pyi, where it ends up.
 """
 
@@ -13,123 +14,76 @@ import numpy as np
 
 from lstmfast import _core, activations, initializers
 from lstmfast._arrays import convert
+from lstmfast._graph import Shape, flatten
 from lstmfast.layers.base import Array, Layer, Run, as_mask, positive
 
-_FLAGS = ("use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "unroll")
+FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll")
 _INITIALIZERS = ("kernel_initializer", "recurrent_initializer", "bias_initializer")
 
 
 class Recurrent(Layer):
-    """Base of LSTM, GRU and SimpleRNN.
+    """Base of all recurrent layers: (batch, steps, ...) -> (batch, steps, ...) or (batch, ...)."""
 
-    A subclass gives the core's ``kind``, the number of ``gates`` in its kernels, the number of ``states``, and its
-    arguments with Keras's order and defaults.
-    """
-
-    kind: str
-    gates: int
-    states_count: int
     ndim = 3
-    saved_vars = "cell/vars"
     uses_mask = True
     stops_mask_since_316 = True
     call_arguments = ("sequences", "initial_state", "mask", "training")
 
-    def __init_subclass__(cls) -> None:
-        taken = inspect.signature(cls.__init__).parameters
-        cls.config_keys = (*[name for name in taken if name not in ("self", "kwargs")], "zero_output_for_mask")
-
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        """Take the ``locals()`` of a subclass's constructor, whose signature is Keras's."""
-        arguments = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
-        kwargs = arguments.pop("kwargs")
-        units = positive("units", arguments.pop("units"))
-        self.implementation = kwargs.pop("implementation", 2)
-        self.time_major = bool(kwargs.pop("time_major", False))
-        self.zero_output_for_mask = bool(kwargs.pop("zero_output_for_mask", False))
-        super().__init__(activity_regularizer=arguments.pop("activity_regularizer"), **kwargs)
-        self.units = units
-        self.activation = activations.get(arguments.pop("activation"))
-        self.recurrent_activation = activations.get(arguments.pop("recurrent_activation", None))
-        for name, value in arguments.items():  # regularizers and their like are kept for the config alone
-            if name in _INITIALIZERS:
-                value = initializers.get(value)
-            setattr(self, name, bool(value) if name in _FLAGS else value)
-        self.states: list[Array] | None = None
-        self._batch: int | None = None
-
-    use_bias: bool
     return_sequences: bool
     return_state: bool
     go_backwards: bool
     stateful: bool
     unroll: bool
-    kernel_initializer: initializers.Initializer
-    recurrent_initializer: initializers.Initializer
-    bias_initializer: initializers.Initializer
+    zero_output_for_mask: bool
+    time_major = False
+    states: list[Array] | None = None
+    _batch: int | None = None
 
-    # -- weights ------------------------------------------------------------------------------------------------
+    # -- what subclasses say ------------------------------------------------------------------------------------
 
-    def build_weights(self, input_shape: Any) -> None:
-        features = self.fix_axis(input_shape)
-        width = self.gates * self.units
+    @property
+    def states_count(self) -> int:
+        """The number of arrays in the state."""
+        raise NotImplementedError
+
+    def step_shapes(self, input_shape: Any) -> tuple[Shape, list[Shape]]:
+        """The shapes of one step's output and of the state's arrays, without the batch."""
+        raise NotImplementedError
+
+    def make_core(self, weights: tuple[Array, ...]) -> Any:
+        """What runs sequences: an object with ``run`` as a `_core.PackedLayer` has it."""
+        raise NotImplementedError
+
+    def nest_states(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The state's arrays, or their shapes, as the layer returns them."""
+        return states
+
+    # -- shapes and masks ---------------------------------------------------------------------------------------
+
+    def build_states(self, input_shape: Any) -> None:
+        """Make the states of a stateful layer."""
+        self._state_shapes = self.step_shapes(input_shape)[1]
         batch = input_shape[1 if self.time_major else 0]
         if self.stateful and batch is None:
             raise ValueError(
                 "When using `stateful=True` in a RNN, the batch size must be static. Found dynamic batch size: "
                 f"sequence.shape={input_shape}"
             )
-        self.add_weight("kernel", (features, width), self.kernel_initializer)
-        self.add_weight("recurrent_kernel", (self.units, width), self.recurrent_initializer)
-        if self.use_bias:
-            self.add_weight("bias", self.bias_shape(), self.draw_bias)
         if self.stateful:
             self._batch = batch
-            self.states = self._zeros()
-
-    def bias_shape(self) -> tuple[int, ...]:
-        return (self.gates * self.units,)
-
-    def draw_bias(self, shape: tuple[int, ...]) -> Array:
-        return self.bias_initializer(shape)
-
-    @property
-    def kernel(self) -> Array | None:
-        """(features, gates * units), read-only."""
-        return self._weight("kernel")
-
-    @property
-    def recurrent_kernel(self) -> Array | None:
-        """(units, gates * units), read-only."""
-        return self._weight("recurrent_kernel")
-
-    @property
-    def bias(self) -> Array | None:
-        """The bias, read-only; None without ``use_bias``."""
-        return self._weight("bias")
-
-    @property
-    def cell(self) -> Recurrent:
-        """The layer itself, which has what Keras keeps in the layer's cell."""
-        return self
-
-    @property
-    def state_size(self) -> list[int]:
-        return [self.units] * self.states_count
-
-    # -- shapes and masks ---------------------------------------------------------------------------------------
+            self.states = self.get_initial_state(batch)
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         """(batch, units), or (batch, steps, units) with ``return_sequences``; with the states' where they come too."""
         batch, steps = sequences_shape[:2]
-        output: tuple[Any, ...] = (batch, self.units)
         if self.time_major:
             batch, steps = steps, batch
-            output = (batch, self.units)
+        sample, states = self.step_shapes(sequences_shape)
+        output: Shape = (batch, *sample)
         if self.return_sequences:
-            output = (steps, batch, self.units) if self.time_major else (batch, steps, self.units)
+            output = (steps, batch, *sample) if self.time_major else (batch, steps, *sample)
         if self.return_state:
-            return (output, *[(batch, self.units)] * self.states_count)
+            return (output, *self.nest_states(tuple((batch, *state) for state in states)))
         return output
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
@@ -138,36 +92,21 @@ class Recurrent(Layer):
         return [mask, *[None] * self.states_count] if self.return_state else mask
 
     def get_initial_state(self, batch_size: int) -> list[Array]:
-        """Zeros, (batch, units) for each state."""
-        return [np.zeros((batch_size, self.units), self.policy.real) for _ in range(self.states_count)]
-
-    def _zeros(self) -> list[Array]:
-        assert self._batch is not None
-        return self.get_initial_state(self._batch)
+        """Zeros, (batch, units) for each array of the state."""
+        return [np.zeros((batch_size, *shape), self.policy.real) for shape in self._state_shapes]
 
     # -- running ------------------------------------------------------------------------------------------------
 
-    def core_kind(self) -> str:
-        return self.kind
-
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        kernel, recurrent, *bias = self.packed(weights)
-        packed = _core.PackedLayer(
-            self.core_kind(),
-            kernel,
-            recurrent,
-            bias[0] if bias else None,
-            self._core_activation(self.activation),
-            self._core_activation(self.recurrent_activation) if self.gates > 1 else None,
-        )
-        core, sequences, states = packed.run, self.return_sequences, self.return_state
+        core = self.make_core(weights)
+        call, sequences, states = core.run, self.return_sequences, self.return_state
         backwards, zero = self.go_backwards, self.zero_output_for_mask
 
         def run(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
             if initial_state is not None:
                 initial_state = self._checked_states(initial_state, x.shape[0])
             try:
-                return core(x, mask, initial_state, sequences, states, backwards, zero, None, 0)
+                return call(x, mask, initial_state, sequences, states, backwards, zero, None, 0)
             except ValueError:
                 self._refuse_no_steps(x.shape)
                 raise
@@ -176,7 +115,7 @@ class Recurrent(Layer):
             self._refuse_no_steps(x.shape)
             self._check_batch(x.shape[0])
             initial_state = self._checked_states(self.states if initial_state is None else initial_state, x.shape[0])
-            result = core(x, mask, initial_state, sequences, True, backwards, zero, None, 0)
+            result = call(x, mask, initial_state, sequences, True, backwards, zero, None, 0)
             self.states = [state.copy() for state in result[1:]] if states else list(result[1:])
             return result if states else result[0]
 
@@ -191,16 +130,8 @@ class Recurrent(Layer):
 
         inner = run_stateful if self.stateful else run
         chosen: Any = run_time_major if self.time_major else inner
-        chosen.core = packed
+        chosen.core = core
         return chosen  # type: ignore[no-any-return]
-
-    def _core_activation(self, activation: activations.Activation) -> tuple[str, float, float, float]:
-        if activation.core is None:
-            raise NotImplementedError(
-                f"Layer '{self.name}' cannot run the Python function {activation.name!r} inside the recurrence; "
-                "the activations of Keras it can."
-            )
-        return activation.core
 
     def _refuse_no_steps(self, shape: tuple[int, ...]) -> None:
         if not shape[1]:
@@ -217,23 +148,27 @@ class Recurrent(Layer):
 
     def _checked_states(self, initial_state: Any, batch: int) -> tuple[Array, ...]:
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
+        if any(isinstance(state, (list, tuple)) for state in states) and len(states) != self.states_count:
+            states = flatten(states)
         if len(states) != self.states_count:
             raise ValueError(
                 f"Layer '{self.name}' has {self.states_count} states, but `initial_state` holds {len(states)}."
             )
-        real, expected, checked = self.policy.real, (batch, self.units), []
-        for state in states:
+        real, checked = self.policy.real, []
+        for state, shape in zip(states, self._state_shapes, strict=True):
             array = convert(state, real, f"the initial state of layer '{self.name}'")
-            if array.shape != expected:
+            if array.shape != (batch, *shape):
                 raise ValueError(
-                    f"The initial state of layer '{self.name}' has shape {array.shape}, expected {expected} "
-                    "(batch, units)."
+                    f"The initial state of layer '{self.name}' has shape {array.shape}, expected {(batch, *shape)}, "
+                    "the batch first."
                 )
             checked.append(np.ascontiguousarray(array))
         return tuple(checked)
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         converted: dict[str, Any] = {}
+        if not self.built:
+            self.build(shapes)
         if arguments.get("mask") is not None:
             converted["mask"] = as_mask(arguments["mask"], shapes[:2], self.name)
         if arguments.get("initial_state") is not None:
@@ -253,8 +188,8 @@ class Recurrent(Layer):
 
     def reset_state(self) -> None:
         """Set the states of a stateful layer to zero."""
-        if self.states is not None:
-            self.states = self._zeros()
+        if self.states is not None and self._batch is not None:
+            self.states = self.get_initial_state(self._batch)
 
     def reset_states(self, states: Any = None) -> None:
         """Set the states of a stateful layer to zero, or to the given arrays."""
@@ -281,15 +216,125 @@ class Recurrent(Layer):
             reason = "reads a sequence that is whole only after the last step"
         if reason:
             raise ValueError(f"Layer '{self.name}' (of type {type(self).__name__}) cannot be streamed: it {reason}.")
-        from lstmfast.streaming import RecurrentStage
+        from lstmfast.streaming import CellStage, SequenceStage
 
-        return RecurrentStage(run, self, batch_size), self.return_sequences
+        core = run.core  # type: ignore[attr-defined]
+        kind = CellStage if isinstance(core, _core.PackedLayer) else SequenceStage
+        return kind(core, self, batch_size), self.return_sequences
+
+
+class CellLayer(Recurrent):
+    """Base of LSTM, GRU and SimpleRNN.
+
+    A subclass gives the core's ``kind``, the number of ``gates`` in its kernels, the number of ``cell_states``, and
+    its arguments with Keras's order and defaults.
+    """
+
+    kind: str
+    gates: int
+    cell_states: int
+    saved_vars = "cell/vars"
+
+    def __init_subclass__(cls) -> None:
+        if "__init__" in cls.__dict__:
+            taken = inspect.signature(cls.__init__).parameters
+            cls.config_keys = (*[name for name in taken if name not in ("self", "kwargs")], "zero_output_for_mask")
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        """Take the ``locals()`` of a subclass's constructor, whose signature is Keras's."""
+        arguments = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
+        kwargs = arguments.pop("kwargs")
+        units = positive("units", arguments.pop("units"))
+        self.implementation = kwargs.pop("implementation", 2)
+        self.time_major = bool(kwargs.pop("time_major", False))
+        self.zero_output_for_mask = bool(kwargs.pop("zero_output_for_mask", False))
+        super().__init__(activity_regularizer=arguments.pop("activity_regularizer"), **kwargs)
+        self.units = units
+        self.activation = activations.get(arguments.pop("activation"))
+        self.recurrent_activation = activations.get(arguments.pop("recurrent_activation", None))
+        for name, value in arguments.items():  # regularizers and their like are kept for the config alone
+            if name in _INITIALIZERS:
+                value = initializers.get(value)
+            setattr(self, name, bool(value) if name in FLAGS or name == "use_bias" else value)
+
+    use_bias: bool
+    kernel_initializer: initializers.Initializer
+    recurrent_initializer: initializers.Initializer
+    bias_initializer: initializers.Initializer
+
+    def build_weights(self, input_shape: Any) -> None:
+        features = self.fix_axis(input_shape)
+        width = self.gates * self.units
+        self.build_states(input_shape)
+        self.add_weight("kernel", (features, width), self.kernel_initializer)
+        self.add_weight("recurrent_kernel", (self.units, width), self.recurrent_initializer)
+        if self.use_bias:
+            self.add_weight("bias", self.bias_shape(), self.draw_bias)
+
+    def bias_shape(self) -> tuple[int, ...]:
+        return (self.gates * self.units,)
+
+    def draw_bias(self, shape: tuple[int, ...]) -> Array:
+        return self.bias_initializer(shape)
+
+    @property
+    def kernel(self) -> Array | None:
+        """(features, gates * units), read-only."""
+        return self._weight("kernel")
+
+    @property
+    def recurrent_kernel(self) -> Array | None:
+        """(units, gates * units), read-only."""
+        return self._weight("recurrent_kernel")
+
+    @property
+    def bias(self) -> Array | None:
+        """The bias, read-only; None without ``use_bias``."""
+        return self._weight("bias")
+
+    @property
+    def cell(self) -> CellLayer:
+        """The layer itself, which has what Keras keeps in the layer's cell."""
+        return self
+
+    @property
+    def states_count(self) -> int:
+        return self.cell_states
+
+    @property
+    def state_size(self) -> list[int]:
+        return [self.units] * self.cell_states
+
+    def step_shapes(self, input_shape: Any) -> tuple[Shape, list[Shape]]:
+        return (self.units,), [(self.units,)] * self.cell_states
+
+    def core_kind(self) -> str:
+        return self.kind
+
+    def make_core(self, weights: tuple[Array, ...]) -> _core.PackedLayer:
+        kernel, recurrent, *bias = self.packed(weights)
+        return _core.PackedLayer(
+            self.core_kind(),
+            kernel,
+            recurrent,
+            bias[0] if bias else None,
+            self._core_activation(self.activation),
+            self._core_activation(self.recurrent_activation) if self.gates > 1 else None,
+        )
+
+    def _core_activation(self, activation: activations.Activation) -> tuple[str, float, float, float]:
+        if activation.core is None:
+            raise NotImplementedError(
+                f"Layer '{self.name}' cannot run the Python function {activation.name!r} inside the recurrence; "
+                "the activations of Keras it can."
+            )
+        return activation.core
 
 
 def gate_view(attribute: str, index: int, gates: int, what: str) -> property:
     """A property that gives one gate's columns of a weight, as a read-only view."""
 
-    def view(layer: Recurrent) -> Array | None:
+    def view(layer: CellLayer) -> Array | None:
         weight: Array | None = getattr(layer, attribute)
         if weight is None:
             return None

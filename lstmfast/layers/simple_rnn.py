@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from lstmfast.layers.base import register
-from lstmfast.layers.recurrent import Recurrent
+from lstmfast.layers.recurrent import CellLayer
 
 
 @register()
-class SimpleRNN(Recurrent):
+class SimpleRNN(CellLayer):
     """Keras's SimpleRNN layer.
 
     Parameters
@@ -27,7 +27,7 @@ class SimpleRNN(Recurrent):
 
     kind = "simple_rnn"
     gates = 1
-    states_count = 1
+    cell_states = 1
 
     def __init__(
         self,

@@ -419,15 +419,15 @@ def assign_layers(model: Model, weights: LayerWeights, context: Context) -> None
     matched = all(name in by_name for name, _ in stored)
     for position, (name, arrays) in enumerate(stored):
         layer = by_name[name] if matched else layers[position]
-        _add_legacy(collector, layer, arrays, context)
+        _add_legacy(collector, layer, arrays, context, weights.backend)
     collector.assign()
 
 
-def _add_legacy(collector: _Collector, layer: Layer, arrays: list[Array], context: Context) -> None:
+def _add_legacy(collector: _Collector, layer: Layer, arrays: list[Array], context: Context, backend: str) -> None:
     """One entry of ``layer_names``: trainable weights first, then the others, through all that is nested in it."""
     from lstmfast.saving.translate import translated
 
-    arrays = translated(layer, arrays, context)
+    arrays = translated(layer, arrays, context, backend)
     listed = _legacy_order(layer)
     if len(listed) != len(arrays):
         raise ValueError(

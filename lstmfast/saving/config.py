@@ -18,24 +18,47 @@ MAX_DEPTH = 64
 
 Version = tuple[int, int]
 
-# Keras 1's names of arguments.
+# Keras 1's names of arguments, None for those without effect; and of classes.
 _KERAS_1 = {
-    "output_dim": "units",
-    "inner_activation": "recurrent_activation",
-    "init": "kernel_initializer",
-    "inner_init": "recurrent_initializer",
+    "W_constraint": "kernel_constraint",
     "W_regularizer": "kernel_regularizer",
     "U_regularizer": "recurrent_regularizer",
-    "b_regularizer": "bias_regularizer",
-    "W_constraint": "kernel_constraint",
+    "atrous_rate": "dilation_rate",
     "b_constraint": "bias_constraint",
-    "dropout_W": "dropout",
-    "dropout_U": "recurrent_dropout",
+    "b_regularizer": "bias_regularizer",
+    "beta_init": "beta_initializer",
     "bias": "use_bias",
-    "p": "rate",
-    "forget_bias_init": None,
+    "border_mode": "padding",
     "consume_less": None,
+    "dim_ordering": "data_format",
+    "dropout_U": "recurrent_dropout",
+    "dropout_W": "dropout",
+    "filter_length": "kernel_size",
+    "forget_bias_init": None,
+    "gamma_init": "gamma_initializer",
+    "init": "kernel_initializer",
+    "inner_activation": "recurrent_activation",
+    "inner_init": "recurrent_initializer",
+    "input_dtype": None,
+    "length": "size",
+    "nb_filter": "filters",
+    "output_dim": "units",
+    "p": "rate",
+    "pool_length": "pool_size",
+    "sigma": "stddev",
+    "stride": "strides",
+    "subsample": "strides",
+    "subsample_length": "strides",
 }
+_RENAMED_CLASSES = {
+    "AtrousConvolution1D": "Conv1D",
+    "Convolution1D": "Conv1D",
+    "Convolution2D": "Conv2D",
+    "CuDNNGRU": "GRU",
+    "CuDNNLSTM": "LSTM",
+    "SeparableConvolution1D": "SeparableConv1D",
+}
+_MERGE_MODES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate"}
 # Arguments that say nothing about results, wherever they appear.
 _IGNORED = {
     "batch_dropout",
@@ -126,6 +149,19 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
     if not isinstance(config, dict):
         raise ValueError(f"'{context.name}': layer of class {class_name} has no config.")
     name = config.get("name", entry.get("name"))
+    if class_name == "TimeDistributedDense":
+        class_name = "TimeDistributed"
+        inner = {key: value for key, value in config.items() if key not in ("batch_input_shape", "input_dtype", "name")}
+        inner = {"class_name": "Dense", "config": {**inner, "name": f"{name}_dense"}}
+        config = {"name": name, "layer": inner, "batch_input_shape": config.get("batch_input_shape")}
+        config = {key: value for key, value in config.items() if value is not None}
+    elif class_name == "Merge" and context.major < 2 and config.get("mode") in _MERGE_MODES:
+        class_name = _MERGE_MODES[config["mode"]]
+        options = {"axis": config.get("concat_axis", -1)} if class_name == "Concatenate" else {}
+        config = {"name": name, **options}
+    class_name = _RENAMED_CLASSES.get(class_name, class_name) if class_name not in context.custom else class_name
+    if class_name == "GRU" and entry["class_name"] == "CuDNNGRU":
+        config = {**config, "reset_after": True}
     if _is_operation(entry, context):
         options = {key: value for key, value in config.items() if key not in ("name", *_IGNORED)}
         return Operation(class_name, options, name=name)
@@ -160,13 +196,9 @@ def arguments(
     """A layer's config as the arguments of its constructor."""
     config = {key: value for key, value in config.items() if key not in _IGNORED}
     if context.major < 2:
-        renamed = {_KERAS_1.get(key, key): value for key, value in config.items()}
-        config = {key: value for key, value in renamed.items() if key is not None}
-    if class_name == "Embedding" and context.major < 3:
-        if str(config.get("dtype", "")).startswith(("int", "uint")):  # of the input, in Keras 2.0
-            config.pop("dtype")
-        if context.major < 2 and "units" in config:
-            config["output_dim"] = config.pop("units")
+        config = _from_keras_1(class_name, config)
+    if class_name == "Embedding" and str(config.get("dtype", "")).startswith(("int", "uint")):
+        config.pop("dtype")  # of the input, in Keras 2.0
     if class_name == "GRU" and context.major < 3:
         config.setdefault("reset_after", False)
     if class_name in ("Bidirectional", "TimeDistributed"):
@@ -180,8 +212,6 @@ def arguments(
     for key in list(config):
         if key.endswith("_initializer"):
             config[key] = initializer(config[key])
-        elif key == "dtype":
-            config[key] = config[key] if not isinstance(config[key], dict) else _policy(config[key])
     accepted = _accepted(cls)
     for key in list(config):
         if key not in accepted:
@@ -191,8 +221,19 @@ def arguments(
     return config
 
 
-def _policy(config: dict[str, Any]) -> Any:
-    return config
+def _from_keras_1(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    if "nb_row" in config:
+        config["kernel_size"] = [config.pop("nb_row"), config.pop("nb_col")]
+    if config.get("dim_ordering") is not None:
+        config["dim_ordering"] = {"tf": "channels_last", "th": "channels_first"}.get(config["dim_ordering"])
+    if config.pop("mode", 0) not in (0, None):
+        raise NotImplementedError("a BatchNormalization with a mode other than 0 is not supported")
+    if class_name == "Embedding":
+        config["embeddings_initializer"] = config.pop("init", "uniform")
+        config.pop("dropout", None)
+        return {_KERAS_1.get(key, key) if key != "output_dim" else key: value for key, value in config.items()}  # type: ignore[misc]
+    renamed = {_KERAS_1.get(key, key): value for key, value in config.items()}
+    return {key: value for key, value in renamed.items() if key is not None}
 
 
 def _accepted(cls: type[Layer]) -> set[str]:

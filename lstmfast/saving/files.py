@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,21 @@ def parse_json(text: bytes | str, name: str, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"'{name}': {what} is no JSON object.")
     return value
+
+
+class Derived:
+    """An array made of arrays in a file: its shape is known, its values are made on `read`."""
+
+    __slots__ = ("_make", "path", "shape")
+
+    def __init__(self, sources: list[Array], shape: tuple[int, ...], make: Callable[..., np.ndarray[Any, Any]]) -> None:
+        self.path = ", ".join(source.path for source in sources)
+        self.shape = shape
+        self._make = lambda: make(*[source.read() for source in sources])
+
+    def read(self) -> np.ndarray[Any, Any]:
+        """The values."""
+        return self._make()
 
 
 class Array:

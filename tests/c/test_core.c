@@ -308,20 +308,6 @@ static void check(lf_cell cell, lf_real real, size_t features, size_t units, siz
     free(p.mask);
 }
 
-static void check_sizes(lf_cell cell, lf_real real) {
-    static const size_t units[] = {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 20, 31, 32, 33, 64, 65, 100, 129};
-    static const size_t batches[] = {1, 2, 3, 5, 6, 7, 13};
-    for (size_t u = 0; u < sizeof units / sizeof *units; u++)
-        check(cell, real, size_between(1, 12), units[u], batches[u % 7], size_between(1, 6));
-    for (size_t b = 0; b < 7; b++) check(cell, real, size_between(1, 300), size_between(1, 70), batches[b], 3);
-    check(cell, real, 130, 140, 9, 3); /* several chains in both inputs */
-    check(cell, real, 400, 150, 26, 2); /* several segments, several tiles */
-    check(cell, real, 20, 50, 1, 40);  /* a projection ahead, in several pieces */
-    check(cell, real, 3, 40, 70, 4);   /* several chunks of rows */
-    for (size_t batch = 1; batch < 20 && cell != LF_DENSE; batch += 6) check_strides(cell, real, 9, 21, batch);
-    if (cell != LF_DENSE) check_strides(cell, real, 40, 150, 300);
-}
-
 /* One step repeated by a stride of 0, and rows taken backwards from a wider array: the bits of the plain arrays. */
 static void check_strides(lf_cell cell, lf_real real, size_t features, size_t units, size_t batch) {
     const size_t columns = gates_of(cell) * units, bytes = bytes_of(real), steps = 5, wide = features + 3;
@@ -360,6 +346,20 @@ static void check_strides(lf_cell cell, lf_real real, size_t features, size_t un
     free(p.bias);
     free(p.x);
     free(given);
+}
+
+static void check_sizes(lf_cell cell, lf_real real) {
+    static const size_t units[] = {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 20, 31, 32, 33, 64, 65, 100, 129};
+    static const size_t batches[] = {1, 2, 3, 5, 6, 7, 13};
+    for (size_t u = 0; u < sizeof units / sizeof *units; u++)
+        check(cell, real, size_between(1, 12), units[u], batches[u % 7], size_between(1, 6));
+    for (size_t b = 0; b < 7; b++) check(cell, real, size_between(1, 300), size_between(1, 70), batches[b], 3);
+    check(cell, real, 130, 140, 9, 3); /* several chains in both inputs */
+    check(cell, real, 400, 150, 26, 2); /* several segments, several tiles */
+    check(cell, real, 20, 50, 1, 40);  /* a projection ahead, in several pieces */
+    check(cell, real, 3, 40, 70, 4);   /* several chunks of rows */
+    for (size_t batch = 1; batch < 20 && cell != LF_DENSE; batch += 6) check_strides(cell, real, 9, 21, batch);
+    if (cell != LF_DENSE) check_strides(cell, real, 40, 150, 300);
 }
 
 static void check_arguments(void) {
