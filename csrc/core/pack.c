@@ -1,6 +1,7 @@
 /* Keras's weight layout -> panels: the only code that knows both. Runs once per layer, so it is plain C.
  *   kernel (k, gates * units), gate-major columns  ->  panel [block][k][gate][unit of the block]
  * Next: sequence.c runs the panels. */
+#include <math.h>
 #include <string.h>
 
 #include "layer.h"
@@ -102,8 +103,18 @@ static void fill(const lf_layer_config *config, lf_panels *panels, const struct 
     panels->recurrent = recurrent;
 }
 
-static int is_default(const lf_layer_config *config) {
-    return config->activation.kind == LF_ACTIVATION_tanh && config->recurrent_activation.kind == LF_ACTIVATION_sigmoid;
+/* Parameters matter to relu alone; the fused one is Keras's plain relu. */
+static int is_pair(const lf_layer_config *config, int activation, int recurrent_activation) {
+    const double *p = config->activation.parameters;
+    const int plain = activation != LF_ACTIVATION_relu || (p[0] == 0 && p[1] == INFINITY && p[2] == 0);
+    return config->activation.kind == activation && config->recurrent_activation.kind == recurrent_activation && plain;
+}
+
+static lf_fused fused_pair(const lf_layer_config *config) {
+#define LF_FUSED(a, r) if (is_pair(config, LF_ACTIVATION_##a, LF_ACTIVATION_##r)) return LF_FUSED_##a##_##r;
+#include "../kernels/fused_list.inc"
+#undef LF_FUSED
+    return LF_FUSED_NONE;
 }
 
 lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
@@ -118,7 +129,7 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
     panels->units = config->units;
     panels->activation = config->activation;
     panels->recurrent_activation = config->recurrent_activation;
-    panels->default_activations = has_gates && is_default(config);
+    panels->fused = has_gates ? fused_pair(config) : LF_FUSED_NONE;
     panels->row_activations = lf_activation_needs_row(config->activation.kind) ||
                               (has_gates && lf_activation_needs_row(config->recurrent_activation.kind));
     *second = *panels;

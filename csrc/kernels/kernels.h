@@ -25,6 +25,14 @@
  * units where a cell has one gate. */
 #define LF_BLOCK_VECTORS 4
 
+typedef enum lf_fused {
+#define LF_FUSED(activation, recurrent) LF_FUSED_##activation##_##recurrent,
+#include "fused_list.inc"
+#undef LF_FUSED
+    LF_FUSED_COUNT,
+    LF_FUSED_NONE = LF_FUSED_COUNT
+} lf_fused;
+
 /* A layer's weights as the kernels read them. A block holds `block_units` units, gate after gate:
  *   kernel    [block][features][weight gate][unit]
  *   recurrent [block][units][weight gate][unit]
@@ -43,7 +51,7 @@ typedef struct lf_panels {
     const void *kernel, *recurrent, *bias;
     const struct lf_panels *candidate; /* second product of a GRU that resets before, else NULL */
     lf_activation activation, recurrent_activation;
-    int default_activations; /* tanh and sigmoid: computed in the epilogue's registers */
+    lf_fused fused;          /* pair of activations that the epilogue computes in registers */
     int row_activations;     /* an activation needs whole rows */
 } lf_panels;
 
@@ -93,8 +101,8 @@ typedef struct lf_kernels {
     lf_activate_fn *activate;
 } lf_kernels;
 
-/* The tables of this build; a null `step[0]` never occurs, a missing ISA has no table. */
-#define LF_ISA_TABLE(isa) extern const lf_kernels lf_kernels_##isa[LF_REAL_COUNT];
+/* The tables of this build; an ISA that it lacks has none. */
+#define LF_ISA_TABLE(isa) extern const lf_kernels *const lf_kernels_##isa[LF_REAL_COUNT];
 #include "isas.inc"
 #undef LF_ISA_TABLE
 

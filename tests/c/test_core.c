@@ -51,6 +51,20 @@ static void *random_array(lf_real real, size_t count, double scale) {
 /* ---- the reference ------------------------------------------------------------------------------------------------ */
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double relu(double x) { return fmax(x, 0); }
+static double softsign(double x) { return x / (1 + fabs(x)); }
+static double hard_sigmoid(double x) { return fmin(fmax(x + 3, 0), 6) / 6; }
+static double hard_sigmoid_keras2(double x) { return fmin(fmax(0.2 * x + 0.5, 0), 1); }
+
+struct function {
+    const char *name;
+    double (*of)(double);
+};
+
+/* Pairs that the epilogues fuse, and others. */
+static const struct function activations[] = {{"tanh", tanh}, {"tanh", tanh}, {"relu", relu}, {"softsign", softsign}};
+static const struct function gate_activations[] = {
+    {"sigmoid", sigmoid}, {"sigmoid", sigmoid}, {"hard_sigmoid", hard_sigmoid}, {"hard_sigmoid_keras2", hard_sigmoid_keras2}};
 
 struct problem {
     lf_cell cell;
@@ -58,14 +72,15 @@ struct problem {
     size_t features, units, batch, steps;
     void *kernel, *recurrent, *bias, *x, *h0, *c0;
     unsigned char *mask;
-    int backwards, zero_output, relu;
+    int backwards, zero_output;
+    struct function activation, gate;
 };
 
 static size_t gates_of(lf_cell cell) {
     return cell == LF_LSTM ? 4 : cell == LF_GRU || cell == LF_GRU_RESET_BEFORE ? 3 : 1;
 }
 
-static double activated(const struct problem *p, double x) { return p->relu ? fmax(x, 0) : tanh(x); }
+static double activated(const struct problem *p, double x) { return p->activation.of(x); }
 
 /* bias + x kernel + h recurrent of one row, in float64. */
 static void reference_sums(const struct problem *p, const void *x, size_t x_begin, const double *h, double *from_x,
@@ -85,23 +100,23 @@ static void reference_step(const struct problem *p, const double *from_x, const 
     const size_t u = p->units, columns = gates_of(p->cell) * u;
     if (p->cell == LF_LSTM) {
         for (size_t j = 0; j < u; j++) {
-            const double i = sigmoid(from_x[j] + from_h[j]), f = sigmoid(from_x[u + j] + from_h[u + j]);
-            const double o = sigmoid(from_x[3 * u + j] + from_h[3 * u + j]);
+            const double i = p->gate.of(from_x[j] + from_h[j]), f = p->gate.of(from_x[u + j] + from_h[u + j]);
+            const double o = p->gate.of(from_x[3 * u + j] + from_h[3 * u + j]);
             c[j] = f * c[j] + i * activated(p, from_x[2 * u + j] + from_h[2 * u + j]);
             h[j] = o * activated(p, c[j]);
         }
     } else if (p->cell == LF_GRU) {
         for (size_t j = 0; j < u; j++) {
-            const double z = sigmoid(from_x[j] + from_h[j]), r = sigmoid(from_x[u + j] + from_h[u + j]);
+            const double z = p->gate.of(from_x[j] + from_h[j]), r = p->gate.of(from_x[u + j] + from_h[u + j]);
             h[j] = z * h[j] + (1 - z) * activated(p, from_x[2 * u + j] + r * from_h[2 * u + j]);
         }
     } else if (p->cell == LF_GRU_RESET_BEFORE) {
         double *next = malloc(u * sizeof *next);
         for (size_t j = 0; j < u; j++) {
-            const double z = sigmoid(from_x[j] + from_h[j]);
+            const double z = p->gate.of(from_x[j] + from_h[j]);
             double sum = from_x[2 * u + j];
             for (size_t k = 0; k < u; k++)
-                sum += sigmoid(from_x[u + k] + from_h[u + k]) * h[k] * get(p->real, p->recurrent, k * columns + 2 * u + j);
+                sum += p->gate.of(from_x[u + k] + from_h[u + k]) * h[k] * get(p->real, p->recurrent, k * columns + 2 * u + j);
             next[j] = z * h[j] + (1 - z) * activated(p, sum);
         }
         memcpy(h, next, u * sizeof *h);
@@ -143,9 +158,9 @@ static lf_layer *create(const struct problem *p) {
                               .real = p->real,
                               .features = p->features,
                               .units = p->units,
-                              .activation = {.kind = lf_activation_find(p->relu ? "relu" : "tanh"),
+                              .activation = {.kind = lf_activation_find(p->activation.name),
                                              .parameters = {0, INFINITY, 0}},
-                              .recurrent_activation = {.kind = lf_activation_find("sigmoid")},
+                              .recurrent_activation = {.kind = lf_activation_find(p->gate.name)},
                               .kernel = p->kernel,
                               .recurrent_kernel = p->cell == LF_DENSE ? NULL : p->recurrent,
                               .bias = p->bias};
@@ -223,9 +238,9 @@ static void near(const struct problem *p, const char *what, const void *got, con
         if (difference <= tolerance * (1 + fabs(expected[i]))) continue;
         char detail[250];
         snprintf(detail, sizeof detail,
-                 "[%zu] = %.9g, expected %.9g; cell %d real %d features %zu units %zu batch %zu steps %zu relu %d, %s", i,
-                 get(p->real, got, i), expected[i], p->cell, p->real, p->features, p->units, p->batch, p->steps, p->relu,
-                 lf_isa());
+                 "[%zu] = %.9g, expected %.9g; cell %d real %d features %zu units %zu batch %zu steps %zu %s %s, %s", i,
+                 get(p->real, got, i), expected[i], p->cell, p->real, p->features, p->units, p->batch, p->steps,
+                 p->activation.name, p->gate.name, lf_isa());
         fail(what, detail);
         return;
     }
@@ -293,7 +308,8 @@ static void check(lf_cell cell, lf_real real, size_t features, size_t units, siz
     p.c0 = p.h0 ? random_array(real, batch * units, 1) : NULL;
     p.backwards = uniform(0, 1) < 0.3;
     p.zero_output = uniform(0, 1) < 0.3;
-    p.relu = uniform(0, 1) < 0.25;
+    p.activation = activations[size_between(0, 3)];
+    p.gate = gate_activations[size_between(0, 3)];
     if (cell != LF_DENSE && uniform(0, 1) < 0.4) {
         p.mask = malloc(batch * p.steps);
         for (size_t i = 0; i < batch * p.steps; i++) p.mask[i] = uniform(0, 1) < 0.6;
@@ -311,7 +327,8 @@ static void check(lf_cell cell, lf_real real, size_t features, size_t units, siz
 /* One step repeated by a stride of 0, and rows taken backwards from a wider array: the bits of the plain arrays. */
 static void check_strides(lf_cell cell, lf_real real, size_t features, size_t units, size_t batch) {
     const size_t columns = gates_of(cell) * units, bytes = bytes_of(real), steps = 5, wide = features + 3;
-    struct problem p = {.cell = cell, .real = real, .features = features, .units = units, .batch = batch, .steps = steps};
+    struct problem p = {.cell = cell, .real = real, .features = features, .units = units, .batch = batch, .steps = steps,
+                        .activation = activations[0], .gate = gate_activations[0]};
     p.kernel = random_array(real, features * columns, 0.5);
     p.recurrent = random_array(real, units * columns, 0.5);
     p.bias = random_array(real, (cell == LF_GRU ? 2 : 1) * columns, 0.5);
