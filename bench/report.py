@@ -173,8 +173,8 @@ def chart(result: Result, path: Path) -> None:
         mean = figures.geometric_mean(map(figures.best_ratio, run["cases"].values()))
         plural = "s" if run["threads"] > 1 else ""
         panel.set_title(f"{run['threads']} thread{plural}: {mean:.2f}x the best peer (geometric mean)", fontsize=10)
-    low = panels[0][0].get_xlim()[0]
-    panels[0][0].set_xlim(left=min(low, 0.5) / 2)  # room for the column of figures
+    low = min(figures.best_ratio(row) or 1 for run in runs for row in run["cases"].values())
+    panels[0][0].set_xlim(left=min(low, 0.8) / 4)  # room for the column of figures
     figure.suptitle(
         f"lstmfast beside its peers, {result['machine']['cpu']}\nbar and number: ratio to the case's best peer"
     )

@@ -9,7 +9,6 @@ from typing import Any
 PAUSE_SECONDS = 0.05  # before a runner: the spinning threads of the one before must have gone to sleep
 WARM_SECONDS = 0.03  # before its clock starts: its own threads must be awake, its weights in cache
 SAMPLE_NS = 20_000  # short calls are timed in groups of at least this, far above the clock's own cost
-MIN_SAMPLES = 2
 
 
 def _elapsed(call: Callable[[], Any], count: int) -> int:
@@ -33,7 +32,7 @@ def per_call(call: Callable[[], Any], seconds: float) -> tuple[float, float]:
             calls += 1
         group = max(1, round(SAMPLE_NS * calls / spent))
         samples, spent = [], 0
-        while spent < seconds * 1e9 or len(samples) < MIN_SAMPLES:
+        while spent < seconds * 1e9:
             took = _elapsed(call, group)
             spent += took
             samples.append(took / group)

@@ -122,3 +122,32 @@ def convert(value: Any, dtype: np.dtype[Any], what: str = "the input") -> np.nda
     if flags.aligned and (flags.c_contiguous or not array.ndim or array.strides[-1] == array.itemsize):
         return array
     return np.array(array, order="C")
+
+
+def ordered_sum(x: np.ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool = True) -> np.ndarray[Any, Any]:
+    """The sum over ``axes``, each folded in halves: the order depends on the axis's size alone, never on the layout."""
+    for axis in sorted(axes, reverse=True):
+        folded = np.moveaxis(x, axis, 0)
+        size = folded.shape[0]
+        if size == 0:
+            folded = np.zeros((1, *folded.shape[1:]), x.dtype)
+        elif size > 1:
+            half = size // 2
+            first = folded[: size - half].copy()
+            first[:half] += folded[size - half :]
+            folded, size = first, size - half
+            while size > 1:
+                half = size // 2
+                folded[:half] += folded[size - half : size]
+                size -= half
+        x = np.moveaxis(folded[:1], 0, axis) if keepdims else folded[0]
+    return x
+
+
+def ordered_mean(x: np.ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool = True) -> np.ndarray[Any, Any]:
+    """The mean over ``axes``; see `ordered_sum`."""
+    count = 1
+    for axis in axes:
+        count *= x.shape[axis]
+    mean: np.ndarray[Any, Any] = ordered_sum(x, axes, keepdims) / x.dtype.type(count)
+    return mean

@@ -596,9 +596,7 @@ class Model(Layer):
         if not sequence:
             return run, False
         if hasattr(run, "with_masks"):
-            raise ValueError(
-                f"Model '{self.name}' cannot be streamed inside another model: a layer of it makes masks."
-            )
+            raise ValueError(f"Model '{self.name}' cannot be streamed inside another model: a layer of it makes masks.")
         from lstmfast.streaming import NestedStage
 
         stage = NestedStage(self, batch_size)

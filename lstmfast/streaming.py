@@ -17,8 +17,9 @@ from lstmfast import _core
 from lstmfast._arrays import as_array
 from lstmfast._graph import flatten, map_tree
 from lstmfast._plan import Plan, Slot
+from lstmfast.layers.activation import Activation
 from lstmfast.layers.base import Array, positive
-from lstmfast.layers.core import Activation, Dense, identity
+from lstmfast.layers.core import Dense, identity
 from lstmfast.layers.wrappers import TimeDistributed
 
 Stage = Callable[..., Any]
@@ -96,6 +97,35 @@ class CellStage(SequenceStage):
 
     def set_state(self, state: State) -> None:
         self._stepper.set_state(state)
+
+
+class WindowStage(Stateful):
+    """A causal convolution: it keeps the steps that its window reaches back to."""
+
+    __slots__ = ("_run", "_state")
+
+    def __init__(self, run: Any, layer: Any, batch: int) -> None:
+        self.name = layer.name
+        self._run = run
+        reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
+        self.shapes = ((batch, reach, layer._axes[-1]),)
+        self._state = np.zeros(self.shapes[0], layer.policy.real)
+        self.step = self._step
+
+    def _step(self, x: Array) -> Array:
+        window = np.concatenate([self._state, x[:, None]], axis=1)
+        y = self._run(window)[:, -1]
+        self._state = window[:, 1:]
+        return np.ascontiguousarray(y)
+
+    def masked(self, x: Array, mask: Array) -> Array:
+        return self._step(x)  # a convolution heeds no mask
+
+    def get_state(self) -> State:
+        return (self._state.copy(),)
+
+    def set_state(self, state: State) -> None:
+        (self._state,) = state
 
 
 def _like(mask: Array, y: Array) -> Array:

@@ -2,8 +2,8 @@
 
     python tests/make_golden.py
 
-Run it with the Keras of tests/requirements.txt after a change of the cases; the outputs of unchanged cases stay the same
-up to TensorFlow's rounding.
+Run it with the Keras of tests/requirements.txt after a change of the cases; the outputs of unchanged cases stay the
+same up to TensorFlow's rounding.
 """
 
 from __future__ import annotations

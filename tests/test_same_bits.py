@@ -5,6 +5,8 @@ Held for every instruction set, float32 and float64, every cell that the core ha
 
 from __future__ import annotations
 
+import itertools
+
 import bits
 import layer_cases
 import numpy as np
@@ -70,7 +72,7 @@ def test_step_by_step_is_the_whole_sequence(isa, problem, data):
     y, *states = bits.run(layer, x, mask, state, zero_output_for_mask=True)
     cuts = sorted({0, x.shape[1], *data.draw(st.lists(st.integers(1, x.shape[1]), max_size=4))})
     pieces = []
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in itertools.pairwise(cuts):
         part, *state = bits.run(
             layer,
             x[:, start:stop],

@@ -6,6 +6,7 @@ Next: test_tutorial_models.py.
 from __future__ import annotations
 
 import dataclasses
+import string
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,9 @@ class Tutorial:
     parameters: int
     rows: int = 8
 
-    def build(self, framework: Any, **names: Any) -> Any:
+    def build(self, framework: Any) -> Any:
         """The model, with random weights; layers are called a, b, c, …"""
-        model = framework.Sequential(name="tutorial")
-        model.add(_input(framework, (self.steps, self.features)))
-        for letter, (name, *arguments) in zip("abcdefgh", self.layers, strict=False):
-            model.add(_layer(framework, name, arguments, letter))
-        model.set_weights(random_weights([weight.shape for weight in model.get_weights()]))
-        return model
+        return build(framework, framework.Input((self.steps, self.features)), self.layers)
 
     def inputs(self) -> Array:
         """(rows, steps, features) between -1 and 1."""
@@ -46,16 +42,19 @@ def random_weights(shapes: list[tuple[int, ...]], seed: int = 0) -> list[Array]:
     ]
 
 
-def _input(framework: Any, shape: tuple[int, ...]) -> Any:
-    if hasattr(framework, "Input"):
-        return framework.Input(shape)
-    return framework.layers.InputLayer(shape)
+def build(framework: Any, source: Any, described: Any, seed: int = 0) -> Any:
+    """A Sequential of `source`, an Input, and of layers described as (class, *arguments, options)."""
+    model = framework.Sequential([source], name="tutorial")
+    for letter, (name, *arguments) in zip(string.ascii_lowercase, described, strict=False):
+        model.add(_layer(framework, name, arguments, letter))
+    model.set_weights(random_weights([tuple(weight.shape) for weight in model.get_weights()], seed))
+    return model
 
 
 def _layer(framework: Any, name: str, arguments: list[Any], letter: str) -> Any:
     options = arguments[-1] if arguments and isinstance(arguments[-1], dict) else {}
     positional = arguments[:-1] if options else arguments
-    if name == "TimeDistributed":
+    if name in ("TimeDistributed", "Bidirectional"):
         inner_name, *inner = positional[0]
         positional = [_layer(framework, inner_name, inner, letter + "_inner")]
     return getattr(framework.layers, name)(*positional, name=letter, **options)

@@ -21,6 +21,11 @@
 #include <sched.h>
 #include <unistd.h>
 #endif
+#if defined(__linux__)
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
 
 enum { MOST_THREADS = 1024 };
 
@@ -247,24 +252,42 @@ static void pause_briefly(void) {
 #endif
 }
 
-static void yield_processor(void) {
-#if defined(_WIN32)
+/* Until barrier->round is no longer `round`, or for no reason. */
+static void sleep_at(lf_barrier *barrier, unsigned round) {
+#if defined(__linux__)
+    syscall(SYS_futex, &barrier->round, FUTEX_WAIT_PRIVATE, round, NULL, NULL, 0);
+#elif defined(_WIN32)
+    (void)barrier, (void)round;
     SwitchToThread();
 #else
+    (void)barrier, (void)round;
     sched_yield();
 #endif
 }
 
+static void wake_all(lf_barrier *barrier) {
+#if defined(__linux__)
+    syscall(SYS_futex, &barrier->round, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+#else
+    (void)barrier;
+#endif
+}
+
 void lf_barrier_wait(lf_barrier *barrier, int count) {
-    enum { SPINS = 2000 };
+    enum { SPINS = 1000 }; /* some 10 to 40 microseconds: longer than the members of a team on cores of its own differ */
     const unsigned round = atomic_load_explicit(&barrier->round, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) + 1 == (unsigned)count) {
         atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&barrier->round, round + 1, memory_order_release);
+        atomic_store(&barrier->round, round + 1); /* sequentially consistent, as are the sleepers' steps: see below */
+        if (atomic_load(&barrier->sleepers) > 0) wake_all(barrier);
         return;
     }
-    for (unsigned spins = 0; atomic_load_explicit(&barrier->round, memory_order_acquire) == round; spins++) {
-        if (spins < SPINS) pause_briefly();
-        else yield_processor();
+    for (int spins = 0; spins < SPINS; spins++) {
+        if (atomic_load_explicit(&barrier->round, memory_order_acquire) != round) return;
+        pause_briefly();
     }
+    /* Either the last member sees this sleeper, or the sleeper sees the new round: the futex compares it again. */
+    atomic_fetch_add(&barrier->sleepers, 1);
+    while (atomic_load(&barrier->round) == round) sleep_at(barrier, round);
+    atomic_fetch_sub(&barrier->sleepers, 1);
 }

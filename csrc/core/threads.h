@@ -36,11 +36,12 @@ size_t lf_private_cache_bytes(void);
 typedef void lf_member_fn(void *context, int index, int count);
 void lf_team_run(int threads, lf_member_fn *member, void *context);
 
-/* All members of a team arrive before any leaves. Spins briefly, then yields: a team larger than its cores must not
- * burn the time slice of the thread that it waits for. */
+/* All members of a team arrive before any leaves. Spins briefly, then sleeps: an idle core is given the thread that
+ * everybody waits for, while a spinning or yielding one would leave it queued behind a stranger. */
 typedef struct lf_barrier {
     _Alignas(64) atomic_uint arrived;
     _Alignas(64) atomic_uint round;
+    atomic_uint sleepers;
 } lf_barrier;
 void lf_barrier_wait(lf_barrier *barrier, int count);
 

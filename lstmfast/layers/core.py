@@ -1,4 +1,4 @@
-"""Input, Dense and the layers that are nothing but an activation.
+"""Input and Dense.
 
 Next: recurrent.py.
 """
@@ -229,106 +229,19 @@ class Dense(Layer):
         return lambda x: activation.run(run(x))
 
 
-class _ActivationLayer(Layer):
-    """Base of the layers that apply an activation and have no weights."""
-
-    @property
-    def per_step(self) -> bool:  # type: ignore[override]
-        return bool(self._function().parameters.get("axis", -1) == -1)
-
-    def _function(self) -> activations.Activation:
-        raise NotImplementedError
-
-    def freeze(self, weights: tuple[Array, ...]) -> Run:
-        function = self._function()
-        if function.is_linear:
-            return identity
-        apply = function.run
-        return lambda x: apply(np.ascontiguousarray(x))
-
-    @property
-    def allocates(self) -> bool:  # type: ignore[override]
-        return not self._function().is_linear
-
-
-@register()
-class Activation(_ActivationLayer):
-    """Keras's Activation layer: one activation, element by element.
-
-    Parameters
-    ----------
-    activation : str, callable, dict or None
-        What to apply.
-    """
-
-    config_keys = ("activation",)
-
-    def __init__(self, activation: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.activation = activations.get(activation)
-
-    def _function(self) -> activations.Activation:
-        return self.activation
-
-
-@register()
-class ReLU(_ActivationLayer):
-    """Keras's ReLU layer."""
-
-    config_keys = ("max_value", "negative_slope", "threshold")
-
-    def __init__(
-        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope or 0.0, threshold or 0.0
-
-    def _function(self) -> activations.Activation:
-        return activations.Activation("relu", {key: getattr(self, key) for key in self.config_keys})
-
-
-@register()
-class LeakyReLU(_ActivationLayer):
-    """Keras's LeakyReLU layer."""
-
-    config_keys = ("negative_slope",)
-
-    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
-        self.negative_slope = float(kwargs.pop("alpha", negative_slope))
-        super().__init__(**kwargs)
-
-    def _function(self) -> activations.Activation:
-        return activations.Activation("leaky_relu", {"negative_slope": self.negative_slope})
-
-
-@register()
-class ELU(_ActivationLayer):
-    """Keras's ELU layer."""
-
-    config_keys = ("alpha",)
-
-    def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.alpha = float(alpha)
-
-    def _function(self) -> activations.Activation:
-        return activations.Activation("elu", {"alpha": self.alpha})
-
-
-@register()
-class Softmax(_ActivationLayer):
-    """Keras's Softmax layer."""
-
-    config_keys = ("axis",)
-
-    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.axis = axis
-
-    def _function(self) -> activations.Activation:
-        if not isinstance(self.axis, int):
-            raise NotImplementedError(f"Layer '{self.name}': a softmax over several axes is not supported.")
-        return activations.Activation("softmax", {"axis": self.axis})
+def matmul(a: Array, b: Array) -> Array:
+    """(batch, m, k) times (batch, k, n) on the core's dense step, so that a row's bits depend on nothing beside it."""
+    batch, m, k = a.shape
+    n = b.shape[2]
+    y = np.empty((batch, m, n), a.dtype)
+    if not k:
+        y[:] = 0
+    elif m and n:
+        for sample in range(batch):
+            kernel = np.ascontiguousarray(b[sample])
+            rows = a[sample] if a.strides[-1] == a.itemsize else np.ascontiguousarray(a[sample])
+            _core.PackedLayer("dense", kernel, None, None, activations.LINEAR, None).apply(rows, y[sample], 0)
+    return y
 
 
 def identity(x: Any, **_: Any) -> Any:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lstmfast._arrays import ordered_sum
 from lstmfast.layers.base import Array, Layer, Run, register
+from lstmfast.layers.core import matmul
 
 
 class Merge(Layer):
@@ -171,3 +173,63 @@ class Concatenate(Merge):
 
     def combine(self, arrays: list[Array]) -> Array:
         return np.concatenate(arrays, axis=self.axis)
+
+
+@register()
+class Dot(Merge):
+    """Keras's Dot layer: the products of two tensors, sample by sample, summed over one axis of each.
+
+    Parameters
+    ----------
+    axes : int or pair of int
+        Over which to sum.
+    normalize : bool
+        Whether to divide by the Euclidean norms first: cosine proximity.
+    """
+
+    per_step = False
+    config_keys = ("axes", "normalize")
+
+    def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(axes, int) and (len(axes) != 2 or not all(isinstance(axis, int) for axis in axes)):
+            raise ValueError(f"Invalid value for argument `axes`: expected an int or two. Received: axes={axes}")
+        self.axes = axes
+        self.normalize = bool(normalize)
+
+    def _both(self, first: int, second: int) -> tuple[int, int]:
+        left, right = (self.axes, self.axes) if isinstance(self.axes, int) else self.axes
+        return left % first, right % second
+
+    def check_shape(self, shape: Any) -> None:
+        super().check_shape(shape)
+        if len(shape) != 2:
+            raise ValueError(f"A `Dot` layer should be called on a list of exactly 2 inputs. Received: {shape}")
+        left, right = self._both(len(shape[0]), len(shape[1]))
+        sizes = shape[0][left], shape[1][right]
+        if None not in sizes and sizes[0] != sizes[1]:
+            raise ValueError(f"Incompatible input shapes: axis values {sizes[0]} and {sizes[1]} of {shape}.")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        left, right = self._both(len(input_shape[0]), len(input_shape[1]))
+        first = [size for axis, size in enumerate(input_shape[0]) if axis != left]
+        second = [size for axis, size in enumerate(input_shape[1]) if axis not in (0, right)]
+        output = first + second
+        return tuple(output if len(output) > 1 else [*output, 1])
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        return None
+
+    def combine(self, arrays: list[Array]) -> Array:
+        a, b = arrays
+        left, right = self._both(a.ndim, b.ndim)
+        if self.normalize:
+            a, b = (
+                array / np.sqrt(np.maximum(ordered_sum(np.square(array), (axis,)), array.dtype.type(1e-12)))
+                for array, axis in ((a, left), (b, right))
+            )
+        a, b = np.moveaxis(a, left, -1), np.moveaxis(b, right, 1)
+        shape = (*a.shape[:-1], *b.shape[2:])
+        batch, size = a.shape[0], a.shape[-1]
+        y = matmul(a.reshape(batch, -1, size), b.reshape(batch, size, -1))
+        return y.reshape(shape if len(shape) > 1 else (*shape, 1))

@@ -1,7 +1,7 @@
 """The recurrent layers' common part: what Keras's RNN does around a cell.
 
 `Recurrent` has masks, states and directions, and asks its subclass for something that runs a sequence as
-`_core.PackedLayer` does; `CellLayer` is LSTM, GRU and SimpleRNN, which differ by a row of constants and their arguments.
+`_core.PackedLayer` does; LSTM, GRU and SimpleRNN are a `CellLayer` each, with a row of constants and their arguments.
 Next: lstm.py; ../_core.pyi, where it ends up.
 """
 

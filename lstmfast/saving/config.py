@@ -201,8 +201,10 @@ def arguments(
         config.pop("dtype")  # of the input, in Keras 2.0
     if class_name == "GRU" and context.major < 3:
         config.setdefault("reset_after", False)
-    if class_name in ("Bidirectional", "TimeDistributed"):
-        for key in ("layer", "backward_layer"):
+    if class_name in ("Bidirectional", "TimeDistributed", "RNN", "StackedRNNCells"):
+        if isinstance(config.get("cells"), list):
+            config["cells"] = [make_layer(cell, context, depth + 1) for cell in config["cells"]]
+        for key in ("layer", "backward_layer", "cell"):
             if config.get(key) is not None:
                 config[key] = make_layer(config[key], context, depth + 1)
         config.pop("weights", None)

@@ -85,7 +85,9 @@ def _convolution(layer: Convolution, kernel: Any, backend: str) -> Any:
     rank = layer.rank
     shape = tuple(kernel.shape)
     order: tuple[int, ...] | None = None
-    if rank == 1 and len(shape) == 4:  # Keras 1: (length, 1, channels, filters), before 1.1 (filters, channels, length, 1)
+    if (
+        rank == 1 and len(shape) == 4
+    ):  # Keras 1: (length, 1, channels, filters), before 1.1 (filters, channels, length, 1)
         order = (0, 1, 2, 3) if shape[1] == 1 and shape[3] == expected[2] else (2, 3, 1, 0)
     elif shape != expected and len(shape) == rank + 2 and shape == (*expected[:-3:-1], *expected[:-2]):
         order = (*range(2, rank + 2), 1, 0)  # (filters, channels, ...)

@@ -1,0 +1,198 @@
+"""Layers that are nothing but an activation.
+
+Next: ../activations.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstmfast import activations, initializers
+from lstmfast.layers.base import Array, Layer, Run, register
+from lstmfast.layers.core import identity
+
+
+class _ActivationLayer(Layer):
+    """Base of the layers that apply an activation and have no weights."""
+
+    @property
+    def per_step(self) -> bool:  # type: ignore[override]
+        return bool(self._function().parameters.get("axis", -1) == -1)
+
+    def _function(self) -> activations.Activation:
+        raise NotImplementedError
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        function = self._function()
+        if function.is_linear:
+            return identity
+        apply = function.run
+        return lambda x: apply(np.ascontiguousarray(x))
+
+    @property
+    def allocates(self) -> bool:  # type: ignore[override]
+        return not self._function().is_linear
+
+
+@register()
+class Activation(_ActivationLayer):
+    """Keras's Activation layer: one activation, element by element.
+
+    Parameters
+    ----------
+    activation : str, callable, dict or None
+        What to apply.
+    """
+
+    config_keys = ("activation",)
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+
+    def _function(self) -> activations.Activation:
+        return self.activation
+
+
+@register()
+class ReLU(_ActivationLayer):
+    """Keras's ReLU layer."""
+
+    config_keys = ("max_value", "negative_slope", "threshold")
+
+    def __init__(
+        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope or 0.0, threshold or 0.0
+
+    def _function(self) -> activations.Activation:
+        return activations.Activation("relu", {key: getattr(self, key) for key in self.config_keys})
+
+
+@register()
+class LeakyReLU(_ActivationLayer):
+    """Keras's LeakyReLU layer."""
+
+    config_keys = ("negative_slope",)
+
+    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
+        self.negative_slope = float(kwargs.pop("alpha", negative_slope))
+        super().__init__(**kwargs)
+
+    def _function(self) -> activations.Activation:
+        return activations.Activation("leaky_relu", {"negative_slope": self.negative_slope})
+
+
+@register()
+class ELU(_ActivationLayer):
+    """Keras's ELU layer."""
+
+    config_keys = ("alpha",)
+
+    def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.alpha = float(alpha)
+
+    def _function(self) -> activations.Activation:
+        return activations.Activation("elu", {"alpha": self.alpha})
+
+
+@register()
+class Softmax(_ActivationLayer):
+    """Keras's Softmax layer."""
+
+    config_keys = ("axis",)
+
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def _function(self) -> activations.Activation:
+        return activations.Activation("softmax", {"axis": self.axis if isinstance(self.axis, int) else -1})
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        axes = self.axis
+        run = super().freeze(weights)
+        masked = np.finfo(self.policy.real).min
+
+        def softmax(inputs: Array, mask: Any = None) -> Array:
+            x = inputs if mask is None else inputs + (1 - mask.astype(inputs.dtype)) * masked
+            if isinstance(axes, int):
+                y: Array = run(x)
+                return y
+            chosen = sorted(axis % x.ndim for axis in axes)
+            order = [axis for axis in range(x.ndim) if axis not in chosen] + chosen
+            turned = x.transpose(order)
+            flat = turned.reshape(*turned.shape[: x.ndim - len(chosen)], -1)
+            return np.ascontiguousarray(run(flat).reshape(turned.shape).transpose(np.argsort(order)))
+
+        return softmax
+
+
+@register()
+class PReLU(Layer):
+    """Keras's PReLU layer: max(x, 0) + alpha * min(x, 0), with a weight ``alpha`` for each place.
+
+    Parameters
+    ----------
+    shared_axes : sequence of int, optional
+        Axes along which ``alpha`` is the same.
+    **kwargs
+        Initializer, regularizer and constraint of ``alpha``, and the arguments of `Layer`.
+    """
+
+    config_keys = ("alpha_initializer", "alpha_regularizer", "alpha_constraint", "shared_axes")
+
+    def __init__(
+        self,
+        alpha_initializer: Any = "zeros",
+        alpha_regularizer: Any = None,
+        alpha_constraint: Any = None,
+        shared_axes: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.alpha_initializer = initializers.get(alpha_initializer)
+        self.alpha_regularizer, self.alpha_constraint = alpha_regularizer, alpha_constraint
+        shared = [shared_axes] if isinstance(shared_axes, int) else shared_axes
+        self.shared_axes = None if shared is None else list(shared)
+
+    @property
+    def per_step(self) -> bool:  # type: ignore[override]
+        return bool(self.shared_axes) and self.build_shape is not None and 1 in (self.shared_axes or ())
+
+    last_axis_only = False
+
+    def build_weights(self, input_shape: Any) -> None:
+        shared = self.shared_axes or ()
+        shape = tuple(1 if axis in shared else self.fix_axis(input_shape, axis) for axis in range(1, len(input_shape)))
+        self.add_weight("alpha", shape, self.alpha_initializer)
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        (alpha,) = self.packed(weights)
+
+        def run(x: Array) -> Array:
+            y: Array = np.maximum(x, 0) + alpha * np.minimum(x, 0)
+            return y
+
+        return run
+
+
+@register()
+class ThresholdedReLU(_ActivationLayer):
+    """Keras 2's ThresholdedReLU layer: x where it is greater than ``theta``, else 0."""
+
+    config_keys = ("theta",)
+
+    def __init__(self, theta: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.theta = float(theta)
+
+    def _function(self) -> activations.Activation:
+        return activations.Activation("threshold", {"threshold": self.theta, "default_value": 0.0})
+
+
+__all__ = ["ELU", "Activation", "LeakyReLU", "PReLU", "ReLU", "Softmax", "ThresholdedReLU"]

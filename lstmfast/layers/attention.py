@@ -1,0 +1,409 @@
+"""Attention layers; their products run on the core's dense step.
+
+Next: core.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstmfast import _core, activations, initializers
+from lstmfast._arrays import ordered_sum
+from lstmfast._graph import KerasTensor
+from lstmfast.layers.base import Array, Layer, Run, as_mask, positive, register
+from lstmfast.layers.core import matmul
+
+
+def _softmax(scores: Array, allowed: Array | None) -> Array:
+    if allowed is not None:
+        largest = 65504.0 if scores.dtype == np.float16 else 1e9
+        scores = scores - scores.dtype.type(largest) * (~allowed).astype(scores.dtype)
+    return activations.softmax.run(np.ascontiguousarray(scores))  # type: ignore[no-any-return]
+
+
+def _causal(queries: int, keys: int) -> Array:
+    return np.tril(np.ones((1, queries, keys), np.bool_))
+
+
+class _ScoredAttention(Layer):
+    """Base of Attention and AdditiveAttention: called on [query, value] or [query, value, key]."""
+
+    uses_mask = True
+    call_arguments = ("inputs", "mask", "training", "return_attention_scores", "use_causal_mask")
+    dropout: float
+
+    def takes_list(self) -> bool:
+        return True
+
+    def check_shape(self, shape: Any) -> None:
+        if not isinstance(shape, list) or len(shape) not in (2, 3):
+            raise ValueError(f"Layer '{self.name}' should be called on [query, value] or [query, value, key].")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (*input_shape[0][:-1], input_shape[1][-1])
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        return previous_mask[0] if isinstance(previous_mask, (list, tuple)) else None
+
+    def score_function(self, weights: tuple[Array, ...]) -> Any:
+        """What makes scores (batch, queries, keys) of queries and keys."""
+        raise NotImplementedError
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        scored = self.score_function(weights)
+        always_causal = bool(getattr(self, "causal", False))
+
+        def run(
+            inputs: Any,
+            mask: Any = None,
+            training: Any = None,
+            return_attention_scores: bool = False,
+            use_causal_mask: bool = False,
+        ) -> Any:
+            query, value = inputs[:2]
+            key = inputs[2] if len(inputs) > 2 else value
+            scores = scored(query, key)
+            allowed = None
+            masks = list(mask) if isinstance(mask, (list, tuple)) else [None]
+            if len(masks) > 1 and masks[1] is not None:
+                allowed = masks[1][:, None, :]
+            if use_causal_mask or always_causal:
+                causal = _causal(scores.shape[1], scores.shape[2])
+                allowed = causal if allowed is None else allowed & causal
+            weighted = _softmax(scores, allowed)
+            y = matmul(weighted, value)
+            if masks[0] is not None:
+                y *= masks[0][..., None]
+            return (y, weighted) if return_attention_scores else y
+
+        return run
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        converted = super().convert_arguments(shapes, arguments)
+        if "mask" in converted:
+            converted["mask"] = [
+                None if mask is None else as_mask(mask, shape[:2], self.name)
+                for mask, shape in zip(converted["mask"], shapes, strict=False)
+            ]
+        return converted
+
+    def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        if kwargs.get("return_attention_scores"):
+            raise NotImplementedError(f"Layer '{self.name}': attention scores inside a model are not supported.")
+        return super()._record(inputs, kwargs)
+
+
+@register()
+class Attention(_ScoredAttention):
+    """Keras's Attention layer: softmax(query key) value, called on [query, value] or [query, value, key].
+
+    Parameters
+    ----------
+    use_scale : bool
+        Whether the scores have a weight ``scale``.
+    score_mode : {"dot", "concat"}
+        How scores are made.
+    """
+
+    config_keys = ("use_scale", "score_mode", "dropout", "seed")
+
+    def __init__(
+        self, use_scale: bool = False, score_mode: str = "dot", dropout: float = 0.0, seed: Any = None, **kwargs: Any
+    ) -> None:
+        self.causal = kwargs.pop("causal", False)
+        super().__init__(**kwargs)
+        if score_mode not in ("dot", "concat"):
+            raise ValueError(f"Invalid value for argument score_mode. Received: score_mode={score_mode}")
+        self.use_scale, self.score_mode, self.dropout, self.seed = bool(use_scale), score_mode, dropout, seed
+
+    def build_weights(self, input_shape: Any) -> None:
+        if self.use_scale:
+            self.add_weight("scale", (), "ones")
+        if self.score_mode == "concat":
+            self.add_weight("concat_score_weight", (), "ones")
+
+    def score_function(self, weights: tuple[Array, ...]) -> Any:
+        values = [value.reshape(()) for value in self.packed(weights)]
+        scale = values[0] if self.use_scale else None
+        if self.score_mode == "dot":
+
+            def dot(query: Array, key: Array) -> Array:
+                scores = matmul(query, key.transpose(0, 2, 1))
+                if scale is not None:
+                    scores *= scale
+                return scores
+
+            return dot
+        factor = values[-1]
+
+        def concat(query: Array, key: Array) -> Array:
+            both = query[:, :, None] + key[:, None]
+            if scale is not None:
+                both = scale * both
+            y: Array = factor * ordered_sum(activations.tanh.run(np.ascontiguousarray(both)), (3,), keepdims=False)
+            return y
+
+        return concat
+
+
+@register()
+class AdditiveAttention(_ScoredAttention):
+    """Keras's AdditiveAttention layer: the scores are sums of tanh(query + key).
+
+    Parameters
+    ----------
+    use_scale : bool
+        Whether the sum has a weight for each feature.
+    """
+
+    config_keys = ("use_scale", "dropout", "seed")
+
+    def __init__(self, use_scale: bool = True, dropout: float = 0.0, seed: Any = None, **kwargs: Any) -> None:
+        self.causal = kwargs.pop("causal", False)
+        kwargs.pop("score_mode", None)
+        super().__init__(**kwargs)
+        self.use_scale, self.dropout, self.seed = bool(use_scale), dropout, seed
+
+    def build_weights(self, input_shape: Any) -> None:
+        if self.use_scale:
+            self.add_weight("scale", (input_shape[0][-1],), "glorot_uniform")
+
+    def score_function(self, weights: tuple[Array, ...]) -> Any:
+        scale = self.packed(weights)[0] if self.use_scale else None
+
+        def scored(query: Array, key: Array) -> Array:
+            both = activations.tanh.run(np.ascontiguousarray(query[:, :, None] + key[:, None]))
+            if scale is not None:
+                both *= scale
+            return np.ascontiguousarray(ordered_sum(both, (3,), keepdims=False))
+
+        return scored
+
+
+@register()
+class MultiHeadAttention(Layer):
+    """Keras's MultiHeadAttention layer, over one axis: called on query, value and, optionally, key.
+
+    Parameters
+    ----------
+    num_heads, key_dim : int
+        How many heads, and the size of a head's queries and keys.
+    value_dim : int, optional
+        The size of a head's values; ``key_dim``.
+    use_bias : bool
+        Whether the four projections have a bias.
+    output_shape : int, optional
+        The size of the output; the query's.
+    **kwargs
+        As of Keras's layer.
+    """
+
+    uses_mask = True
+    call_arguments = (
+        "query",
+        "value",
+        "key",
+        "query_mask",
+        "value_mask",
+        "key_mask",
+        "attention_mask",
+        "return_attention_scores",
+        "training",
+        "use_causal_mask",
+        "mask",
+    )
+    config_keys = (
+        "num_heads",
+        "key_dim",
+        "value_dim",
+        "dropout",
+        "use_bias",
+        "output_shape",
+        "attention_axes",
+        "flash_attention",
+        "kernel_initializer",
+        "bias_initializer",
+        "kernel_regularizer",
+        "bias_regularizer",
+        "activity_regularizer",
+        "kernel_constraint",
+        "bias_constraint",
+        "use_gate",
+        "seed",
+    )
+
+    def __init__(
+        self,
+        num_heads: int,
+        key_dim: int,
+        value_dim: int | None = None,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        output_shape: Any = None,
+        attention_axes: Any = None,
+        flash_attention: Any = None,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        use_gate: bool = False,
+        seed: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.num_heads, self.key_dim = positive("num_heads", num_heads), positive("key_dim", key_dim)
+        self.value_dim = positive("value_dim", value_dim) if value_dim else self.key_dim
+        if use_gate or (attention_axes is not None and list(np.atleast_1d(attention_axes)) != [1]):
+            raise NotImplementedError(f"Layer '{self.name}': gates and attention over other axes are not supported.")
+        self.dropout, self.use_bias, self.use_gate, self.seed = dropout, bool(use_bias), False, seed
+        shape = output_shape if isinstance(output_shape, (int, type(None))) else tuple(output_shape)
+        self.output_shape = shape[0] if isinstance(shape, tuple) and len(shape) == 1 else shape
+        if isinstance(self.output_shape, tuple):
+            raise NotImplementedError(f"Layer '{self.name}': an output of several axes is not supported.")
+        self.attention_axes, self.flash_attention = attention_axes, flash_attention
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
+        self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
+        self.parts: dict[str, _Projection] = {}
+
+    def sublayers(self) -> tuple[Layer, ...]:
+        return tuple(self.parts.values())
+
+    def saved_parts(self) -> list[tuple[str, Any]]:
+        return [(f"{name}_dense", part) for name, part in self.parts.items()]
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        query, arguments = super()._bind(args, kwargs)
+        if isinstance(query, (list, tuple)):
+            return list(query), arguments
+        value = arguments.pop("value", None)
+        if value is None:
+            raise TypeError(f"Layer '{self.name}' is called on a query and a value.")
+        key = arguments.pop("key", None)
+        return [query, value, *([] if key is None else [key])], arguments
+
+    def call_args(self, node: Any) -> list[Any]:
+        return list(node.args[0])
+
+    def takes_list(self) -> bool:
+        return True
+
+    def check_shape(self, shape: Any) -> None:
+        if not isinstance(shape, list) or len(shape) not in (2, 3):
+            raise ValueError(f"Layer '{self.name}' is called on a query and a value.")
+        for one in shape:
+            if len(one) != 3:
+                raise ValueError(f"Layer '{self.name}' expected ndim=3, found ndim={len(one)}. Full shape: {one}")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (*input_shape[0][:-1], self.output_shape or input_shape[0][-1])
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        return previous_mask[0] if isinstance(previous_mask, (list, tuple)) else None
+
+    def build_weights(self, input_shape: Any) -> None:
+        query, value = input_shape[:2]
+        key = input_shape[2] if len(input_shape) > 2 else value
+        heads, output = self.num_heads, self.output_shape or query[-1]
+        for name, features, units in (
+            ("query", query[-1], (heads, self.key_dim)),
+            ("key", key[-1], (heads, self.key_dim)),
+            ("value", value[-1], (heads, self.value_dim)),
+        ):
+            self.parts[name] = _Projection(self, name, (features, *units), units)
+        self.parts["output"] = _Projection(self, "attention_output", (heads, self.value_dim, output), (output,))
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        heads, dim = self.num_heads, self.value_dim
+        project = {name: part.frozen() for name, part in self.parts.items()}
+        scale = self.policy.real.type(1 / np.sqrt(float(self.key_dim)))
+
+        def split(name: str, x: Array) -> Array:
+            """(batch * heads, steps, size)"""
+            batch, steps, _ = x.shape
+            y = project[name](x.reshape(batch * steps, -1)).reshape(batch, steps, heads, -1)
+            return y.transpose(0, 2, 1, 3).reshape(batch * heads, steps, -1)  # type: ignore[no-any-return]
+
+        def run(
+            inputs: Any,
+            mask: Any = None,
+            query_mask: Any = None,
+            value_mask: Any = None,
+            key_mask: Any = None,
+            attention_mask: Any = None,
+            return_attention_scores: bool = False,
+            use_causal_mask: bool = False,
+            training: Any = None,
+        ) -> Any:
+            query, value = inputs[:2]
+            key = inputs[2] if len(inputs) > 2 else value
+            propagated = list(mask) if isinstance(mask, (list, tuple)) else [mask]
+            propagated += [None] * (3 - len(propagated))
+            query_mask = propagated[0] if query_mask is None else query_mask
+            value_mask = propagated[1] if value_mask is None else value_mask
+            key_mask = propagated[2] if key_mask is None else key_mask
+            batch, queries, keys = query.shape[0], query.shape[1], key.shape[1]
+            allowed: Any = None
+            for part in (
+                None if query_mask is None else query_mask[:, :, None],
+                None if value_mask is None else value_mask[:, None, :],
+                None if key_mask is None else key_mask[:, None, :],
+                _causal(queries, keys) if use_causal_mask else None,
+                None if attention_mask is None else np.asarray(attention_mask) != 0,
+            ):
+                if part is not None:
+                    allowed = part if allowed is None else allowed & part
+            scores = matmul(split("query", query) * scale, split("key", key).transpose(0, 2, 1))
+            scores = scores.reshape(batch, heads, queries, keys)
+            if allowed is not None:
+                allowed = allowed[:, None] if allowed.ndim == 3 else allowed
+                scores = scores + np.where(allowed, 0, scores.dtype.type(-3e4 if scores.itemsize == 2 else -1e9))
+            weighted = activations.softmax.run(np.ascontiguousarray(scores))
+            flat = matmul(weighted.reshape(batch * heads, queries, keys), split("value", value))
+            joined = flat.reshape(batch, heads, queries, dim).transpose(0, 2, 1, 3).reshape(batch * queries, -1)
+            y = project["output"](joined).reshape(batch, queries, -1)
+            return (y, weighted) if return_attention_scores else y
+
+        return run
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        converted = super().convert_arguments(shapes, arguments)
+        for name, position in (("query_mask", 0), ("value_mask", 1), ("key_mask", -1)):
+            if name in converted:
+                converted[name] = as_mask(converted[name], shapes[position][:2], self.name)
+        return converted
+
+    def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        if kwargs.get("return_attention_scores"):
+            raise NotImplementedError(f"Layer '{self.name}': attention scores inside a model are not supported.")
+        if not all(isinstance(tensor, KerasTensor) for tensor in inputs):
+            raise TypeError(f"Layer '{self.name}' was called on symbolic tensors and arrays at once.")
+        return super()._record(inputs, kwargs)
+
+
+class _Projection(Layer):
+    """One of the four products of a MultiHeadAttention, (rows, features) -> (rows, units)."""
+
+    def __init__(self, layer: MultiHeadAttention, name: str, shape: tuple[int, ...], bias: tuple[int, ...]) -> None:
+        super().__init__(name=name, dtype=layer.policy)
+        self.columns = int(np.prod(bias))
+        self.add_weight("kernel", shape, layer.kernel_initializer)
+        if layer.use_bias:
+            self.add_weight("bias", bias, layer.bias_initializer)
+        self.built = True
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        kernel, *bias = self.packed(weights)
+        flat = np.ascontiguousarray(kernel.reshape(-1, self.columns))
+        offset = np.ascontiguousarray(bias[0].reshape(-1)) if bias else None
+        apply = _core.PackedLayer("dense", flat, None, offset, activations.LINEAR, None).apply
+        return lambda x: apply(np.ascontiguousarray(x), None, 0)
+
+
+__all__ = ["AdditiveAttention", "Attention", "MultiHeadAttention"]

@@ -1,0 +1,242 @@
+"""ConvLSTM: an LSTM whose products are convolutions.
+
+Next: convolution.py, recurrent.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstmfast import activations, initializers
+from lstmfast._graph import Shape
+from lstmfast.layers.base import Array, positive, register
+from lstmfast.layers.convolution import Windows, output_spatial, per_axis, to_channels_last
+from lstmfast.layers.recurrent import FLAGS, Recurrent
+
+_GATES = 4
+
+
+class _ConvLSTM(Recurrent):
+    """Base of ConvLSTM1D and ConvLSTM2D; a subclass gives the number of spatial axes."""
+
+    rank: int
+    saved_vars = "cell/vars"
+    config_keys = (
+        "filters",
+        "kernel_size",
+        "strides",
+        "padding",
+        "data_format",
+        "dilation_rate",
+        "activation",
+        "recurrent_activation",
+        "use_bias",
+        "kernel_initializer",
+        "recurrent_initializer",
+        "bias_initializer",
+        "unit_forget_bias",
+        "kernel_regularizer",
+        "recurrent_regularizer",
+        "bias_regularizer",
+        "activity_regularizer",
+        "kernel_constraint",
+        "recurrent_constraint",
+        "bias_constraint",
+        "dropout",
+        "recurrent_dropout",
+        "seed",
+        *FLAGS[:-1],
+    )
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = 1,
+        padding: str = "valid",
+        data_format: Any = None,
+        dilation_rate: Any = 1,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: Any = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.kernel_regularizer, self.recurrent_regularizer = kernel_regularizer, recurrent_regularizer
+        self.bias_regularizer, self.bias_constraint = bias_regularizer, bias_constraint
+        self.kernel_constraint, self.recurrent_constraint = kernel_constraint, recurrent_constraint
+        self.dropout, self.recurrent_dropout, self.seed = dropout, recurrent_dropout, seed
+        for inert in ("unroll", "implementation", "time_major", "use_cudnn"):
+            kwargs.pop(inert, None)
+        self.zero_output_for_mask = bool(kwargs.pop("zero_output_for_mask", False))
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.ndim = self.rank + 3
+        self.filters = positive("filters", filters)
+        self.kernel_size = per_axis("kernel_size", kernel_size, self.rank)
+        self.strides = per_axis("strides", strides, self.rank)
+        self.dilation_rate = per_axis("dilation_rate", dilation_rate, self.rank)
+        self.padding = str(padding).lower()
+        if self.padding not in ("valid", "same"):
+            raise ValueError(f"Invalid padding {padding!r} of a {type(self).__name__}.")
+        self.data_format = data_format or "channels_last"
+        self.activation = activations.get(activation)
+        self.recurrent_activation = activations.get(recurrent_activation)
+        self.use_bias, self.unit_forget_bias = bool(use_bias), bool(unit_forget_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
+        self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
+
+    @property
+    def states_count(self) -> int:
+        return 2
+
+    def step_shapes(self, input_shape: Any) -> tuple[Shape, list[Shape]]:
+        first = self.data_format == "channels_first"
+        spatial = output_spatial(input_shape[3:] if first else input_shape[2:-1], self)
+        shape = (self.filters, *spatial) if first else (*spatial, self.filters)
+        return shape, [shape, shape]
+
+    def get_initial_state(self, batch_size: int) -> list[Array]:
+        if any(size is None for shape in self._state_shapes for size in shape):
+            raise ValueError(f"The state of layer '{self.name}' needs inputs of known size.")
+        return super().get_initial_state(batch_size)
+
+    def build_weights(self, input_shape: Any) -> None:
+        channels = self.fix_axis(input_shape, 2 if self.data_format == "channels_first" else -1)
+        self.build_states(input_shape)
+        width = _GATES * self.filters
+        self.add_weight("kernel", (*self.kernel_size, channels, width), self.kernel_initializer)
+        self.add_weight("recurrent_kernel", (*self.kernel_size, self.filters, width), self.recurrent_initializer)
+        if self.use_bias:
+            self.add_weight("bias", (width,), self._draw_bias)
+
+    def _draw_bias(self, shape: Shape) -> Array:
+        bias = np.array(self.bias_initializer(shape))
+        if self.unit_forget_bias:
+            bias[self.filters : 2 * self.filters] = 1.0
+        return bias
+
+    def make_core(self, weights: tuple[Array, ...]) -> _Core:
+        kernel, recurrent, *bias = self.packed(weights)
+        linear = activations.LINEAR
+        return _Core(
+            Windows(
+                kernel, bias[0] if bias else None, linear, self.strides, self.dilation_rate, self.padding, self.name
+            ),
+            Windows(recurrent, None, linear, (1,) * self.rank, (1,) * self.rank, "same", self.name),
+            self.activation,
+            self.recurrent_activation,
+            self.data_format == "channels_first",
+        )
+
+
+class _Core:
+    """The recurrence, with a call like `_core.PackedLayer.run`."""
+
+    def __init__(
+        self,
+        inputs: Windows,
+        recurrent: Windows,
+        activation: activations.Activation,
+        recurrent_activation: activations.Activation,
+        channels_first: bool,
+    ) -> None:
+        self.inputs = inputs
+        self.recurrent = recurrent
+        self.activation = activation.run
+        self.gate = recurrent_activation.run
+        self.channels_first = channels_first
+
+    def run(
+        self,
+        x: Array,
+        mask: Array | None,
+        initial_state: tuple[Array, ...] | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+        out: Array | None,
+        threads: int,
+    ) -> Any:
+        """As `_core.PackedLayer.run`."""
+        first, batch, steps = self.channels_first, x.shape[0], x.shape[1]
+        if not steps:
+            raise ValueError("expected at least one step")
+        order = range(steps - 1, -1, -1) if go_backwards else range(steps)
+        h: Any = None
+        c: Any = None
+        if initial_state is not None:
+            h, c = (to_channels_last(state, first) for state in initial_state)
+        outputs: Any = None
+        last: Any = None
+        for position, step in enumerate(order):
+            projected = self.inputs(to_channels_last(np.ascontiguousarray(x[:, step]), first))
+            if h is None:
+                h, c = (np.zeros((*projected.shape[:-1], projected.shape[-1] // _GATES), x.dtype) for _ in range(2))
+            new_h, new_c = self._step(projected, h, c)
+            y = new_h
+            if mask is not None:
+                valid = mask[:, step].reshape(batch, *[1] * (h.ndim - 1))
+                new_h, new_c = np.where(valid, new_h, h), np.where(valid, new_c, c)
+                y = np.where(valid, y, 0 if zero_output_for_mask or last is None else last)
+                last = y
+            h, c = new_h, new_c
+            if return_sequences:
+                if outputs is None:
+                    outputs = np.empty((batch, steps, *y.shape[1:]), x.dtype)
+                outputs[:, position] = y
+            else:
+                outputs = y
+        result = self._layout(outputs, 2 if return_sequences else 1)
+        return (result, self._layout(h, 1), self._layout(c, 1)) if return_state else result
+
+    def _layout(self, array: Array, channel_axis: int) -> Array:
+        return np.ascontiguousarray(np.moveaxis(array, -1, channel_axis)) if self.channels_first else array
+
+    def _step(self, projected: Array, h: Array, c: Array) -> tuple[Array, Array]:
+        projected += self.recurrent(h)
+        filters = h.shape[-1]
+        i, f, candidate, o = (
+            np.ascontiguousarray(projected[..., gate * filters : (gate + 1) * filters]) for gate in range(_GATES)
+        )
+        new_c = self.gate(f) * c + self.gate(i) * self.activation(candidate)
+        return self.gate(o) * self.activation(new_c), new_c
+
+
+@register()
+class ConvLSTM1D(_ConvLSTM):
+    """Keras's ConvLSTM1D layer: (batch, steps, size, channels), with the arguments of `Conv1D` and `LSTM`."""
+
+    rank = 1
+
+
+@register()
+class ConvLSTM2D(_ConvLSTM):
+    """Keras's ConvLSTM2D layer: (batch, steps, rows, columns, channels), with the arguments of `Conv2D` and `LSTM`."""
+
+    rank = 2
+
+
+__all__ = ["ConvLSTM1D", "ConvLSTM2D"]

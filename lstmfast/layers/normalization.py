@@ -1,0 +1,446 @@
+"""Normalizing layers. Sums are folded in an order that neither the batch nor the memory layout changes.
+
+Next: base.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstmfast import initializers
+from lstmfast._arrays import ordered_mean, ordered_sum
+from lstmfast._graph import Shape
+from lstmfast.layers.base import Array, Layer, Run, positive, register
+
+
+def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """One or several axes of an array as sorted non-negative numbers."""
+    several = axis if isinstance(axis, (list, tuple)) else [axis]
+    if any(not -ndim <= one < ndim for one in several):
+        raise ValueError(f"Invalid axis {axis} for inputs with {ndim} axes.")
+    return tuple(sorted(one % ndim for one in several))
+
+
+def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Mean and variance over ``axes``, which stay with size 1."""
+    mean = ordered_mean(x, axes)
+    return mean, ordered_mean(np.square(x - mean), axes)
+
+
+class _Normalization(Layer):
+    """Base of the layers with a scale ``gamma`` and an offset ``beta``."""
+
+    epsilon: float
+    center: bool
+    scale: bool
+
+    def _take(self, arguments: dict[str, Any]) -> None:
+        """Keep a constructor's arguments: initializers as such, everything else for the config."""
+        for name, value in arguments.items():
+            if name in self.config_keys:
+                setattr(self, name, initializers.get(value) if name.endswith("_initializer") else value)
+
+    def add_scale(self, shape: Shape) -> None:
+        """Declare ``gamma`` and ``beta``, as far as the layer has them."""
+        if self.scale:
+            self.add_weight("gamma", shape, self.gamma_initializer)  # type: ignore[attr-defined]
+        if self.center:
+            self.add_weight("beta", shape, self.beta_initializer)  # type: ignore[attr-defined]
+
+    def named(self, weights: tuple[Array, ...]) -> dict[str, Array]:
+        """The packed weights by name."""
+        return {spec.name: value for spec, value in zip(self._specs, self.packed(weights), strict=True)}
+
+
+@register()
+class BatchNormalization(_Normalization):
+    """Keras's BatchNormalization layer, with the statistics it was saved with.
+
+    Parameters
+    ----------
+    axis : int
+        Of the features.
+    epsilon : float
+        Added to the variance.
+    center, scale : bool
+        Whether there are ``beta`` and ``gamma``.
+    """
+
+    config_keys = (
+        "axis",
+        "momentum",
+        "epsilon",
+        "center",
+        "scale",
+        "beta_initializer",
+        "gamma_initializer",
+        "moving_mean_initializer",
+        "moving_variance_initializer",
+        "beta_regularizer",
+        "gamma_regularizer",
+        "beta_constraint",
+        "gamma_constraint",
+        "synchronized",
+    )
+    call_arguments = ("inputs", "training", "mask")
+
+    def __init__(
+        self,
+        axis: Any = -1,
+        momentum: float = 0.99,
+        epsilon: float = 0.001,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        synchronized: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        arguments = locals()
+        for inert in ("renorm", "fused", "virtual_batch_size", "renorm_clipping", "renorm_momentum"):
+            kwargs.pop(inert, None)
+        super().__init__(**kwargs)
+        self._take(arguments)
+        if isinstance(axis, (list, tuple)):
+            if len(axis) != 1:
+                raise NotImplementedError(f"BatchNormalization over several axes {axis} is not supported.")
+            self.axis = axis[0]
+
+    axis: int
+
+    @property
+    def per_step(self) -> bool:  # type: ignore[override]
+        return self.axis == -1 or (self.build_shape is not None and self.axis == len(self.build_shape) - 1)
+
+    def build_weights(self, input_shape: Any) -> None:
+        size = self.fix_axis(input_shape, _axes(self.axis, len(input_shape))[0])
+        self.add_scale((size,))
+        self.add_weight("moving_mean", (size,), self.moving_mean_initializer, trainable=False)  # type: ignore[attr-defined]
+        self.add_weight(
+            "moving_variance",
+            (size,),
+            self.moving_variance_initializer,  # type: ignore[attr-defined]
+            trainable=False,
+        )
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        values = self.named(weights)
+        real = self.policy.real.type
+        mean, variance = values["moving_mean"], values["moving_variance"]
+        scale = real(1) / np.sqrt(variance + real(self.epsilon))
+        if "gamma" in values:
+            scale = scale * values["gamma"]
+        offset = -mean * scale
+        if "beta" in values:
+            offset = offset + values["beta"]
+        ndim = len(self.build_shape)
+        from_end = _axes(self.axis, ndim)[0] - ndim
+        if from_end != -1:
+            shape = (-1, *[1] * (-from_end - 1))
+            scale, offset = scale.reshape(shape), offset.reshape(shape)
+
+        def run(x: Array, training: Any = None, mask: Any = None) -> Array:
+            y: Array = x * scale
+            y += offset
+            return y
+
+        return run
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        if arguments.get("training"):
+            self.refuse_training()
+        return {}
+
+    def refuse_training(self) -> None:
+        raise NotImplementedError(f"Layer '{self.name}' is run for inference only (training=True).")
+
+
+@register()
+class LayerNormalization(_Normalization):
+    """Keras's LayerNormalization layer.
+
+    Parameters
+    ----------
+    axis : int or tuple of int
+        Over which to normalize.
+    epsilon : float
+        Added to the variance.
+    center, scale : bool
+        Whether there are ``beta`` and ``gamma``.
+    """
+
+    config_keys = (
+        "axis",
+        "epsilon",
+        "center",
+        "scale",
+        "rms_scaling",
+        "beta_initializer",
+        "gamma_initializer",
+        "beta_regularizer",
+        "gamma_regularizer",
+        "beta_constraint",
+        "gamma_constraint",
+    )
+
+    def __init__(
+        self,
+        axis: Any = -1,
+        epsilon: float = 0.001,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        arguments = locals()
+        self.rms_scaling = bool(kwargs.pop("rms_scaling", False))
+        super().__init__(**kwargs)
+        self._take(arguments)
+
+    axis: Any
+
+    @property
+    def per_step(self) -> bool:  # type: ignore[override]
+        return self.axis in (-1, [-1], (-1,)) or self._over_last()
+
+    def _over_last(self) -> bool:
+        return self.build_shape is not None and _axes(self.axis, len(self.build_shape)) == (len(self.build_shape) - 1,)
+
+    def build_weights(self, input_shape: Any) -> None:
+        axes = _axes(self.axis, len(input_shape))
+        shape = tuple(self.fix_axis(input_shape, axis) for axis in axes)
+        if self.rms_scaling:
+            self.add_weight("gamma", shape, self.gamma_initializer)  # type: ignore[attr-defined]
+        else:
+            self.add_scale(shape)
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        ndim = len(self.build_shape)
+        from_end = tuple(axis - ndim for axis in _axes(self.axis, ndim))
+        shape = [1] * -min(from_end)
+        for axis in from_end:
+            shape[axis] = self.build_shape[axis]
+        values = {name: value.reshape(shape) for name, value in self.named(weights).items()}
+        gamma, beta = values.get("gamma"), values.get("beta")
+        epsilon = self.policy.real.type(self.epsilon)
+        rms = self.rms_scaling
+
+        def run(x: Array) -> Array:
+            axes = tuple(axis + x.ndim for axis in from_end)
+            mean, variance = _moments(x, axes)
+            y: Array = x if rms else x - mean
+            y = y * (1 / np.sqrt(variance + epsilon))
+            if gamma is not None:
+                y *= gamma
+            if beta is not None:
+                y += beta
+            return y
+
+        return run
+
+
+@register()
+class GroupNormalization(_Normalization):
+    """Keras's GroupNormalization layer.
+
+    Parameters
+    ----------
+    groups : int
+        How many groups of features; -1 for one feature each.
+    axis : int
+        Of the features.
+    epsilon : float
+        Added to the variance.
+    center, scale : bool
+        Whether there are ``beta`` and ``gamma``.
+    """
+
+    config_keys = (
+        "groups",
+        "axis",
+        "epsilon",
+        "center",
+        "scale",
+        "beta_initializer",
+        "gamma_initializer",
+        "beta_regularizer",
+        "gamma_regularizer",
+        "beta_constraint",
+        "gamma_constraint",
+    )
+
+    def __init__(
+        self,
+        groups: int = 32,
+        axis: int = -1,
+        epsilon: float = 0.001,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        arguments = locals()
+        super().__init__(**kwargs)
+        self._take(arguments)
+
+    groups: int
+    axis: int
+
+    def build_weights(self, input_shape: Any) -> None:
+        (axis,) = _axes(self.axis, len(input_shape))
+        size = self.fix_axis(input_shape, axis)
+        if self.groups == -1:
+            self.groups = size
+        positive("groups", self.groups)
+        if size % self.groups:
+            raise ValueError(
+                f"Number of groups ({self.groups}) must be a divisor of the number of channels ({size}). "
+                f"Received: input_shape={input_shape}"
+            )
+        self.add_scale((size,))
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        values = self.named(weights)
+        gamma, beta, groups = values.get("gamma"), values.get("beta"), self.groups
+        (axis,) = _axes(self.axis, len(self.build_shape))
+        epsilon = self.policy.real.type(self.epsilon)
+
+        def run(x: Array) -> Array:
+            x = np.moveaxis(x, axis, -1)
+            parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+            axes = tuple(place for place in range(1, parts.ndim) if place != parts.ndim - 2)
+            mean, variance = _moments(parts, axes)
+            y: Array = ((parts - mean) * (1 / np.sqrt(variance + epsilon))).reshape(x.shape)
+            if gamma is not None:
+                y *= gamma
+            if beta is not None:
+                y += beta
+            return np.ascontiguousarray(np.moveaxis(y, -1, axis))
+
+        return run
+
+
+@register()
+class UnitNormalization(Layer):
+    """Keras's UnitNormalization layer: the Euclidean norm over ``axis`` becomes 1."""
+
+    config_keys = ("axis",)
+
+    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    @property
+    def per_step(self) -> bool:  # type: ignore[override]
+        return self.axis in (-1, [-1], (-1,))
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        axis = self.axis
+
+        def run(x: Array) -> Array:
+            total = ordered_sum(np.square(x), _axes(axis, x.ndim))
+            y: Array = x * (1 / np.sqrt(np.maximum(total, x.dtype.type(1e-12))))
+            return y
+
+        return run
+
+
+@register()
+class Normalization(Layer):
+    """Keras's Normalization layer: subtracts a mean and divides by a deviation, both fixed.
+
+    Parameters
+    ----------
+    axis : int, tuple of int or None
+        Which axes have a mean each; None for one mean altogether.
+    mean, variance : array-like, optional
+        In place of weights.
+    invert : bool
+        Whether to undo a normalization.
+    """
+
+    config_keys = ("axis", "mean", "variance", "invert")
+
+    def __init__(
+        self, axis: Any = -1, mean: Any = None, variance: Any = None, invert: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if (mean is None) != (variance is None):
+            raise ValueError("When setting values directly, both `mean` and `variance` must be set.")
+        self.axis = () if axis is None else axis
+        self.mean, self.variance, self.invert = mean, variance, bool(invert)
+
+    @property
+    def per_step(self) -> bool:  # type: ignore[override]
+        return self.axis in (-1, (), [-1], (-1,))
+
+    def build_weights(self, input_shape: Any) -> None:
+        ndim = len(input_shape)
+        self._kept = _axes(self.axis, ndim) if self.axis != () else ()
+        shape = tuple(self.fix_axis(input_shape, axis) for axis in self._kept)
+        self._shape = [input_shape[axis] if axis in self._kept else 1 for axis in range(ndim)]
+        if self.mean is None:
+            self.add_weight("mean", shape, "zeros", trainable=False)
+            self.add_weight("variance", shape, "ones", trainable=False)
+            self.add_weight("count", (), "zeros", trainable=False)
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        real = self.policy.real
+        given = weights[:2] if weights else (self.mean, self.variance)
+        mean, variance = (
+            np.broadcast_to(
+                np.asarray(value, real).reshape(self._shape)
+                if np.size(value) == np.prod(self._shape)
+                else np.asarray(value, real),
+                self._shape,
+            )
+            for value in given
+        )
+        deviation = np.maximum(np.sqrt(variance), real.type(1e-7))
+        if self.invert:
+            return lambda x: mean + x * deviation
+        return lambda x: (x - mean) / deviation
+
+
+@register()
+class Rescaling(Layer):
+    """Keras's Rescaling layer: x * scale + offset."""
+
+    per_step = True
+    config_keys = ("scale", "offset")
+
+    def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale, self.offset = scale, offset
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        scale, offset = np.asarray(self.scale, self.policy.real), np.asarray(self.offset, self.policy.real)
+        return lambda x: x * scale + offset
+
+
+__all__ = [
+    "BatchNormalization",
+    "GroupNormalization",
+    "LayerNormalization",
+    "Normalization",
+    "Rescaling",
+    "UnitNormalization",
+]

@@ -1,0 +1,233 @@
+"""Pooling over steps, planes and volumes.
+
+Next: base.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstmfast._arrays import ordered_mean, ordered_sum
+from lstmfast.layers.base import Array, Layer, Run, register
+from lstmfast.layers.convolution import pad_same, per_axis, to_channels_last, windows_out
+
+
+class _Pooling(Layer):
+    """Base of pooling in windows; a subclass gives the number of spatial axes and whether it takes means."""
+
+    rank: int
+    means: bool
+    supports_masking = False
+    config_keys = ("pool_size", "strides", "padding", "data_format")
+
+    def __init__(
+        self, pool_size: Any = 2, strides: Any = None, padding: str = "valid", data_format: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ndim = self.rank + 2
+        self.pool_size = per_axis("pool_size", pool_size, self.rank)
+        self.strides = per_axis("strides", pool_size if strides is None else strides, self.rank)
+        self.padding = str(padding).lower()
+        if self.padding not in ("valid", "same"):
+            raise ValueError(f"Invalid padding {padding!r}: expected 'valid' or 'same'.")
+        self.data_format = data_format or "channels_last"
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        first = self.data_format == "channels_first"
+        spatial = input_shape[2:] if first else input_shape[1:-1]
+        sizes = [
+            windows_out(size, pool, stride, 1, self.padding, self.name)
+            for size, pool, stride in zip(spatial, self.pool_size, self.strides, strict=True)
+        ]
+        return (*input_shape[:2], *sizes) if first else (input_shape[0], *sizes, input_shape[-1])
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        pool, strides, rank, means = self.pool_size, self.strides, self.rank, self.means
+        first, same = self.data_format == "channels_first", self.padding == "same"
+        name, padding = self.name, self.padding
+
+        def run(x: Array) -> Array:
+            x = to_channels_last(x, first)
+            spatial = x.shape[1:-1]
+            sizes = [
+                windows_out(size, window, stride, 1, padding, name)
+                for size, window, stride in zip(spatial, pool, strides, strict=True)
+            ]
+            counts: Any = None
+            if same:
+                if means:
+                    ones = pad_same(np.ones((1, *spatial, 1), x.dtype), pool, strides, 0.0)
+                    counts = fold(ones, sizes, np.add)
+                x = pad_same(x, pool, strides, 0.0 if means else -np.inf)
+            y = fold(x, sizes, np.add if means else np.maximum)
+            if means:
+                y /= x.dtype.type(int(np.prod(pool))) if counts is None else counts
+            return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if first else y
+
+        def fold(x: Array, sizes: list[int], function: Any) -> Array:
+            result: Any = None
+            for offset in np.ndindex(*pool):
+                key = (
+                    slice(None),
+                    *(
+                        slice(start, start + (size - 1) * stride + 1, stride)
+                        for start, size, stride in zip(offset, sizes, strides, strict=True)
+                    ),
+                )
+                part = x[key]
+                result = part.copy() if result is None else function(result, part, out=result)
+            return result  # type: ignore[no-any-return]
+
+        assert rank
+        return run
+
+
+class _GlobalPooling(Layer):
+    """Base of pooling over everything but batch and channels."""
+
+    rank: int
+    means: bool
+    supports_masking = False
+    config_keys = ("data_format", "keepdims")
+
+    def __init__(self, data_format: Any = None, keepdims: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ndim = self.rank + 2
+        self.data_format, self.keepdims = data_format or "channels_last", bool(keepdims)
+
+    def _reduced(self) -> tuple[int, ...]:
+        start = 2 if self.data_format == "channels_first" else 1
+        return tuple(range(start, start + self.rank))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        axes = self._reduced()
+        if self.keepdims:
+            return tuple(1 if axis in axes else size for axis, size in enumerate(input_shape))
+        return tuple(size for axis, size in enumerate(input_shape) if axis not in axes)
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        axes, keepdims = self._reduced(), self.keepdims
+        if self.means:
+            return lambda x: np.ascontiguousarray(ordered_mean(x, axes, keepdims))
+        return lambda x: x.max(axis=axes, keepdims=keepdims)
+
+
+def _masked_mean(layer: _GlobalPooling) -> Run:
+    """Of (batch, steps, features), over the steps that the mask leaves."""
+    axes, keepdims = layer._reduced(), layer.keepdims
+
+    def run(x: Array, mask: Array | None = None) -> Array:
+        if mask is None:
+            return np.ascontiguousarray(ordered_mean(x, axes, keepdims))
+        kept = np.expand_dims(mask, 2 if axes == (1,) else 1).astype(x.dtype)
+        y: Array = ordered_sum(x * kept, axes, keepdims) / ordered_sum(kept, axes, keepdims)
+        return y
+
+    return run
+
+
+@register("MaxPool1D")
+class MaxPooling1D(_Pooling):
+    """Keras's MaxPooling1D layer."""
+
+    rank, means = 1, False
+
+
+@register("MaxPool2D")
+class MaxPooling2D(_Pooling):
+    """Keras's MaxPooling2D layer."""
+
+    rank, means = 2, False
+
+
+@register("MaxPool3D")
+class MaxPooling3D(_Pooling):
+    """Keras's MaxPooling3D layer."""
+
+    rank, means = 3, False
+
+
+@register("AvgPool1D")
+class AveragePooling1D(_Pooling):
+    """Keras's AveragePooling1D layer."""
+
+    rank, means = 1, True
+
+
+@register("AvgPool2D")
+class AveragePooling2D(_Pooling):
+    """Keras's AveragePooling2D layer."""
+
+    rank, means = 2, True
+
+
+@register("AvgPool3D")
+class AveragePooling3D(_Pooling):
+    """Keras's AveragePooling3D layer."""
+
+    rank, means = 3, True
+
+
+@register("GlobalMaxPool1D")
+class GlobalMaxPooling1D(_GlobalPooling):
+    """Keras's GlobalMaxPooling1D layer."""
+
+    rank, means = 1, False
+
+
+@register("GlobalMaxPool2D")
+class GlobalMaxPooling2D(_GlobalPooling):
+    """Keras's GlobalMaxPooling2D layer."""
+
+    rank, means = 2, False
+
+
+@register("GlobalMaxPool3D")
+class GlobalMaxPooling3D(_GlobalPooling):
+    """Keras's GlobalMaxPooling3D layer."""
+
+    rank, means = 3, False
+
+
+@register("GlobalAvgPool1D")
+class GlobalAveragePooling1D(_GlobalPooling):
+    """Keras's GlobalAveragePooling1D layer, which leaves masked steps out."""
+
+    rank, means = 1, True
+    uses_mask = True
+    call_arguments = ("inputs", "mask")
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        return _masked_mean(self)
+
+
+@register("GlobalAvgPool2D")
+class GlobalAveragePooling2D(_GlobalPooling):
+    """Keras's GlobalAveragePooling2D layer."""
+
+    rank, means = 2, True
+
+
+@register("GlobalAvgPool3D")
+class GlobalAveragePooling3D(_GlobalPooling):
+    """Keras's GlobalAveragePooling3D layer."""
+
+    rank, means = 3, True
+
+
+__all__ = [
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "AveragePooling3D",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalAveragePooling3D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "GlobalMaxPooling3D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "MaxPooling3D",
+]

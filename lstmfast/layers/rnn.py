@@ -1,0 +1,230 @@
+"""RNN around cells: the same recurrences as LSTM, GRU and SimpleRNN, with Keras's other way of saying so.
+
+Next: recurrent.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lstmfast._graph import Shape
+from lstmfast.layers.base import Array, Layer, Run, deserialize_layer, register, serialize_layer
+from lstmfast.layers.gru import GRU
+from lstmfast.layers.lstm import LSTM
+from lstmfast.layers.recurrent import FLAGS, CellLayer, Recurrent
+from lstmfast.layers.simple_rnn import SimpleRNN
+
+
+class _Cell(CellLayer):
+    """Base of the cells: a layer's weights and arguments without its way through time."""
+
+    ndim = 2
+    uses_mask = False
+    saved_vars = "vars"
+    call_arguments = ("sequence", "states", "training")
+
+    @property
+    def output_size(self) -> int:
+        return self.units
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        batch = sequences_shape[0]
+        return ((batch, self.units), [(batch, self.units)] * self.cell_states)
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        if not self.built:
+            self.build(shapes)
+        return {"states": self._checked_states(arguments["states"], shapes[0])} if "states" in arguments else {}
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        core = self.make_core(weights)
+
+        def run(x: Array, states: Any = None, training: Any = False) -> Any:
+            y, *new = core.run(x[:, None], None, states, False, True, False, False, None, 0)
+            return y, new
+
+        return run
+
+    def get_config(self) -> dict[str, Any]:
+        left_out = (*FLAGS, "zero_output_for_mask", "activity_regularizer", "use_cudnn")
+        return {key: value for key, value in super().get_config().items() if key not in left_out}
+
+
+@register()
+class LSTMCell(_Cell, LSTM):
+    """Keras's LSTMCell: one step of an `LSTM`, whose arguments it takes; ``h, [h, c] = cell(x, [h, c])``."""
+
+
+@register()
+class GRUCell(_Cell, GRU):
+    """Keras's GRUCell: one step of a `GRU`, whose arguments it takes; ``h, [h] = cell(x, [h])``."""
+
+
+@register()
+class SimpleRNNCell(_Cell, SimpleRNN):
+    """Keras's SimpleRNNCell: one step of a `SimpleRNN`, whose arguments it takes; ``h, [h] = cell(x, [h])``."""
+
+
+@register()
+class StackedRNNCells(Layer):
+    """Cells on top of each other, as one cell for `RNN`.
+
+    Parameters
+    ----------
+    cells : list of cells
+        From the input to the output.
+    """
+
+    ndim = 2
+
+    def __init__(self, cells: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cells: list[_Cell] = [_as_cell(cell) for cell in cells]
+        if not self.cells:
+            raise ValueError("`StackedRNNCells` needs at least one cell.")
+
+    def sublayers(self) -> tuple[Layer, ...]:
+        return tuple(self.cells)
+
+    def saved_parts(self) -> list[tuple[str, Any]]:
+        return [("cells", list(self.cells))]
+
+    def build_weights(self, input_shape: Any) -> None:
+        for cell in self.cells:
+            cell.build(input_shape)
+            input_shape = (*input_shape[:-1], cell.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "cells": [serialize_layer(cell) for cell in self.cells]}
+
+
+def _as_cell(cell: Any) -> Any:
+    cell = deserialize_layer(cell)
+    if not isinstance(cell, (_Cell, StackedRNNCells)):
+        raise NotImplementedError(
+            f"`RNN` runs LSTMCell, GRUCell, SimpleRNNCell and StackedRNNCells of them. Received: cell={cell}"
+        )
+    return cell
+
+
+@register()
+class RNN(Recurrent):
+    """Keras's RNN layer: a cell, or several, over a sequence.
+
+    Parameters
+    ----------
+    cell : cell or list of cells
+        `LSTMCell`, `GRUCell`, `SimpleRNNCell`, or `StackedRNNCells` of them.
+    return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask
+        As of `LSTM`; the state of stacked cells is one list for each cell.
+    """
+
+    config_keys = (*FLAGS, "zero_output_for_mask")
+
+    def __init__(
+        self,
+        cell: Any,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.time_major = bool(kwargs.pop("time_major", False))
+        super().__init__(**kwargs)
+        self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else _as_cell(cell)
+        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
+        self.go_backwards, self.stateful, self.unroll = bool(go_backwards), bool(stateful), bool(unroll)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+
+    @property
+    def cells(self) -> list[_Cell]:
+        """The cells from the input to the output."""
+        return self.cell.cells if isinstance(self.cell, StackedRNNCells) else [self.cell]
+
+    @property
+    def states_count(self) -> int:
+        return sum(cell.cell_states for cell in self.cells)
+
+    @property
+    def units(self) -> int:
+        return self.cells[-1].units
+
+    def sublayers(self) -> tuple[Layer, ...]:
+        return (self.cell,)
+
+    def saved_parts(self) -> list[tuple[str, Any]]:
+        return [("cell", self.cell)]
+
+    def build_weights(self, input_shape: Any) -> None:
+        self.fix_axis(input_shape)
+        self.cell.build((input_shape[0], *input_shape[2:]))
+        self.build_states(input_shape)
+
+    def step_shapes(self, input_shape: Any) -> tuple[Shape, list[Shape]]:
+        return (self.units,), [(cell.units,) for cell in self.cells for _ in range(cell.cell_states)]
+
+    def nest_states(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not isinstance(self.cell, StackedRNNCells):
+            return states
+        remaining = iter(states)
+        return tuple([next(remaining) for _ in range(cell.cell_states)] for cell in self.cells)
+
+    def make_core(self, weights: tuple[Array, ...]) -> Any:
+        cores = [cell.make_core(cell._own_weights()) for cell in self.cells]
+        return cores[0] if len(cores) == 1 else _Stack(cores, [cell.cell_states for cell in self.cells])
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        run = super().freeze(weights)
+        if not (self.return_state and isinstance(self.cell, StackedRNNCells)):
+            return run
+
+        def nested(*args: Any, **kwargs: Any) -> Any:
+            y, *states = run(*args, **kwargs)
+            return (y, *self.nest_states(tuple(states)))
+
+        return nested
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "cell": serialize_layer(self.cell)}
+
+
+class _Stack:
+    """Packed layers on top of each other, run as one: each over the whole sequence, then the next."""
+
+    def __init__(self, cores: list[Any], counts: list[int]) -> None:
+        self.cores = cores
+        self.counts = counts
+
+    def run(
+        self,
+        x: Array,
+        mask: Array | None,
+        initial_state: tuple[Array, ...] | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+        out: Array | None,
+        threads: int,
+    ) -> Any:
+        """As `_core.PackedLayer.run`."""
+        final: list[Array] = []
+        first, last = 0, len(self.cores) - 1
+        for position, (core, count) in enumerate(zip(self.cores, self.counts, strict=True)):
+            state = None if initial_state is None else tuple(initial_state[first : first + count])
+            first += count
+            whole = return_sequences or position < last
+            zero = zero_output_for_mask and position == last
+            target = out if position == last else None
+            x, *states = core.run(x, mask, state, whole, True, go_backwards, zero, target, threads)
+            final += states
+            if go_backwards:  # what comes out is in processing order
+                go_backwards = False
+                mask = None if mask is None else mask[:, ::-1]
+        return (x, *final) if return_state else x
+
+
+__all__ = ["RNN", "GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"]

@@ -1,0 +1,814 @@
+"""Mistakes of every kind: each raises the right error, says what was expected and what came, and changes nothing.
+
+A `Mistake` acts on a fresh subject; `says` lists what its message has to hold. What the subject computes and keeps is
+compared bit by bit before and after.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+import bits
+import numpy as np
+import pytest
+from bits import assert_same_bits
+
+import lstmfast
+from lstmfast import _core, layers
+
+BATCH, STEPS, FEATURES, UNITS = 2, 5, 3, 4
+X = bits.sequences(BATCH, STEPS, FEATURES)
+STATE = [np.full((BATCH, UNITS), 0.5, "float32"), np.full((BATCH, UNITS), 0.25, "float32")]
+
+
+# ---- subjects: what a mistake is made with, and what must not change ----------------------------------------------
+
+
+def lstm(**options: Any) -> layers.LSTM:
+    layer = layers.LSTM(UNITS, name="memory", **options)
+    layer.build((BATCH if options.get("stateful") else None, None, FEATURES))
+    layer.set_weights(random_weights(layer))
+    return layer
+
+
+def stateful() -> layers.LSTM:
+    layer = lstm(stateful=True)
+    layer(X)
+    return layer
+
+
+def dense() -> layers.Dense:
+    layer = layers.Dense(UNITS, name="wide")
+    layer.build((None, FEATURES))
+    layer.set_weights(random_weights(layer))
+    return layer
+
+
+def model(batch: int | None = None, **options: Any) -> lstmfast.Sequential:
+    net = lstmfast.Sequential(
+        [lstmfast.Input((STEPS, FEATURES), batch_size=batch), lstm_of_a_model(**options), layers.Dense(2, name="head")],
+        name="net",
+    )
+    net.set_weights(random_weights(net))
+    return net
+
+
+def lstm_of_a_model(**options: Any) -> layers.LSTM:
+    return layers.LSTM(UNITS, name="memory", **options)
+
+
+def stateful_model() -> lstmfast.Sequential:
+    net = model(BATCH, stateful=True)
+    net(X)
+    return net
+
+
+def stream() -> Any:
+    opened = model().stream(batch_size=BATCH)
+    opened.step(X[:, 0])
+    return opened
+
+
+def nothing() -> None:
+    return None
+
+
+def core() -> _core.PackedLayer:
+    return bits.packed("lstm", FEATURES, UNITS)
+
+
+def random_weights(owner: Any) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [(0.4 * random.standard_normal(weight.shape)).astype("float32") for weight in owner.get_weights()]
+
+
+def observe(subject: Any) -> list[np.ndarray]:
+    """Everything about a subject that a mistake must not change."""
+    if subject is None:
+        return [np.array(lstmfast.get_num_threads()), np.array(_core.available_isas().index(_core.isa()))]
+    if isinstance(subject, _core.PackedLayer):
+        return list(bits.run(subject, X))
+    if hasattr(subject, "step"):
+        return [np.array(part) for part in flatten(subject.state)]
+    kept = [weight.copy() for weight in subject.get_weights()]
+    states = [
+        np.array(part)
+        for layer in [subject, *getattr(subject, "layers", ())]
+        for part in (getattr(layer, "states", None) or ())
+    ]
+    if states:  # a call would change them
+        return kept + states
+    x = X[:, 0] if isinstance(subject, layers.Dense) else X
+    return [*kept, np.array(subject(x))]
+
+
+def flatten(tree: Any) -> list[Any]:
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    if isinstance(tree, (list, tuple)):
+        return [leaf for value in tree for leaf in flatten(value)]
+    return [tree]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    what: str
+    subject: Callable[[], Any]
+    act: Callable[[Any], Any]
+    error: type[Exception] | tuple[type[Exception], ...]
+    says: tuple[str, ...]
+
+
+class Strange:
+    """An object that is no number."""
+
+    def __repr__(self) -> str:
+        return "<strange>"
+
+
+def zeros(*shape: int, dtype: str = "float32") -> np.ndarray:
+    return np.zeros(shape, dtype)
+
+
+def weights_with(place: int, *shape: int) -> list[np.ndarray]:
+    changed = random_weights(lstm())
+    changed[place] = zeros(*shape)
+    return changed
+
+
+RAGGED = [[[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]
+POSITIVE = "expected a positive integer"
+
+CALLS = [
+    # (what, input, error, what the message says)
+    ("two axes", X[0], ValueError, ("expected ndim=3", "found ndim=2", "Full shape received: (5, 3)", "memory")),
+    ("one axis", X[0, 0], ValueError, ("expected ndim=3", "found ndim=1", "(3,)")),
+    ("a scalar", 1.0, ValueError, ("expected ndim=3", "found ndim=0")),
+    ("four axes", X[None], ValueError, ("expected ndim=3", "found ndim=4", "(1, 2, 5, 3)")),
+    ("more features", zeros(2, 5, 4), ValueError, ("3", "4", "memory", "(2, 5, 4)")),
+    ("fewer features", zeros(2, 5, 2), ValueError, ("3", "2", "memory", "(2, 5, 2)")),
+    ("no features", zeros(2, 5, 0), ValueError, ("3", "0", "(2, 5, 0)")),
+    ("no steps", zeros(2, 0, 3), ValueError, ("1 timestep", "0", "(2, 0, 3)")),
+    ("no rows and no steps", zeros(0, 0, 3), ValueError, ("1 timestep", "(0, 0, 3)")),
+    ("ragged lists", RAGGED, ValueError, ("inhomogeneous",)),
+    ("strings", [[["a", "b", "c"]]], TypeError, ("numbers", "<U1")),
+    ("objects", np.full((2, 5, 3), Strange()), TypeError, ("numbers", "object")),
+    ("None inside", [[[None, 1.0, 2.0]]], TypeError, ("numbers", "object")),
+    ("complex numbers", X.astype("complex64"), TypeError, ("numbers", "complex64")),
+    ("dates", np.zeros((2, 5, 3), "datetime64[s]"), TypeError, ("numbers", "datetime64")),
+    ("bytes", b"abc", TypeError, ("numbers", "|S3")),
+    ("None", None, (TypeError, ValueError), ("number",)),
+    ("a dict", {"x": 1}, (TypeError, ValueError), ("number",)),
+    ("a strange object", Strange(), (TypeError, ValueError), ("number",)),
+]
+
+MISTAKES = [
+    *(
+        Mistake(f"call a layer with {what}", lstm, lambda layer, x=x: layer(x), error, says)
+        for what, x, error, says in CALLS
+    ),
+    # ---- further arguments of a call
+    Mistake(
+        "mask of the wrong length",
+        lstm,
+        lambda layer: layer(X, mask=np.ones((2, 4), bool)),
+        ValueError,
+        ("(2, 4)", "(2, 5)", "memory"),
+    ),
+    Mistake(
+        "mask of the wrong batch",
+        lstm,
+        lambda layer: layer(X, mask=np.ones((3, 5), bool)),
+        ValueError,
+        ("(3, 5)", "(2, 5)"),
+    ),
+    Mistake(
+        "mask of three axes",
+        lstm,
+        lambda layer: layer(X, mask=np.ones((2, 5, 3), bool)),
+        ValueError,
+        ("(2, 5, 3)", "(2, 5)"),
+    ),
+    Mistake("mask of one axis", lstm, lambda layer: layer(X, mask=np.ones(5, bool)), ValueError, ("(5,)", "(2, 5)")),
+    Mistake("mask of strings", lstm, lambda layer: layer(X, mask=[["a"] * 5] * 2), TypeError, ("mask", "numbers")),
+    Mistake("ragged mask", lstm, lambda layer: layer(X, mask=[[1], [1, 0]]), ValueError, ("mask",)),
+    Mistake(
+        "one state instead of two",
+        lstm,
+        lambda layer: layer(X, initial_state=STATE[:1]),
+        ValueError,
+        ("2 states", "holds 1", "memory"),
+    ),
+    Mistake(
+        "three states",
+        lstm,
+        lambda layer: layer(X, initial_state=[*STATE, STATE[0]]),
+        ValueError,
+        ("2 states", "holds 3"),
+    ),
+    Mistake(
+        "a bare array as states",
+        lstm,
+        lambda layer: layer(X, initial_state=STATE[0]),
+        ValueError,
+        ("2 states", "holds 1"),
+    ),
+    Mistake(
+        "state of the wrong units",
+        lstm,
+        lambda layer: layer(X, initial_state=[zeros(2, 4), zeros(2, 5)]),
+        ValueError,
+        ("(2, 5)", "(2, 4)", "memory"),
+    ),
+    Mistake(
+        "state of the wrong batch",
+        lstm,
+        lambda layer: layer(X, initial_state=[zeros(3, 4), zeros(3, 4)]),
+        ValueError,
+        ("(3, 4)", "(2, 4)"),
+    ),
+    Mistake(
+        "state without a batch",
+        lstm,
+        lambda layer: layer(X, initial_state=[zeros(4), zeros(4)]),
+        ValueError,
+        ("(4,)", "(2, 4)"),
+    ),
+    Mistake(
+        "state of strings",
+        lstm,
+        lambda layer: layer(X, initial_state=["a", "b"]),
+        (TypeError, ValueError),
+        ("state", "memory"),
+    ),
+    Mistake("unknown call argument", lstm, lambda layer: layer(X, masks=None), TypeError, ("masks",)),
+    Mistake("too many call arguments", lstm, lambda layer: layer(X, None, None, False, 1), TypeError, ("5", "4")),
+    Mistake("an argument twice", lstm, lambda layer: layer(X, sequences=X), TypeError, ("sequences",)),
+    Mistake("no input", lstm, lambda layer: layer(mask=np.ones((2, 5))), TypeError, ("input",)),
+    # ---- stateful layers
+    Mistake(
+        "another batch to a stateful layer",
+        stateful,
+        lambda layer: layer(zeros(3, 5, 3)),
+        ValueError,
+        ("must be the same as the batch size of", "Expected batch size: 2", "Received batch size: 3"),
+    ),
+    Mistake(
+        "wrong features to a stateful layer", stateful, lambda layer: layer(zeros(2, 5, 4)), ValueError, ("3", "4")
+    ),
+    Mistake(
+        "no steps to a stateful layer", stateful, lambda layer: layer(zeros(2, 0, 3)), ValueError, ("timestep", "0")
+    ),
+    Mistake(
+        "wrong mask to a stateful layer",
+        stateful,
+        lambda layer: layer(X, mask=np.ones((2, 9))),
+        ValueError,
+        ("(2, 9)", "(2, 5)"),
+    ),
+    Mistake(
+        "wrong states to a stateful layer",
+        stateful,
+        lambda layer: layer(X, initial_state=[zeros(2, 4)]),
+        ValueError,
+        ("2 states", "1"),
+    ),
+    Mistake(
+        "reset to states of the wrong shape",
+        stateful,
+        lambda layer: layer.reset_states([zeros(2, 5)] * 2),
+        ValueError,
+        ("(2, 5)", "(2, 4)"),
+    ),
+    Mistake(
+        "reset to too few states",
+        stateful,
+        lambda layer: layer.reset_states([zeros(2, 4)]),
+        ValueError,
+        ("2 states", "1"),
+    ),
+    Mistake(
+        "stateful without a batch size",
+        nothing,
+        lambda _: layers.LSTM(4, stateful=True).build((None, 5, 3)),
+        ValueError,
+        ("batch size", "static"),
+    ),
+    # ---- weights
+    Mistake(
+        "two weights of three",
+        lstm,
+        lambda layer: layer.set_weights(random_weights(layer)[:2]),
+        ValueError,
+        ("set_weights(weights)", "'memory'", "length 2", "expecting 3 weights"),
+    ),
+    Mistake(
+        "four weights of three",
+        lstm,
+        lambda layer: layer.set_weights([*random_weights(layer), 1]),
+        ValueError,
+        ("length 4", "expecting 3 weights"),
+    ),
+    Mistake("no weights", lstm, lambda layer: layer.set_weights([]), ValueError, ("length 0", "expecting 3")),
+    Mistake(
+        "kernel of the wrong shape",
+        lstm,
+        lambda layer: layer.set_weights(weights_with(0, 2, 16)),
+        ValueError,
+        ("memory", "(3, 16)", "(2, 16)", "not compatible"),
+    ),
+    Mistake(
+        "recurrent kernel of the wrong shape",
+        lstm,
+        lambda layer: layer.set_weights(weights_with(1, 4, 4)),
+        ValueError,
+        ("(4, 16)", "(4, 4)"),
+    ),
+    Mistake(
+        "bias of the wrong shape",
+        lstm,
+        lambda layer: layer.set_weights(weights_with(2, 4)),
+        ValueError,
+        ("(16,)", "(4,)"),
+    ),
+    Mistake(
+        "a transposed kernel",
+        lstm,
+        lambda layer: layer.set_weights(weights_with(0, 16, 3)),
+        ValueError,
+        ("(3, 16)", "(16, 3)"),
+    ),
+    Mistake(
+        "weights of strings",
+        lstm,
+        lambda layer: layer.set_weights(["a", "b", "c"]),
+        (TypeError, ValueError),
+        ("weight", "memory"),
+    ),
+    Mistake("ragged weights", lstm, lambda layer: layer.set_weights([[[1], [1, 2]], 0, 0]), ValueError, ("memory",)),
+    Mistake("weights that are no list", lstm, lambda layer: layer.set_weights(3), TypeError, ("int",)),
+    Mistake(
+        "weights of a layer that is not built",
+        nothing,
+        lambda _: layers.LSTM(4).set_weights([1, 2, 3]),
+        ValueError,
+        ("length 3", "expecting 0"),
+    ),
+    Mistake(
+        "too few weights of a model",
+        model,
+        lambda net: net.set_weights(random_weights(net)[:4]),
+        ValueError,
+        ("'net'", "length 4", "expecting 5"),
+    ),
+    Mistake(
+        "a wrong last weight of a model",
+        model,
+        lambda net: net.set_weights([*random_weights(net)[:4], zeros(3)]),
+        ValueError,
+        ("head", "(2,)", "(3,)"),
+    ),
+    Mistake(
+        "a layer's weights through the model",
+        model,
+        lambda net: net.get_layer("memory").set_weights([zeros(1, 1)] * 3),
+        ValueError,
+        ("(3, 16)", "(1, 1)"),
+    ),
+    Mistake("writing into a weight", lstm, lambda layer: layer.kernel.fill(0), ValueError, ("read-only",)),
+    Mistake("writing into a gate's view", lstm, lambda layer: layer.kernel_f.fill(0), ValueError, ("read-only",)),
+    # ---- constructors
+    *(
+        Mistake(
+            f"units={value!r}",
+            nothing,
+            lambda _, value=value: layers.LSTM(value),
+            ValueError,
+            ("`units`", POSITIVE, f"got {value}"),
+        )
+        for value in (0, -1, 1.5, "4", None, True)
+    ),
+    Mistake("units of Dense", nothing, lambda _: layers.Dense(0), ValueError, ("`units`", POSITIVE, "got 0")),
+    Mistake("units of GRU", nothing, lambda _: layers.GRU(-3), ValueError, ("`units`", POSITIVE, "got -3")),
+    Mistake("units of SimpleRNN", nothing, lambda _: layers.SimpleRNN(0), ValueError, ("`units`", POSITIVE)),
+    Mistake("no units", nothing, lambda _: layers.LSTM(), TypeError, ("units",)),
+    Mistake(
+        "unknown activation",
+        nothing,
+        lambda _: layers.LSTM(4, activation="tahn"),
+        ValueError,
+        ("Could not interpret activation", "tahn"),
+    ),
+    Mistake(
+        "unknown recurrent activation",
+        nothing,
+        lambda _: layers.LSTM(4, recurrent_activation=7),
+        ValueError,
+        ("Could not interpret activation", "7"),
+    ),
+    Mistake(
+        "unknown argument",
+        nothing,
+        lambda _: layers.LSTM(4, return_sequence=True),
+        ValueError,
+        ("Unrecognized keyword", "return_sequence"),
+    ),
+    Mistake("unknown dtype", nothing, lambda _: layers.LSTM(4, dtype="float33"), (TypeError, ValueError), ("float33",)),
+    Mistake(
+        "dtype of strings", nothing, lambda _: layers.LSTM(4, dtype="string"), (TypeError, ValueError), ("string",)
+    ),
+    Mistake("name that is no text", nothing, lambda _: layers.LSTM(4, name=7), ValueError, ("name", "7")),
+    Mistake("unknown initializer", nothing, lambda _: layers.LSTM(4, kernel_initializer="ons"), ValueError, ("ons",)),
+    Mistake(
+        "a Python function inside the recurrence",
+        nothing,
+        lambda _: layers.LSTM(4, activation=lambda x: x)(X),
+        NotImplementedError,
+        ("lambda", "recurrence"),
+    ),
+    Mistake("repeat zero times", nothing, lambda _: layers.RepeatVector(0), ValueError, ("n", "0")),
+    Mistake(
+        "repeat half a time", nothing, lambda _: layers.RepeatVector(0.5), (TypeError, ValueError), ("`n`", "float")
+    ),
+    Mistake("rate above one", nothing, lambda _: layers.Dropout(1.5), ValueError, ("rate", "1.5")),
+    Mistake("rate below zero", nothing, lambda _: layers.Dropout(-0.1), ValueError, ("rate", "-0.1")),
+    Mistake(
+        "TimeDistributed of no layer",
+        nothing,
+        lambda _: layers.TimeDistributed(3),
+        ValueError,
+        ("TimeDistributed", "3"),
+    ),
+    Mistake(
+        "a shape that does not fit", nothing, lambda _: layers.Reshape((7, 2))(X), ValueError, ("(7, 2)", "(5, 3)")
+    ),
+    Mistake(
+        "features that are not known",
+        nothing,
+        lambda _: layers.LSTM(4).build((None, None, None)),
+        ValueError,
+        ("(None, None, None)",),
+    ),
+    Mistake(
+        "no features to build for",
+        nothing,
+        lambda _: layers.LSTM(4).build((None, None, 0)),
+        ValueError,
+        (POSITIVE, "0"),
+    ),
+    Mistake("a negative size", nothing, lambda _: layers.LSTM(4).build((None, -5, 3)), ValueError, ("-5",)),
+    Mistake(
+        "a size that is no number",
+        nothing,
+        lambda _: layers.LSTM(4).build((None, "a", 3)),
+        (TypeError, ValueError),
+        ("'a'",),
+    ),
+    Mistake(
+        "a shape of two sizes",
+        nothing,
+        lambda _: layers.LSTM(4).build((None, 3)),
+        ValueError,
+        ("expected ndim=3", "found ndim=2"),
+    ),
+    Mistake("parameters before building", nothing, lambda _: layers.LSTM(4).count_params(), ValueError, ("built",)),
+    # ---- Dense
+    Mistake("wrong features to Dense", dense, lambda layer: layer(zeros(2, 4)), ValueError, ("3", "4", "wide")),
+    Mistake("a vector to Dense", dense, lambda layer: layer(zeros(3)), ValueError, ("min_ndim=2", "found ndim=1")),
+    # ---- models
+    Mistake(
+        "wrong features to a model",
+        model,
+        lambda net: net.predict(zeros(2, 5, 4)),
+        ValueError,
+        ("(None, 5, 3)", "(2, 5, 4)", "net"),
+    ),
+    Mistake(
+        "wrong steps to a model",
+        model,
+        lambda net: net.predict(zeros(2, 6, 3)),
+        ValueError,
+        ("(None, 5, 3)", "(2, 6, 3)"),
+    ),
+    Mistake("wrong rank to a model", model, lambda net: net.predict(zeros(2, 5)), ValueError, ("ndim=3", "ndim=2")),
+    Mistake(
+        "strings to a model", model, lambda net: net.predict(np.full((2, 5, 3), "a")), TypeError, ("numbers", "<U1")
+    ),
+    Mistake("ragged lists to a model", model, lambda net: net.predict(RAGGED), ValueError, ("inhomogeneous",)),
+    Mistake("nothing to a model", model, lambda net: net.predict(None), (TypeError, ValueError), ()),
+    Mistake("two inputs to a model of one", model, lambda net: net.predict([X, X, X]), ValueError, ("ndim",)),
+    Mistake("an input by the wrong name", model, lambda net: net.predict({"other": X}), ValueError, ("other",)),
+    Mistake(
+        "model called on the wrong shape",
+        model,
+        lambda net: net(zeros(2, 5, 4)),
+        ValueError,
+        ("(None, 5, 3)", "(2, 5, 4)"),
+    ),
+    *(
+        Mistake(
+            f"batch_size={value!r}",
+            model,
+            lambda net, value=value: net.predict(X, batch_size=value),
+            ValueError,
+            ("`batch_size`", POSITIVE, f"got {value}"),
+        )
+        for value in (0, -2, 1.5, "8")
+    ),
+    *(
+        Mistake(
+            f"steps={value!r}",
+            model,
+            lambda net, value=value: net.predict(X, steps=value),
+            ValueError,
+            ("`steps`", POSITIVE, f"got {value}"),
+        )
+        for value in (0, -1, 2.5)
+    ),
+    Mistake("unknown verbose", model, lambda net: net.predict(X, verbose=3), ValueError, ("verbose", "3")),
+    Mistake("callbacks", model, lambda net: net.predict(X, callbacks=[print]), NotImplementedError, ("allbacks",)),
+    Mistake("no such layer", model, lambda net: net.get_layer("memroy"), ValueError, ("memroy", "memory", "head")),
+    Mistake("no such index", model, lambda net: net.get_layer(index=9), ValueError, ("9", "2")),
+    Mistake("neither name nor index", model, lambda net: net.get_layer(), ValueError, ("name", "index")),
+    Mistake("both name and index", model, lambda net: net.get_layer("memory", 0), ValueError, ("name", "index")),
+    Mistake("a model of no layer", nothing, lambda _: lstmfast.Sequential([3]), ValueError, ("Layer", "3")),
+    Mistake(
+        "two layers of one name",
+        nothing,
+        lambda _: lstmfast.Sequential([layers.Dense(1, name="a"), layers.Dense(1, name="a")]),
+        ValueError,
+        ("unique", "'a'"),
+    ),
+    Mistake(
+        "an Input in the middle",
+        nothing,
+        lambda _: lstmfast.Sequential([layers.Dense(1), lstmfast.Input((3,))]),
+        ValueError,
+        ("first",),
+    ),
+    Mistake("an empty model", nothing, lambda _: lstmfast.Sequential([]).predict(X), ValueError, ("layer",)),
+    Mistake(
+        "layers that do not fit each other",
+        nothing,
+        lambda _: lstmfast.Sequential([lstmfast.Input((5, 3)), layers.LSTM(4), layers.LSTM(4)]),
+        ValueError,
+        ("expected ndim=3", "found ndim=2"),
+    ),
+    Mistake("an Input of a negative size", nothing, lambda _: lstmfast.Input((5, -3)), ValueError, ("-3",)),
+    Mistake("an Input without a shape", nothing, lambda _: lstmfast.Input(), ValueError, ("shape",)),
+    Mistake(
+        "another batch to a stateful model",
+        stateful_model,
+        lambda net: net.predict(zeros(3, 5, 3)),
+        ValueError,
+        ("Expected batch size: 2", "Received batch size"),
+    ),
+    Mistake(
+        "wrong features to a stateful model",
+        stateful_model,
+        lambda net: net.predict(zeros(2, 5, 9)),
+        ValueError,
+        ("(2, 5, 9)",),
+    ),
+    Mistake("from_keras of something else", nothing, lambda _: lstmfast.from_keras(3), TypeError, ("Keras", "int")),
+    # ---- streams
+    Mistake(
+        "step of the wrong features", stream, lambda opened: opened.step(zeros(2, 4)), ValueError, ("(2, 3)", "(2, 4)")
+    ),
+    Mistake(
+        "step of the wrong batch", stream, lambda opened: opened.step(zeros(3, 3)), ValueError, ("(2, 3)", "(3, 3)")
+    ),
+    Mistake("step of three axes", stream, lambda opened: opened.step(X), ValueError, ("(2, 3)", "(2, 5, 3)")),
+    Mistake("step of strings", stream, lambda opened: opened.step([["a"] * 3] * 2), TypeError, ("numbers",)),
+    Mistake("step of a ragged list", stream, lambda opened: opened.step([[1, 2, 3], [1]]), ValueError, ()),
+    Mistake("state of another model", stream, lambda opened: setattr(opened, "state", 3), (TypeError, ValueError), ()),
+    Mistake(
+        "state of another batch",
+        stream,
+        lambda opened: setattr(opened, "state", model().stream(batch_size=3).state),
+        ValueError,
+        ("(3, 4)", "(2, 4)"),
+    ),
+    *(
+        Mistake(
+            f"stream of batch_size={value!r}",
+            model,
+            lambda net, value=value: net.stream(batch_size=value),
+            ValueError,
+            ("`batch_size`", POSITIVE, f"got {value}"),
+        )
+        for value in (0, -1, 1.5)
+    ),
+    Mistake(
+        "stream of a backward layer",
+        lambda: model(go_backwards=True),
+        lambda net: net.stream(),
+        ValueError,
+        ("memory", "LSTM", "backwards"),
+    ),
+    Mistake(
+        "stream of a stateful model",
+        stateful_model,
+        lambda net: net.stream(batch_size=2),
+        ValueError,
+        ("memory", "stateful"),
+    ),
+    # ---- functions
+    Mistake(
+        "lstm of two axes",
+        nothing,
+        lambda _: lstmfast.lstm(X[0], zeros(3, 16), zeros(4, 16)),
+        ValueError,
+        ("(5, 3)", "(batch, steps, features)"),
+    ),
+    Mistake(
+        "lstm with a wrong kernel",
+        nothing,
+        lambda _: lstmfast.lstm(X, zeros(2, 16), zeros(4, 16)),
+        ValueError,
+        ("(3, 16)", "(2, 16)"),
+    ),
+    Mistake(
+        "lstm with a wrong recurrent kernel",
+        nothing,
+        lambda _: lstmfast.lstm(X, zeros(3, 16), zeros(4, 12)),
+        ValueError,
+        ("(4, 12)", "4 * units"),
+    ),
+    Mistake(
+        "lstm with a wrong bias",
+        nothing,
+        lambda _: lstmfast.lstm(X, zeros(3, 16), zeros(4, 16), zeros(4)),
+        ValueError,
+        ("(16,)", "(4,)"),
+    ),
+    Mistake("negative threads", nothing, lambda _: lstmfast.set_num_threads(-1), ValueError, ("-1",)),
+    Mistake(
+        "too many threads",
+        nothing,
+        lambda _: lstmfast.set_num_threads(10**6),
+        (ValueError, OverflowError),
+        ("1000000", "1024"),
+    ),
+    Mistake(
+        "threads beyond any integer",
+        nothing,
+        lambda _: lstmfast.set_num_threads(10**30),
+        (ValueError, OverflowError),
+        (),
+    ),
+    Mistake("half a thread", nothing, lambda _: lstmfast.set_num_threads(1.5), TypeError, ("integer", "1.5")),
+    Mistake("threads of a text", nothing, lambda _: lstmfast.set_num_threads("2"), TypeError, ("integer", "'2'")),
+    Mistake(
+        "an instruction set that is not there",
+        nothing,
+        lambda _: _core.select_isa("sse9"),
+        ValueError,
+        ("sse9", "generic"),
+    ),
+    # ---- the core's own boundary
+    Mistake(
+        "core: x of another type",
+        core,
+        lambda layer: bits.run(layer, X.astype("float64")),
+        TypeError,
+        ("float32", "float64"),
+    ),
+    Mistake("core: x of integers", core, lambda layer: bits.run(layer, X.astype(int)), TypeError, ("float32", "int64")),
+    Mistake("core: x of two axes", core, lambda layer: bits.run(layer, X[0]), ValueError, ("ndim=3", "(5, 3)")),
+    Mistake(
+        "core: x of other features",
+        core,
+        lambda layer: bits.run(layer, zeros(2, 5, 4)),
+        ValueError,
+        ("3 features", "(2, 5, 4)"),
+    ),
+    Mistake(
+        "core: x without steps", core, lambda layer: bits.run(layer, zeros(2, 0, 3)), ValueError, ("step", "(2, 0, 3)")
+    ),
+    Mistake(
+        "core: x in the wrong byte order",
+        core,
+        lambda layer: bits.run(layer, X.astype(">f4")),
+        TypeError,
+        ("byte order",),
+    ),
+    Mistake(
+        "core: mask of other steps",
+        core,
+        lambda layer: bits.run(layer, X, np.ones((2, 4), bool)),
+        ValueError,
+        ("(2, 5)", "(2, 4)"),
+    ),
+    Mistake(
+        "core: mask of numbers", core, lambda layer: bits.run(layer, X, np.ones((2, 5))), TypeError, ("mask", "bool")
+    ),
+    Mistake("core: one state", core, lambda layer: bits.run(layer, X, None, (STATE[0],)), ValueError, ("2", "1")),
+    Mistake(
+        "core: state of other units",
+        core,
+        lambda layer: bits.run(layer, X, None, (zeros(2, 5), zeros(2, 4))),
+        ValueError,
+        ("(2, 4)", "(2, 5)"),
+    ),
+    Mistake(
+        "core: out of another shape",
+        core,
+        lambda layer: bits.run(layer, X, out=zeros(2, 5, 5)),
+        ValueError,
+        ("out", "(2, 5, 4)", "(2, 5, 5)"),
+    ),
+    Mistake(
+        "core: out of another type",
+        core,
+        lambda layer: bits.run(layer, X, out=np.zeros((2, 5, 4))),
+        TypeError,
+        ("out", "float32", "float64"),
+    ),
+    Mistake(
+        "core: out that is read-only",
+        core,
+        lambda layer: bits.run(layer, X, out=np.broadcast_to(zeros(1, 1, 4), (2, 5, 4))),
+        ValueError,
+        ("read-only",),
+    ),
+    Mistake(
+        "core: steps of a dense layer",
+        lambda: bits.packed("dense", 3, 4, activation=("linear", 0.0, 0.0, 0.0)),
+        lambda layer: bits.run(layer, X),
+        ValueError,
+        ("apply",),
+    ),
+    Mistake("core: apply of a recurrent layer", core, lambda layer: layer.apply(X[0], None, 0), ValueError, ("run",)),
+    Mistake(
+        "core: an unknown activation",
+        nothing,
+        lambda _: _core.activate(("tahn", 0, 0, 0), X),
+        ValueError,
+        ("tahn", "tanh"),
+    ),
+    Mistake("core: an unknown kind", nothing, lambda _: bits.packed("lstn", 3, 4), ValueError, ("lstn", "lstm")),
+]
+
+
+def test_there_are_enough_of_them():
+    assert len(MISTAKES) >= 60
+    assert len({mistake.what for mistake in MISTAKES}) == len(MISTAKES)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.what)
+def test_a_mistake_is_explained_and_changes_nothing(mistake):
+    subject = mistake.subject()
+    if isinstance(subject, _core.PackedLayer) and subject.kind == "dense":
+        before = []
+    else:
+        before = observe(subject)
+    with pytest.raises(mistake.error) as caught:
+        mistake.act(subject)
+    message = str(caught.value)
+    for part in mistake.says:
+        assert re.search(rf"(?<!\d){re.escape(part)}", message), f"{part!r} is not in: {message}"
+    if before:
+        assert_same_bits(observe(subject), before, "after the mistake")
+
+
+def test_absurd_sizes_are_refused_before_memory_is_taken():
+    layer = layers.LSTM(1 << 40)
+    with pytest.raises((MemoryError, ValueError)):
+        layer(zeros(1, 1, 1))
+    # (rows of one and the same value take no memory themselves; their outputs would take 2**50 bytes)
+    rows = np.broadcast_to(zeros(1, 1, 3), (1 << 44, 4, 3))
+    with pytest.raises((MemoryError, ValueError)):
+        bits.run(core(), rows)
+    with pytest.raises((MemoryError, ValueError, OverflowError)):
+        layers.RepeatVector(1 << 62)(zeros(2, 3))
+    with pytest.raises((MemoryError, ValueError, OverflowError)):
+        layers.LSTM(1 << 70)(zeros(1, 1, 1))
+
+
+def test_a_closed_door_stays_closed():
+    """A PackedLayer cannot be used before it is made, nor made twice."""
+    blank = _core.PackedLayer.__new__(_core.PackedLayer)
+    with pytest.raises(ValueError, match="never initialised"):
+        bits.run(blank, X)
+    made = core()
+    with pytest.raises(TypeError, match="immutable"):
+        made.__init__("lstm", zeros(3, 16), zeros(4, 16), None, ("tanh", 0, 0, 0), ("sigmoid", 0, 0, 0))
+
+
+def test_out_may_not_overlap_the_input():
+    buffer = zeros(2, 5, 4)
+    layer = bits.packed("lstm", 4, 4)
+    buffer[...] = bits.sequences(2, 5, 4)
+    expected = bits.run(layer, buffer.copy())[0]
+    try:
+        result = bits.run(layer, buffer, out=buffer)[0]
+    except ValueError as error:
+        result = error
+    if isinstance(result, ValueError):
+        assert "overlap" in str(result)
+    else:
+        assert_same_bits(result, expected, "out is x")

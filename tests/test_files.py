@@ -1,0 +1,281 @@
+"""Files that are not what they seem, and the plain ways to write one: each loads, or says what it is.
+
+All of it starts from the committed files, so that it needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import oracle
+import pytest
+from bits import assert_same_bits
+from tutorial_models import TUTORIALS
+
+import lstmfast
+
+KERAS = oracle.GOLDEN / "stacked-relu.keras"
+H5 = oracle.GOLDEN / "stacked-relu.h5"
+TF_KERAS_H5 = oracle.GOLDEN / "stacked-relu.tf_keras.h5"
+X = TUTORIALS["stacked-relu"].inputs()
+EXPECTED = lstmfast.load_model(KERAS)(X)
+
+
+def rewritten(source: Path, target: Path, *, config=None, weights=None, metadata=None, deflate: bool = False) -> Path:
+    """A copy of a .keras file; each argument is a function that changes a part of it (None drops the part)."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json" and config:
+                content = json.dumps(config(json.loads(content))).encode()
+            elif name == "metadata.json" and metadata:
+                content = json.dumps(metadata(json.loads(content))).encode()
+            elif name == "model.weights.h5" and weights:
+                buffer = io.BytesIO(content)
+                with h5py.File(buffer, "r+") as file:
+                    weights(file)
+                content = buffer.getvalue()
+            new.writestr(name, content, zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED)
+    return target
+
+
+def loaded(path: Path, **options) -> lstmfast.Model | Exception:
+    """The model, or what load_model raised of the errors that it may raise."""
+    try:
+        return lstmfast.load_model(path, **options)
+    except (OSError, ValueError, NotImplementedError) as error:
+        return error
+
+
+def test_paths_of_every_kind(tmp_path):
+    for path in (KERAS, str(KERAS), os.fspath(KERAS)):
+        assert_same_bits(lstmfast.load_model(path)(X), EXPECTED)
+    for wrong in (3, None, b"model.keras", object()):
+        with pytest.raises(TypeError):
+            lstmfast.load_model(wrong)
+    with pytest.raises(OSError, match=r"nowhere\.keras"):
+        lstmfast.load_model(tmp_path / "nowhere.keras")
+    with pytest.raises(OSError, match="directory"):
+        lstmfast.load_model(tmp_path)
+
+
+def test_content_counts_and_not_the_name(tmp_path):
+    for source, name in ((KERAS, "a.h5"), (H5, "b.keras"), (TF_KERAS_H5, "c.keras"), (KERAS, "d"), (H5, "e.bin")):
+        shutil.copy(source, tmp_path / name)
+        oracle.assert_close(lstmfast.load_model(tmp_path / name)(X), EXPECTED, oracle.STRICT, name)
+
+
+def test_keras_s_arguments_are_accepted():
+    model = lstmfast.load_model(KERAS, custom_objects=None, compile=False, safe_mode=True)
+    assert_same_bits(model(X), EXPECTED)
+
+
+def test_a_compressed_archive_loads(tmp_path):
+    path = rewritten(KERAS, tmp_path / "deflated.keras", deflate=True)
+    assert_same_bits(lstmfast.load_model(path)(X), EXPECTED)
+
+
+def test_a_newer_keras_loads_with_a_warning(tmp_path):
+    path = rewritten(KERAS, tmp_path / "new.keras", metadata=lambda data: {**data, "keras_version": "9.1.0"})
+    with pytest.warns(UserWarning, match=r"new\.keras.*9\.1\.0"):
+        model = lstmfast.load_model(path)
+    assert_same_bits(model(X), EXPECTED)
+
+
+@pytest.mark.parametrize("version", [None, "", "three", 3, "3", "2.15.0", "3.0.0"])
+def test_any_version_text_is_survived(version, tmp_path):
+    path = rewritten(KERAS, tmp_path / "model.keras", metadata=lambda data: {**data, "keras_version": version})
+    result = loaded(path)
+    if isinstance(result, Exception):
+        assert "model.keras" in str(result)
+    else:
+        assert result(X).shape == EXPECTED.shape
+
+
+IMPOSTORS = {
+    "empty": (b"", OSError, "empty"),
+    "a Git-LFS pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        OSError,
+        "Git-LFS pointer",
+    ),
+    "an HTML page": (b"\n<!DOCTYPE html><html><body>Not found</body></html>", OSError, "web page"),
+    "an XML error of a storage service": (b"<?xml version='1.0'?><Error/>", OSError, "web page"),
+    "JSON": (b'{"class_name": "Sequential"}', OSError, "JSON"),
+    "text": (b"hello", OSError, "neither"),
+    "zeros": (bytes(10000), OSError, "neither"),
+    "a PNG": (b"\x89PNG\r\n\x1a\n" + bytes(100), OSError, "neither"),
+    "the beginning of a zip": (b"PK\x03\x04" + bytes(50), OSError, "truncated"),
+    "an empty zip": (b"PK\x05\x06" + bytes(18), OSError, "zip"),
+    "the beginning of an HDF5 file": (b"\x89HDF\r\n\x1a\n" + bytes(50), OSError, "truncated"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("kind", IMPOSTORS)
+def test_an_impostor_is_named(kind, suffix, tmp_path):
+    content, error, says = IMPOSTORS[kind]
+    path = tmp_path / f"impostor{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(error, match=f"(?is)impostor.*{says}"):
+        lstmfast.load_model(path)
+
+
+def zip_of(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "/").replace("_json", ".json"), content)
+    return path
+
+
+def test_other_zips_are_named(tmp_path):
+    with pytest.raises(OSError, match="PyTorch"):
+        lstmfast.load_model(zip_of(tmp_path / "a.keras", **{"archive/data.pkl": b""}))
+    with pytest.raises(OSError, match=r"config\.json"):
+        lstmfast.load_model(zip_of(tmp_path / "b.keras", readme=b"hello"))
+    with zipfile.ZipFile(KERAS) as archive:
+        config = archive.read("config.json")
+    with pytest.raises(ValueError, match="without weights"):
+        lstmfast.load_model(zip_of(tmp_path / "c.keras", config_json=config))
+
+
+def test_weights_without_an_architecture(tmp_path):
+    path = tmp_path / "only.weights.h5"
+    with zipfile.ZipFile(KERAS) as archive:
+        path.write_bytes(archive.read("model.weights.h5"))
+    with pytest.raises(ValueError, match=r"only\.weights\.h5.*weights"):
+        lstmfast.load_model(path)
+    legacy = tmp_path / "legacy.h5"
+    with h5py.File(H5) as old, h5py.File(legacy, "w") as new:
+        for name in old["model_weights"]:
+            old["model_weights"].copy(name, new)
+        for key, value in old["model_weights"].attrs.items():
+            new.attrs[key] = value
+    with pytest.raises(ValueError, match=r"legacy\.h5.*weights"):
+        lstmfast.load_model(legacy)
+
+
+@pytest.mark.parametrize("source", [KERAS, H5, TF_KERAS_H5], ids=lambda path: path.name)
+def test_a_truncated_file_is_an_os_error(source, tmp_path):
+    whole = source.read_bytes()
+    path = tmp_path / "short"
+    for length in np.linspace(9, len(whole) - 1, 40, dtype=int):
+        path.write_bytes(whole[:length])
+        result = loaded(path)
+        if isinstance(result, Exception):
+            assert isinstance(result, OSError), repr(result)
+            assert "short" in str(result)
+        else:  # HDF5 pads its files: the last bytes of some may be missing
+            assert length > 0.9 * len(whole)
+            assert_same_bits(result(X), lstmfast.load_model(source)(X))
+
+
+def change_layer(index: int, **changes):
+    def change(config):
+        config["config"]["layers"][index]["config"].update(changes)
+        return config
+
+    return change
+
+
+def rename_class(index: int, class_name: str, **entry):
+    def change(config):
+        config["config"]["layers"][index].update(class_name=class_name, registered_name=None, **entry)
+        return config
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (rename_class(1, "FancyLSTM"), NotImplementedError, ["'a'", "FancyLSTM", "model.keras", "custom_objects"]),
+        (rename_class(2, "Lambda"), NotImplementedError, ["'b'", "Lambda", "model.keras", "code"]),
+        (change_layer(1, activation="fancy"), (NotImplementedError, ValueError), ["'a'", "fancy", "model.keras"]),
+        (change_layer(1, units=9), ValueError, ["'a'", "(3, 36)", "(3, 40)", "model.keras"]),
+        (change_layer(1, units=0), ValueError, ["'a'", "units", "0", "model.keras"]),
+        (change_layer(1, units="ten"), ValueError, ["'a'", "units", "ten", "model.keras"]),
+        (change_layer(1, return_sequences=False), ValueError, ["ndim", "model.keras"]),
+        (change_layer(1, use_bias=False), ValueError, ["'a'", "model.keras"]),
+        (change_layer(1, surprise=7), NotImplementedError, ["'a'", "surprise", "model.keras"]),
+        (lambda config: {**config, "class_name": "MyModel"}, NotImplementedError, ["MyModel", "model.keras"]),
+        (lambda config: {"class_name": "Sequential"}, ValueError, ["model.keras"]),
+        (lambda config: {}, (ValueError, NotImplementedError), ["model.keras"]),
+    ],
+)
+def test_what_a_config_gets_wrong_is_named(change, error, says, tmp_path):
+    path = rewritten(KERAS, tmp_path / "model.keras", config=change)
+    with pytest.raises(error) as caught:
+        lstmfast.load_model(path)
+    for part in says:
+        assert part in str(caught.value)
+
+
+def test_weights_that_do_not_fit_the_config_are_named(tmp_path):
+    def wrong_shape(file):
+        del file["layers/lstm/cell/vars/0"]
+        file["layers/lstm/cell/vars/0"] = np.zeros((4, 40), "float32")
+
+    def missing(file):
+        del file["layers/lstm_1"]
+
+    def one_missing(file):
+        del file["layers/lstm/cell/vars/2"]
+
+    for change, says in (
+        (wrong_shape, ["(3, 40)", "(4, 40)", "'a'"]),
+        (missing, ["LSTM"]),
+        (one_missing, ["'a'"]),
+    ):
+        path = rewritten(KERAS, tmp_path / "model.keras", weights=change)
+        with pytest.raises(ValueError, match=r"model\.keras") as caught:
+            lstmfast.load_model(path)
+        for part in says:
+            assert part in str(caught.value)
+
+
+def test_custom_objects_supply_what_the_file_cannot(tmp_path):
+    class Doubled(lstmfast.layers.Layer):
+        def call(self, inputs):
+            return 2 * inputs
+
+    def replace_dropout(config):
+        config["config"]["layers"][4] = {
+            "module": "somewhere",
+            "class_name": "Doubled",
+            "registered_name": "mine>Doubled",
+            "config": {"name": "d", "trainable": True, "dtype": "float32"},
+        }
+        return config
+
+    path = rewritten(KERAS, tmp_path / "custom.keras", config=replace_dropout)
+    with pytest.raises(NotImplementedError, match="Doubled"):
+        lstmfast.load_model(path)
+    model = lstmfast.load_model(path, custom_objects={"Doubled": Doubled})
+    plain = lstmfast.load_model(KERAS)
+    hidden = lstmfast.Sequential(plain.layers[:3])
+    oracle.assert_close(model(X), plain.layers[-1](2 * hidden(X)), oracle.STRICT)
+
+
+def test_loading_leaves_nothing_open_or_written(tmp_path):
+    path = tmp_path / "model.keras"
+    shutil.copy(KERAS, path)
+    before = path.stat().st_mtime_ns
+    model = lstmfast.load_model(path)
+    assert path.stat().st_mtime_ns == before
+    path.unlink()
+    assert_same_bits(model(X), EXPECTED)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_load_is_its_own_model():
+    first, second = lstmfast.load_model(KERAS), lstmfast.load_model(KERAS)
+    first.set_weights([0 * weight for weight in first.get_weights()])
+    assert_same_bits(second(X), EXPECTED)

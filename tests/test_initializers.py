@@ -1,0 +1,122 @@
+"""Fresh layers: the distributions of Keras's initial weights, the same ones from the same seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bits import assert_same_bits
+
+import lstmfast
+from lstmfast import initializers, layers
+
+FEATURES, UNITS = 48, 64
+
+
+def fresh(kind: str = "LSTM", **options):
+    layer = getattr(layers, kind)(UNITS, **options)
+    layer.build((None, None, FEATURES))
+    return layer
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3), ("SimpleRNN", 1)])
+def test_defaults(kind, gates):
+    layer = fresh(kind)
+    kernel, recurrent, bias = layer.get_weights()
+    limit = np.sqrt(6 / (FEATURES + gates * UNITS))  # Glorot & Bengio 2010
+    assert np.abs(kernel).max() <= limit
+    assert np.abs(kernel).max() > 0.98 * limit
+    assert abs(kernel.mean()) < 5 * limit / np.sqrt(3 * kernel.size)
+    assert abs(kernel.std() - limit / np.sqrt(3)) < 0.05 * limit
+    np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(UNITS), atol=2e-5)
+    assert np.abs(recurrent).max() < 0.9, "orthogonal, but not merely a permutation"
+    if kind == "LSTM":
+        assert (bias[UNITS : 2 * UNITS] == 1).all()
+        assert (bias[:UNITS] == 0).all()
+        assert (bias[2 * UNITS :] == 0).all()
+    else:
+        assert (bias == 0).all()
+    assert {weight.dtype.name for weight in layer.get_weights()} == {"float32"}
+
+
+def test_unit_forget_bias_is_an_argument():
+    assert (fresh(unit_forget_bias=False).bias == 0).all()
+    bias = fresh(bias_initializer={"class_name": "Constant", "config": {"value": 0.25}}).bias
+    assert (bias[UNITS : 2 * UNITS] == 1).all()
+    assert (bias[:UNITS] == 0.25).all()
+
+
+def test_two_fresh_layers_differ():
+    assert not np.array_equal(fresh().kernel, fresh().kernel)
+    assert not np.array_equal(fresh().recurrent_kernel, fresh().recurrent_kernel)
+
+
+def test_weights_are_drawn_once():
+    layer = fresh()
+    assert_same_bits(layer.get_weights(), layer.get_weights())
+    x = np.ones((1, 2, FEATURES))
+    first = layer(x)
+    assert_same_bits(layer(x), first)
+
+
+def test_a_seed_gives_the_same_weights():
+    def seeded(seed: int):
+        return {
+            "kernel_initializer": {"class_name": "GlorotUniform", "config": {"seed": seed}},
+            "recurrent_initializer": {"class_name": "Orthogonal", "config": {"seed": seed}},
+        }
+
+    assert_same_bits(fresh(**seeded(3)).get_weights(), fresh(**seeded(3)).get_weights())
+    assert not np.array_equal(fresh(**seeded(3)).kernel, fresh(**seeded(4)).kernel)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "deviation"),
+    [
+        ("zeros", 0, 0),
+        ("ones", 1, 0),
+        ("glorot_uniform", 0, np.sqrt(2 / 300)),
+        ("glorot_normal", 0, np.sqrt(2 / 300)),
+        ("he_uniform", 0, np.sqrt(2 / 200)),
+        ("he_normal", 0, np.sqrt(2 / 200)),
+        ("lecun_uniform", 0, np.sqrt(1 / 200)),
+        ("lecun_normal", 0, np.sqrt(1 / 200)),
+        ("random_uniform", 0, 0.05 / np.sqrt(3)),
+        ("random_normal", 0, 0.05),
+        ("truncated_normal", 0, 0.05 * 0.87962566),
+    ],
+)
+def test_distributions(keras, name, mean, deviation):
+    """Mean and deviation by each initializer's definition; Keras draws the same ones (another generator)."""
+    for values in (initializers.get(name)((200, 100)), np.asarray(keras.initializers.get(name)((200, 100)))):
+        assert values.shape == (200, 100)
+        assert abs(values.mean() - mean) <= 6 * deviation / np.sqrt(values.size)
+        assert abs(values.std() - deviation) <= 0.03 * deviation
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (5, 40), (40, 5), (1, 4), (4, 1)])
+def test_orthogonal(shape):
+    values = np.asarray(initializers.get("orthogonal")(shape), "float64")
+    product = values @ values.T if shape[0] <= shape[1] else values.T @ values
+    np.testing.assert_allclose(product, np.eye(min(shape)), atol=1e-6)
+
+
+def test_a_fresh_model_resembles_keras_s(keras):
+    """The spread of the outputs of fresh models, over layers of both: the same within sampling error."""
+    x = np.random.default_rng(0).uniform(-1, 1, (16, 10, 8)).astype("float32")
+
+    def spread(namespace):
+        results = []
+        for _ in range(12):
+            layer = namespace.LSTM(32)
+            layer.build((None, None, 8))
+            results.append(np.asarray(layer(x)).std())
+        return np.mean(results)
+
+    assert spread(layers) == pytest.approx(spread(keras.layers), rel=0.25)
+
+
+def test_a_model_of_unbuilt_layers_draws_when_it_is_first_called():
+    model = lstmfast.Sequential([layers.LSTM(4), layers.Dense(2)])
+    y = model(np.ones((2, 3, 5)))
+    assert y.shape == (2, 2)
+    assert [weight.shape for weight in model.get_weights()] == [(5, 16), (4, 16), (16,), (4, 2), (2,)]

@@ -1,0 +1,288 @@
+"""What may be passed as input: any strides, alignment, byte order, type of number, container and number of rows."""
+
+from __future__ import annotations
+
+import bits
+import numpy as np
+import pytest
+from bits import assert_same_bits
+from test_same_bits import stacked_model
+
+import lstmfast
+from lstmfast import layers
+
+Array = np.ndarray
+
+
+@pytest.fixture(scope="module")
+def model():
+    return stacked_model()
+
+
+@pytest.fixture(scope="module")
+def x() -> Array:
+    """(batch 5, steps 7, features 3), small integers over 8: exact in float16 and in integers times 1/8."""
+    return (np.random.default_rng(0).integers(-8, 9, (5, 7, 3)) / 8).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def expected(model, x) -> Array:
+    return model(x)
+
+
+def unaligned(x: Array) -> Array:
+    raw = np.zeros(x.nbytes + 1, np.uint8)
+    view = raw[1:].view(x.dtype).reshape(x.shape)
+    view[...] = x
+    assert not view.flags.aligned
+    return view
+
+
+def read_only(x: Array) -> Array:
+    copy = x.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def in_a_field(x: Array) -> Array:
+    records = np.zeros(x.shape, [("before", "i2"), ("value", "<f4"), ("after", "i1")])
+    records["value"] = x
+    return records["value"]
+
+
+class ArrayLike:
+    """Only __array__, as data frames have it."""
+
+    def __init__(self, x: Array) -> None:
+        self.x = x
+
+    def __array__(self, dtype=None, copy=None) -> Array:
+        return self.x.astype(dtype) if dtype else self.x
+
+
+class Subclass(np.ndarray):
+    pass
+
+
+FORMS = {
+    "a copy": np.array,
+    "Fortran order": np.asfortranarray,
+    "transposed axes": lambda x: np.ascontiguousarray(x.transpose(2, 0, 1)).transpose(1, 2, 0),
+    "every second row": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "every second step": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "every second feature": lambda x: np.repeat(x, 2, axis=2)[:, :, ::2],
+    "negative row stride": lambda x: np.ascontiguousarray(x[::-1])[::-1],
+    "negative step stride": lambda x: np.ascontiguousarray(x[:, ::-1])[:, ::-1],
+    "negative feature stride": lambda x: np.ascontiguousarray(x[:, :, ::-1])[:, :, ::-1],
+    "all strides negative": lambda x: np.ascontiguousarray(x[::-1, ::-1, ::-1])[::-1, ::-1, ::-1],
+    "inside a larger array": lambda x: np.pad(x, 2, constant_values=99)[2:-2, 2:-2, 2:-2],
+    "unaligned": unaligned,
+    "read-only": read_only,
+    "a field of records": in_a_field,
+    "float16": lambda x: x.astype("float16"),
+    "float64": lambda x: x.astype("float64"),
+    "longdouble": lambda x: x.astype("longdouble"),
+    "big-endian float32": lambda x: x.astype(">f4"),
+    "big-endian float64": lambda x: x.astype(">f8"),
+    "little-endian float32": lambda x: x.astype("<f4"),
+    "nested lists": lambda x: x.tolist(),
+    "a list of arrays": list,
+    "a tuple of lists": lambda x: tuple(x.tolist()),
+    "__array__": ArrayLike,
+    "a subclass": lambda x: x.view(Subclass),
+    "broadcast": lambda x: np.broadcast_to(x, (1, *x.shape))[0],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("call", ["model", "predict", "layer"])
+def test_forms_of_the_same_numbers(form, call, model, x, expected):
+    given = FORMS[form](x)
+    if call == "layer":
+        layer = layers.LSTM(4, return_sequences=True)
+        layer.build(x.shape)
+        assert_same_bits(layer(given), layer(x))
+        return
+    result = model(given) if call == "model" else model.predict(given)
+    assert_same_bits(result, expected)
+    assert type(result) is np.ndarray
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", ">i4", "bool"])
+def test_integers_and_bools(dtype, model):
+    x = np.random.default_rng(0).integers(0, 2, (4, 5, 3))
+    assert_same_bits(model(x.astype(dtype)), model(x.astype("float32")))
+
+
+def test_bfloat16(model, x):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    assert_same_bits(model(x.astype(ml_dtypes.bfloat16)), model(x))
+
+
+def test_dlpack(model, x, expected):
+    torch = pytest.importorskip("torch")
+    assert_same_bits(model(torch.tensor(x)), expected)
+    assert_same_bits(model.predict(torch.tensor(x.astype("float64"))), expected)
+    assert_same_bits(layers.Dense(1, kernel_initializer="ones")(torch.ones(2, 3)), np.full((2, 1), 3, "float32"))
+
+    class OnlyDlpack:
+        """No __array__: what an array of another library may look like."""
+
+        def __dlpack__(self, **options):
+            return x.__dlpack__(**options)
+
+        def __dlpack_device__(self):
+            return x.__dlpack_device__()
+
+    assert_same_bits(model(OnlyDlpack()), expected)
+
+
+def test_pandas(model):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    dense = layers.Dense(3)
+    assert_same_bits(dense(frame), dense(frame.to_numpy()))
+
+
+def test_the_input_is_not_written_to(model, x):
+    for form in ("a copy", "Fortran order", "unaligned", "float64"):
+        given = FORMS[form](x)
+        before = np.array(given)
+        model(given)
+        model.predict(given)
+        assert np.array_equal(given, before)
+
+
+def test_results_are_fresh(model, x):
+    first, second = model(x), model(x)
+    assert not np.shares_memory(first, second)
+    assert not np.shares_memory(first, x)
+    assert first.flags.writeable
+    assert first.flags.c_contiguous
+    kept = first.copy()
+    first[...] = 9
+    assert_same_bits(model(x), kept)
+    # a layer that does nothing must not hand its input out either
+    for inert in (layers.Dropout(0.5), layers.Activation("linear"), layers.Flatten(), layers.Reshape((7, 3))):
+        net = lstmfast.Sequential([lstmfast.Input((7, 3)), inert])
+        for result in (net(x), net.predict(x)):
+            assert not np.shares_memory(result, x), inert.name
+            assert result.flags.writeable, inert.name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_zero_rows(dtype, model):
+    x = np.zeros((0, 7, 3), dtype)
+    for result in (model(x), model.predict(x), model.predict(x, batch_size=4)):
+        assert result.shape == (0, 5)
+        assert result.dtype == np.float32
+    layer = layers.LSTM(4, return_sequences=True, return_state=True)
+    y, h, c = layer(x)
+    assert (y.shape, h.shape, c.shape) == ((0, 7, 4), (0, 4), (0, 4))
+    assert layer(x, mask=np.zeros((0, 7), bool))[0].shape == (0, 7, 4)
+    stream = model.stream(batch_size=2)
+    assert stream.step(np.zeros((2, 3))).shape == (2, 5)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 33])
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("features", [1, 2])
+@pytest.mark.parametrize("units", [1, 2])
+def test_smallest_sizes(batch, steps, features, units):
+    layer = layers.LSTM(units, return_sequences=True)
+    assert layer(np.ones((batch, steps, features))).shape == (batch, steps, units)
+
+
+def test_float64_policy_computes_in_float64(x):
+    wide = stacked_model(dtype="float64")
+    narrow = stacked_model()
+    wide.set_weights(narrow.get_weights())
+    y = wide(x.astype("float64"))
+    assert y.dtype == np.float64
+    assert 0 < np.abs(y - narrow(x)).max() < 2e-6
+
+
+@pytest.mark.parametrize(
+    ("policy", "result"), [("float16", "float16"), ("mixed_float16", "float16"), ("mixed_bfloat16", "bfloat16")]
+)
+def test_half_policies_compute_in_float32(policy, result, x):
+    if result == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    layer = layers.LSTM(5, return_sequences=True, dtype=policy)
+    y = layer(x)
+    assert y.dtype.name == result
+    single = layers.LSTM(5, return_sequences=True)
+    single.build(x.shape)
+    single.set_weights(layer.get_weights())
+    assert_same_bits(y, single(x).astype(y.dtype))
+
+
+def test_masks_of_any_kind_of_number(x):
+    layer = layers.LSTM(4, return_sequences=True, return_state=True)
+    layer.build(x.shape)
+    mask = np.random.default_rng(1).random(x.shape[:2]) < 0.5
+    expected = layer(x, mask=mask)
+    for form in (
+        mask.astype("uint8"),
+        mask.astype("int64"),
+        mask.astype("float32") * 3,
+        mask.tolist(),
+        np.asfortranarray(mask),
+        np.repeat(mask, 2, axis=1)[:, ::2],
+        np.ascontiguousarray(mask[:, ::-1])[:, ::-1],
+    ):
+        assert_same_bits(layer(x, mask=form), expected)
+
+
+def test_initial_states_of_any_kind_of_number(x):
+    layer = layers.LSTM(4)
+    layer.build(x.shape)
+    h, c = np.arange(20).reshape(5, 4) / 16, np.arange(20).reshape(5, 4) / 8
+    expected = layer(x, initial_state=[h.astype("float32"), c.astype("float32")])
+    for form in (
+        [h, c],
+        (h.tolist(), c.tolist()),
+        [np.asfortranarray(h), np.repeat(c, 2, axis=1)[:, ::2]],
+        [h.astype("float16"), c.astype(">f8")],
+    ):
+        assert_same_bits(layer(x, initial_state=form), expected)
+
+
+def test_the_function_on_arrays(x):
+    layer = layers.LSTM(6, return_sequences=True, return_state=True, go_backwards=True)
+    layer.build(x.shape)
+    mask = np.random.default_rng(1).random(x.shape[:2]) < 0.5
+    state = [np.full((5, 6), 0.25), np.full((5, 6), 0.5)]
+    expected = layer(x, mask=mask, initial_state=state)
+    result = lstmfast.lstm(
+        x,
+        *layer.get_weights(),
+        initial_state=state,
+        mask=mask,
+        return_sequences=True,
+        return_state=True,
+        go_backwards=True,
+    )
+    assert_same_bits(result, expected)
+    kernel, recurrent, _ = layer.get_weights()
+    assert lstmfast.lstm(x.tolist(), kernel.tolist(), recurrent.tolist()).dtype == np.float64
+    assert lstmfast.lstm(x, kernel, recurrent).dtype == np.float32
+
+
+def test_predict_takes_batches_from_a_generator(model, x, expected):
+    def batches():
+        for start in range(0, 5, 2):
+            yield x[start : start + 2]
+
+    assert_same_bits(model.predict(batches()), expected)
+    assert_same_bits(model.predict(((part, None) for part in batches()), steps=2), expected[:4])
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5, 2), (3, 4, 2), (3, 2)])
+def test_dense_works_on_the_last_axis_of_any_rank(shape):
+    dense = layers.Dense(6, bias_initializer="ones", activation="relu")
+    x = bits.sequences(1, 1, int(np.prod(shape)))[0, 0].reshape(shape)
+    y = dense(x)
+    assert y.shape == (*shape[:-1], 6)
+    np.testing.assert_allclose(y, np.maximum(x @ dense.kernel + dense.bias, 0), atol=2e-6)
+    assert_same_bits(dense(np.asfortranarray(x)), y)

@@ -1,0 +1,440 @@
+"""Fork, spawn, pickling, threads and what an import brings along, each in processes of their own."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import sys
+import threading
+
+import bits
+import numpy as np
+import pytest
+from bits import assert_same_bits
+from programs import run_python
+from test_same_bits import stacked_model
+
+import lstmfast
+from lstmfast import _core, layers
+
+FORKS = hasattr(os, "fork")
+
+# A model and an input large enough for two threads, and a check that the caller can run again.
+SETUP = """
+import numpy as np, lstmfast, os, sys, threading
+from lstmfast import layers
+lstmfast.set_num_threads(2)
+model = lstmfast.Sequential([lstmfast.Input((None, 8)), layers.LSTM(96, return_sequences=True), layers.Dense(3)])
+random = np.random.default_rng(0)
+model.set_weights([0.2 * random.standard_normal(weight.shape) for weight in model.get_weights()])
+x = random.uniform(-1, 1, (64, 20, 8)).astype("float32")
+expected = model.predict(x)
+same = lambda: np.array_equal(model.predict(x), expected)
+"""
+
+
+def test_import_is_light():
+    loaded = run_python("import sys, lstmfast; print('\\n'.join(sys.modules))").split()
+    for heavy in ("h5py", "tensorflow", "keras", "tf_keras", "torch", "scipy", "pandas", "multiprocessing"):
+        assert heavy not in loaded, f"`import lstmfast` imports {heavy}"
+
+
+def test_predicting_imports_nothing_heavy():
+    out = run_python(SETUP + "print('\\n'.join(sys.modules))").split()
+    assert not {"h5py", "tensorflow", "keras", "torch"} & set(out)
+
+
+def test_import_takes_little_time():
+    """Measured beside NumPy's own import, which it needs anyway: at most 0.25 s more, of three tries the best."""
+    code = """
+    import time, numpy
+    begin = time.perf_counter()
+    import lstmfast
+    print(time.perf_counter() - begin)
+    """
+    assert min(float(run_python(code)) for _ in range(3)) < 0.25
+
+
+@pytest.mark.skipif(not FORKS, reason="no fork on this system")
+def test_a_forked_child_computes_the_same():
+    code = """
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if same() and same() else 3)
+        assert os.waitpid(child, 0)[1] == 0
+        assert same()
+    print("done")
+    """
+    assert run_python(SETUP + _dedent(code), timeout=60).strip() == "done"
+
+
+@pytest.mark.skipif(not FORKS, reason="no fork on this system")
+def test_fork_while_other_threads_run():
+    code = """
+    stop = False
+    def work():
+        while not stop:
+            model.predict(x)
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    statuses = []
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if same() else 3)
+        statuses.append(os.waitpid(child, 0)[1])
+    stop = True
+    for worker in workers:
+        worker.join()
+    assert statuses == [0] * 5, statuses
+    assert same()
+    print("done")
+    """
+    assert run_python(SETUP + _dedent(code), timeout=60).strip() == "done"
+
+
+@pytest.mark.skipif(not FORKS, reason="no fork on this system")
+def test_grandchildren_and_first_use_in_the_child():
+    code = """
+    child = os.fork()
+    if child == 0:
+        grandchild = os.fork()
+        if grandchild == 0:
+            os._exit(0 if same() else 3)
+        os._exit(0 if os.waitpid(grandchild, 0)[1] == 0 and same() else 4)
+    assert os.waitpid(child, 0)[1] == 0
+    assert same()
+    print("done")
+    """
+    assert run_python(SETUP + _dedent(code), timeout=60).strip() == "done"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(method, tmp_path):
+    if not FORKS and method != "spawn":
+        pytest.skip("no fork on this system")
+    script = tmp_path / "pool.py"
+    script.write_text(
+        SETUP
+        + _dedent(
+            """
+            import multiprocessing, pickle
+            def work(arguments):
+                model, x = arguments
+                return model.predict(x)
+            if __name__ == "__main__":
+                context = multiprocessing.get_context(sys.argv[1])
+                with context.Pool(2) as pool:
+                    for result in pool.map(work, [(model, x)] * 4):
+                        assert np.array_equal(result, expected)
+                assert same()
+                print("done")
+            """
+        )
+    )
+    out = run_python(
+        f"import runpy, sys; sys.argv = [{str(script)!r}, {method!r}]; runpy.run_path({str(script)!r}, "
+        "run_name='__main__')"
+        if method == "fork"
+        else f"import subprocess, sys; print(subprocess.run([sys.executable, {str(script)!r}, {method!r}], "
+        "check=True, capture_output=True, text=True, timeout=100).stdout)",
+        timeout=110,
+    )
+    assert out.strip() == "done"
+
+
+@pytest.mark.parametrize("first", ["torch", "lstmfast"])
+def test_two_copies_of_openmp_in_one_process(first):
+    pytest.importorskip("torch")
+    second = "torch" if first == "lstmfast" else "lstmfast"
+    code = f"""
+    import {first}
+    import {second}
+    import torch
+    a = torch.ones(300, 300) @ torch.ones(300, 300)
+    """
+    out = run_python(_dedent(code) + SETUP + "b = torch.ones(400, 400) @ torch.ones(400, 400)\nprint(same())")
+    assert out.strip() == "True"
+
+
+def test_the_results_of_another_process_have_the_same_bits():
+    code = SETUP + "import hashlib; print(hashlib.sha256(expected.tobytes()).hexdigest())"
+    alone = run_python(code, environment={"LSTMFAST_NUM_THREADS": "1"})
+    assert alone == run_python(code) == run_python(code, environment={"OMP_NUM_THREADS": "3"})
+
+
+def test_environment_variables():
+    code = "import lstmfast; from lstmfast import _core; print(lstmfast.get_num_threads(), _core.isa())"
+    for isa in _core.available_isas():
+        assert run_python(code, environment={"LSTMFAST_ISA": isa, "LSTMFAST_NUM_THREADS": "3"}).split() == ["3", isa]
+    out = run_python(
+        """
+        try:
+            import lstmfast
+        except ImportError as error:
+            print(error)
+        """,
+        environment={"LSTMFAST_ISA": "avx1024"},
+    )
+    assert "LSTMFAST_ISA" in out
+    assert "avx1024" in out
+    for name in _core.available_isas():
+        assert name in out
+    for nonsense in ("", "0", "-3", "many", "1e9"):
+        assert int(run_python(code, environment={"LSTMFAST_NUM_THREADS": nonsense}).split()[0]) >= 1
+
+
+def test_omp_num_threads_bounds_the_default():
+    code = "import lstmfast; print(lstmfast.get_num_threads())"
+    assert run_python(code, environment={"OMP_NUM_THREADS": "1"}).strip() == "1"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_affinity_bounds_the_default():
+    code = """
+    import os
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    import lstmfast
+    print(lstmfast.get_num_threads())
+    """
+    assert run_python(code).strip() == "1"
+
+
+def test_more_threads_than_processors_work():
+    assert run_python(SETUP + "lstmfast.set_num_threads(16)\nprint(same())").strip() == "True"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
+def test_threads_are_really_used():
+    """The tests of thread counts would prove nothing if the core never started any."""
+    code = """
+    import os, sys
+    import bits
+    def count():
+        return len(os.listdir("/proc/self/task"))
+    before = count()
+    for size in %s:
+        batch, steps, features, units = size
+        bits.run(bits.packed("lstm", features, units), bits.sequences(batch, steps, features), threads=5)
+    print(count() - before)
+    """
+    from test_same_bits import THREAD_SIZES
+
+    assert int(run_python(code % THREAD_SIZES)) >= 4
+
+
+# ---- copies -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_models_pickle(protocol):
+    model, x = stacked_model(), bits.sequences(5, 6, 3)
+    expected = model(x)
+    assert_same_bits(pickle.loads(pickle.dumps(model, protocol))(x), expected)
+    assert_same_bits(model(x), expected)
+
+
+def test_a_pickle_holds_no_packed_weights():
+    """Packing is redone on the machine that loads: a pickle of one instruction set runs on any other."""
+    before = _core.isa()
+    _core.select_isa(_core.available_isas()[0])
+    model, x = stacked_model(), bits.sequences(5, 6, 3)
+    model(x)
+    text = pickle.dumps(model)
+    _core.select_isa("generic")
+    try:
+        generic = stacked_model()(x)
+        assert_same_bits(pickle.loads(text)(x), generic)
+    finally:
+        _core.select_isa(before)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_are_independent(duplicate):
+    model, x = stacked_model(), bits.sequences(5, 6, 3)
+    expected = model(x)
+    twin = duplicate(model)
+    assert_same_bits(twin(x), expected)
+    if duplicate is not copy.copy:
+        twin.set_weights([0 * weight for weight in twin.get_weights()])
+        assert not np.array_equal(twin(x), expected)
+        assert_same_bits(model(x), expected)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.LSTM(3, return_sequences=True, return_state=True, activation="relu", name="mine"),
+        layers.GRU(3, reset_after=False),
+        layers.SimpleRNN(4, go_backwards=True),
+        layers.Dense(3, activation="softmax"),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_layers_pickle_and_copy(layer):
+    x = bits.sequences(3, 4, 2)
+    try:
+        expected = layer(x)
+    except NotImplementedError as error:
+        pytest.skip(str(error))
+    for twin in (pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer), copy.copy(layer)):
+        assert twin.get_config() == layer.get_config()
+        assert_same_bits(twin(x), expected)
+    fresh = type(layer).from_config(layer.get_config())
+    fresh.build(x.shape)
+    fresh.set_weights(layer.get_weights())
+    assert_same_bits(fresh(x), expected)
+
+
+def test_a_stateful_layer_pickles_without_a_shared_state():
+    layer = layers.LSTM(3, stateful=True)
+    x = bits.sequences(2, 4, 2)
+    layer.build(x.shape)
+    layer(x)
+    twin = copy.deepcopy(layer)
+    assert_same_bits(twin(x), layer(x))
+    twin.reset_state()
+    assert not np.array_equal(twin(x), layer(x))
+
+
+# ---- threads ----------------------------------------------------------------------------------------------------
+
+
+def in_threads(count: int, work) -> None:
+    """Run work(number) in threads and raise what any of them raised."""
+    errors: list[BaseException] = []
+
+    def guarded(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "a thread hangs"
+    if errors:
+        raise errors[0]
+
+
+def test_many_threads_share_one_model(isa):
+    model = stacked_model()
+    inputs = [bits.sequences(rows, 9, 3, seed=rows) for rows in (1, 3, 17, 64)]
+    expected = [model(x) for x in inputs]
+
+    def work(number: int) -> None:
+        for turn in range(12):
+            place = (number + turn) % len(inputs)
+            assert_same_bits(model.predict(inputs[place]), expected[place])
+
+    in_threads(6, work)
+
+
+def test_set_weights_beside_predict_is_all_or_nothing():
+    model, x = stacked_model(), bits.sequences(40, 9, 3)
+    first = model.get_weights()
+    second = [weight[::-1].copy() for weight in first]
+    known = [model(x)]
+    model.set_weights(second)
+    known.append(model(x))
+    assert not np.array_equal(*known)
+    running = True
+
+    def work(number: int) -> None:
+        nonlocal running
+        if number == 0:
+            try:
+                for turn in range(60):
+                    model.set_weights(first if turn % 2 else second)
+            finally:
+                running = False
+            return
+        seen = set()
+        while running:
+            y = model.predict(x)
+            matches = [place for place, result in enumerate(known) if np.array_equal(y, result)]
+            assert matches, "a mixture of two sets of weights"
+            seen.add(matches[0])
+
+    in_threads(4, work)
+
+
+def test_streams_in_threads_keep_to_themselves():
+    model, x = stacked_model(), bits.sequences(6, 12, 3)
+    expected = [np.concatenate([model(x[row : row + 1, : t + 1]) for t in range(12)]) for row in range(6)]
+
+    def work(row: int) -> None:
+        stream = model.stream()
+        for _ in range(5):
+            stream.reset()
+            steps = [np.array(stream.step(x[row : row + 1, t])) for t in range(12)]
+            assert_same_bits(np.concatenate(steps), expected[row])
+
+    in_threads(6, work)
+
+
+def test_the_gil_is_released():
+    """A second Python thread makes progress while one call of the core runs."""
+    layer = bits.packed("lstm", 64, 256)
+    x = bits.sequences(64, 200, 64)
+    ticks = []
+    done = threading.Event()
+
+    def tick() -> None:
+        while not done.is_set():
+            ticks.append(1)
+            done.wait(0.001)
+
+    thread = threading.Thread(target=tick)
+    interval = sys.getswitchinterval()
+    thread.start()
+    try:
+        before = len(ticks)
+        layer.run(x, None, None, False, False, False, False, None, 1)
+        during = len(ticks) - before
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert during >= 3, f"the other thread ran {during} times"
+
+
+def test_set_num_threads():
+    before = lstmfast.get_num_threads()
+    with lstmfast.threads(3):
+        assert lstmfast.get_num_threads() == 3
+        with lstmfast.threads(1):
+            assert lstmfast.get_num_threads() == 1
+        assert lstmfast.get_num_threads() == 3
+    assert lstmfast.get_num_threads() == before
+    with pytest.raises(RuntimeError), lstmfast.threads(2):
+        raise RuntimeError
+    assert lstmfast.get_num_threads() == before
+    lstmfast.set_num_threads(5)
+    assert lstmfast.get_num_threads() == 5
+    lstmfast.set_num_threads(None)
+    assert lstmfast.get_num_threads() >= 1
+
+
+def test_threadpoolctl_sees_the_openmp_library():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    assert any(entry["user_api"] == "openmp" for entry in threadpoolctl.threadpool_info())
+
+
+def test_show_config(capsys):
+    lstmfast.show_config()
+    text = capsys.readouterr().out
+    assert lstmfast.__version__ in text
+    assert _core.isa() in text
+
+
+def _dedent(code: str) -> str:
+    import textwrap
+
+    return textwrap.dedent(code)
