@@ -1,7 +1,7 @@
 """The C interface, csrc/include/lstmfast.h, as Cython sees it."""
 
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int32_t, uint8_t
 
 
 cdef extern from "lstmfast.h" nogil:
@@ -60,10 +60,18 @@ cdef extern from "lstmfast.h" nogil:
         int go_backwards
         int zero_output_for_mask
         int threads
+        const void *table
+        size_t table_rows
+        const int32_t *indices
+        ptrdiff_t index_row_stride
+        ptrdiff_t index_step_stride
 
     lf_status lf_layer_create(const lf_layer_config *config, lf_layer **layer)
     lf_status lf_layer_run(const lf_layer *layer, const lf_run *run)
     void lf_layer_destroy(lf_layer *layer)
+    size_t lf_projection_width(const lf_layer *layer)
+    lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row_stride, size_t rows,
+                               void *projection)
     lf_status lf_activate(lf_real real, lf_activation activation, const void *x, void *y, size_t rows, size_t columns)
     int lf_activation_find(const char *name)
     const char *lf_activation_name(int kind)

@@ -48,6 +48,25 @@ class PackedLayer:
         Returns y, or (y, h, c) / (y, h) with return_state. y is (batch, steps, units) or (batch, units).
         threads 0 means the default.
         """
+    def project(self, x: Array) -> Array:
+        """A table (rows, width) for run_indexed: what the layer sums up of each x (rows, features), bias included.
+
+        ValueError for a layer whose steps can not start from that ("gru_reset_before", "dense").
+        """
+    def run_indexed(
+        self,
+        indices: Array,
+        table: Array,
+        mask: Array | None,
+        initial_state: tuple[Array, ...] | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+        out: Array | None,
+        threads: int,
+    ) -> Any:
+        """As run over table rows named by indices, int32 (batch, steps); the bits are those of run over the rows' x."""
     def apply(self, x: Array, out: Array | None, threads: int) -> Array:
         """A dense layer over x (rows, features), contiguous last axis; returns (rows, units)."""
 

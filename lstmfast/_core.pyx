@@ -4,7 +4,7 @@
 cimport cython
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy, memset
 
 cnp.import_array()
@@ -75,6 +75,15 @@ cdef inline bint _last_axis_contiguous(object array, int axis, Py_ssize_t itemsi
     """Also of an array without elements, to which NumPy gives strides of 0."""
     return (cnp.PyArray_DIM(array, axis) == 1 or cnp.PyArray_STRIDE(array, axis) == itemsize
             or cnp.PyArray_SIZE(array) == 0)
+
+
+cdef int _refuse_overlap(object out, tuple inputs) except -1:
+    from numpy import may_share_memory
+
+    for array in inputs:
+        if array is not None and may_share_memory(out, array):
+            raise ValueError("out: the array overlaps an input")
+    return 0
 
 
 @cython.final
@@ -181,6 +190,9 @@ cdef class PackedLayer:
             raise ValueError("out: the array is read-only")
         if not _last_axis_contiguous(out, ndim - 1, self.itemsize):
             raise ValueError("out: expected a contiguous last axis")
+        for i in range(ndim - 1):
+            if shape[i] > 1 and cnp.PyArray_STRIDE(out, i) < shape[i + 1] * cnp.PyArray_STRIDE(out, i + 1):
+                raise ValueError(f"out: its elements overlap or run backwards; strides {out.strides}")
         return out
 
     cdef const void *_state(self, object state, Py_ssize_t batch, str what) except NULL:
@@ -194,20 +206,52 @@ cdef class PackedLayer:
     def run(self, x, mask, initial_state, bint return_sequences, bint return_state, bint go_backwards,
             bint zero_output_for_mask, out, int threads):
         cdef lf_run call
-        cdef lf_status status
-        cdef cnp.npy_intp shape[3]
-        cdef bint has_cell = self.cell == LF_LSTM
         if self.cell == LF_DENSE:
             raise ValueError("a dense layer has no steps: use apply")
         self.check_x(x, 3)
         memset(&call, 0, sizeof(call))
+        call.x = cnp.PyArray_DATA(x)
+        call.x_row_stride = _stride(x, 0, self.itemsize)
+        call.x_step_stride = _stride(x, 1, self.itemsize)
+        call.return_sequences = return_sequences
+        call.go_backwards = go_backwards
+        call.zero_output_for_mask = zero_output_for_mask
+        call.threads = threads
+        return self._run(&call, x, mask, initial_state, return_state, out)
+
+    def run_indexed(self, indices, table, mask, initial_state, bint return_sequences, bint return_state,
+                    bint go_backwards, bint zero_output_for_mask, out, int threads):
+        cdef lf_run call
+        cdef Py_ssize_t width = self._projection_width()
+        if not isinstance(indices, cnp.ndarray) or cnp.PyArray_TYPE(indices) != cnp.NPY_INT32:
+            raise TypeError("indices: expected an array of int32")
+        if cnp.PyArray_NDIM(indices) != 2 or not cnp.PyArray_ISBEHAVED_RO(indices):
+            raise ValueError(f"indices: expected aligned native (batch, steps), got shape {indices.shape}")
+        if _typenum(table) != self.typenum or not cnp.PyArray_IS_C_CONTIGUOUS(table):
+            raise TypeError(f"table: expected a C-contiguous array of {self.dtype}")
+        if cnp.PyArray_NDIM(table) != 2 or cnp.PyArray_DIM(table, 1) != width:
+            raise ValueError(f"table: expected shape (rows, {width}) as project gives it, got {table.shape}")
+        memset(&call, 0, sizeof(call))
+        call.table = cnp.PyArray_DATA(table)
+        call.table_rows = cnp.PyArray_DIM(table, 0)
+        call.indices = <const int32_t *> cnp.PyArray_DATA(indices)
+        call.index_row_stride = _stride(indices, 0, 4)
+        call.index_step_stride = _stride(indices, 1, 4)
+        call.return_sequences = return_sequences
+        call.go_backwards = go_backwards
+        call.zero_output_for_mask = zero_output_for_mask
+        call.threads = threads
+        return self._run(&call, indices, mask, initial_state, return_state, out)
+
+    cdef object _run(self, lf_run *call, object x, object mask, object initial_state, bint return_state, object out):
+        """The part that all inputs share; x is (batch, steps, ...)."""
+        cdef lf_status status
+        cdef cnp.npy_intp shape[3]
+        cdef bint has_cell = self.cell == LF_LSTM
         call.batch = cnp.PyArray_DIM(x, 0)
         call.steps = cnp.PyArray_DIM(x, 1)
         if call.steps == 0:
             raise ValueError(f"x: expected at least one step, got shape {x.shape}")
-        call.x = cnp.PyArray_DATA(x)
-        call.x_row_stride = _stride(x, 0, self.itemsize)
-        call.x_step_stride = _stride(x, 1, self.itemsize)
         if mask is not None:
             if not isinstance(mask, cnp.ndarray) or cnp.PyArray_TYPE(mask) not in (cnp.NPY_BOOL, cnp.NPY_UINT8):
                 raise TypeError("mask: expected an array of bool or uint8")
@@ -223,7 +267,7 @@ cdef class PackedLayer:
             if has_cell:
                 call.initial_c = self._state(initial_state[1], call.batch, "initial_state[1]")
         shape[0] = call.batch
-        if return_sequences:
+        if call.return_sequences:
             shape[1] = call.steps
             shape[2] = self._units
             y = self._output(out, 3, shape)
@@ -231,6 +275,8 @@ cdef class PackedLayer:
         else:
             shape[1] = self._units
             y = self._output(out, 2, shape)
+        if out is not None:
+            _refuse_overlap(out, (x, mask, *(initial_state or ())))
         call.y = cnp.PyArray_DATA(y)
         call.y_row_stride = _stride(y, 0, self.itemsize)
         h = c = None
@@ -241,17 +287,40 @@ cdef class PackedLayer:
             if has_cell:
                 c = cnp.PyArray_EMPTY(2, shape, self.typenum, 0)
                 call.final_c = cnp.PyArray_DATA(c)
-        call.return_sequences = return_sequences
-        call.go_backwards = go_backwards
-        call.zero_output_for_mask = zero_output_for_mask
-        call.threads = threads
         with nogil:
-            status = lf_layer_run(self.layer, &call)
+            status = lf_layer_run(self.layer, call)
+        if status == LF_INVALID and call.table != NULL:
+            raise ValueError(f"indices: expected numbers from 0 to {call.table_rows - 1}")
         if status != LF_OK:
             _raise(status, "this call")
         if not return_state:
             return y
         return (y, h, c) if has_cell else (y, h)
+
+    cdef Py_ssize_t _projection_width(self) except -1:
+        if self.layer == NULL or lf_projection_width(self.layer) == 0:
+            raise ValueError(f"a {self.kind} layer can not start from a projection")
+        return lf_projection_width(self.layer)
+
+    def project(self, x):
+        cdef lf_status status
+        cdef const void *source
+        cdef void *target
+        cdef ptrdiff_t stride
+        cdef size_t rows
+        cdef cnp.npy_intp shape[2]
+        shape[1] = self._projection_width()
+        self.check_x(x, 2)
+        shape[0] = rows = cnp.PyArray_DIM(x, 0)
+        table = cnp.PyArray_ZEROS(2, shape, self.typenum, 0)
+        source = cnp.PyArray_DATA(x)
+        target = cnp.PyArray_DATA(table)
+        stride = _stride(x, 0, self.itemsize)
+        with nogil:
+            status = lf_layer_project(self.layer, source, stride, rows, target)
+        if status != LF_OK:
+            _raise(status, "this projection")
+        return table
 
     def apply(self, x, out, int threads):
         cdef lf_run call
@@ -268,6 +337,8 @@ cdef class PackedLayer:
         shape[0] = call.batch
         shape[1] = self._units
         y = self._output(out, 2, shape)
+        if out is not None:
+            _refuse_overlap(out, (x,))
         call.y = cnp.PyArray_DATA(y)
         call.y_row_stride = _stride(y, 0, self.itemsize)
         call.threads = threads

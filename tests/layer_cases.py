@@ -8,6 +8,7 @@ Next: oracle.py compares the two.
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,11 @@ class Case:
     @property
     def name(self) -> str:
         return f"{self.kind}-{self.seed}"
+
+    @property
+    def key(self) -> str:
+        """Tells a case from every other, in committed outputs too."""
+        return f"{self.name}-{zlib.crc32(repr(self).encode()):08x}"
 
     @property
     def options(self) -> dict[str, Any]:

@@ -20,25 +20,23 @@ import test_layers_against_keras as layers_test
 from tutorial_models import GOLDEN, TUTORIALS
 
 # Keep the files small: values of all outputs of one case, and inputs of an activation (the edges come first).
-MOST_VALUES = 1000
+MOST_VALUES = 600
 KEPT = 116
 
 
 def layers(keras) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
+    cases = [*layers_test.MASK_CASES, *layers_test.ACTIVATION_CASES]
     for kind in layers_test.KINDS:
-        kept = 0
-        for seed in range(layers_test.COUNTS[kind]):
-            case = layer_cases.random_case(seed, kind)
-            outputs = layer_cases.run(keras.layers, case)
-            if kept == layers_test.GOLDEN or sum(output.size for output in outputs) > MOST_VALUES:
-                continue
-            kept += 1
-            runs = {"float32": outputs}
-            if not case.is_tame:
-                runs["float64"] = layer_cases.run(keras.layers, case, "float64")
-            for dtype, results in runs.items():
-                arrays.update({f"{case.name}/{dtype}/{place:02d}": array for place, array in enumerate(results)})
+        cases += layers_test.RANDOM_CASES[kind][: layers_test.GOLDEN]
+    arrays: dict[str, np.ndarray] = {}
+    for case in cases:
+        runs = {"float32": layer_cases.run(keras.layers, case)}
+        if sum(output.size for output in runs["float32"]) > MOST_VALUES:
+            continue
+        if not case.is_tame:
+            runs["float64"] = layer_cases.run(keras.layers, case, "float64")
+        for dtype, results in runs.items():
+            arrays.update({f"{case.key}/{dtype}/{place:02d}": array for place, array in enumerate(results)})
     return arrays
 
 

@@ -62,10 +62,10 @@ def layer_outputs(case: layer_cases.Case, dtype: str = "float32") -> Arrays:
     if keras is not None:
         return layer_cases.run(keras.layers, case, dtype)
     known = golden("layers")
-    prefix = f"{case.name}/{dtype}/"
+    prefix = f"{case.key}/{dtype}/"
     found = [known[key] for key in sorted(known) if key.startswith(prefix)]
     if not found:
-        pytest.skip(f"{case.name} is not among the committed outputs, and TensorFlow is not installed")
+        pytest.skip("not among the committed outputs, and TensorFlow is not installed")
     return found
 
 

@@ -12,9 +12,41 @@ import pytest
 from lstmfast import layers
 
 KINDS = ("LSTM", "GRU", "SimpleRNN")
-# How many of each kind run in the ordinary tests; the first GOLDEN of them have committed outputs.
-COUNTS = {"LSTM": 240, "GRU": 80, "SimpleRNN": 60}
-GOLDEN = 16
+# Of each kind, those that run in the ordinary tests. The first GOLDEN have committed outputs, unless these are large.
+RANDOM_CASES = {
+    kind: [layer_cases.random_case(seed, kind) for seed in range(count)]
+    for kind, count in (("LSTM", 240), ("GRU", 80), ("SimpleRNN", 60))
+}
+GOLDEN = 24
+MASK_CASES = [
+    layer_cases.Case(
+        "LSTM",
+        seed=11,
+        units=3,
+        batch=5,
+        steps=5,
+        features=2,
+        arguments=(
+            ("go_backwards", backwards),
+            ("return_sequences", True),
+            ("return_state", True),
+            ("zero_output_for_mask", zero),
+        ),
+        mask=mask,
+        has_state=has_state,
+    )
+    for mask in layer_cases.MASKS
+    for backwards in (False, True)
+    for zero in (False, True)
+    for has_state in (False, True)
+]
+ACTIVATION_CASES = [
+    layer_cases.Case(
+        "LSTM", 7, units=5, batch=2, steps=4, features=3, arguments=((argument, name), ("return_sequences", True))
+    )
+    for argument in ("activation", "recurrent_activation")
+    for name in layer_cases.ACTIVATIONS
+]
 LONG_BLOCK, LONG_BLOCKS = 100, 30
 
 
@@ -32,29 +64,14 @@ SUPPORTED = {kind: supported(kind) for kind in KINDS}
 
 
 def check(case: layer_cases.Case, dtype: str = "float32") -> None:
+    """Compare with Keras, live or committed."""
     if not SUPPORTED[case.kind]:
         pytest.skip(f"the core has no {case.kind} yet")
     oracle.assert_case(case, layer_cases.run(layers, case, dtype), dtype)
 
 
-@pytest.mark.parametrize(
-    "case", [layer_cases.random_case(seed) for seed in range(COUNTS["LSTM"])], ids=lambda c: c.name
-)
-def test_random_lstm(case):
-    check(case)
-
-
-@pytest.mark.parametrize(
-    "case", [layer_cases.random_case(seed, "GRU") for seed in range(COUNTS["GRU"])], ids=lambda c: c.name
-)
-def test_random_gru(case):
-    check(case)
-
-
-@pytest.mark.parametrize(
-    "case", [layer_cases.random_case(seed, "SimpleRNN") for seed in range(COUNTS["SimpleRNN"])], ids=lambda c: c.name
-)
-def test_random_simple_rnn(case):
+@pytest.mark.parametrize("case", [case for kind in KINDS for case in RANDOM_CASES[kind]], ids=lambda case: case.name)
+def test_random_layer(case):
     check(case)
 
 
@@ -72,14 +89,9 @@ def test_random_lstm_in_float64(seed):
     check(layer_cases.random_case(seed), "float64")
 
 
-@pytest.mark.parametrize("name", layer_cases.ACTIVATIONS)
-@pytest.mark.parametrize("argument", ["activation", "recurrent_activation"])
-def test_every_activation_inside_the_cell(argument, name):
-    check(
-        layer_cases.Case(
-            "LSTM", 7, units=9, batch=4, steps=6, features=3, arguments=((argument, name), ("return_sequences", True))
-        )
-    )
+@pytest.mark.parametrize("case", ACTIVATION_CASES, ids=lambda case: "=".join(case.arguments[0]))
+def test_every_activation_inside_the_cell(case):
+    check(case)
 
 
 @pytest.mark.parametrize("size", layer_cases.SIZES)
@@ -92,18 +104,9 @@ def test_sizes_that_straddle_the_lanes(isa, size):
         )
 
 
-@pytest.mark.parametrize("mask", layer_cases.MASKS)
-@pytest.mark.parametrize("zero", [False, True])
-@pytest.mark.parametrize("backwards", [False, True])
-@pytest.mark.parametrize("has_state", [False, True])
-def test_masks(mask, zero, backwards, has_state):
-    arguments = {
-        "go_backwards": backwards,
-        "return_sequences": True,
-        "return_state": True,
-        "zero_output_for_mask": zero,
-    }
-    check(layer_cases.Case("LSTM", 11, 5, 9, 7, 3, tuple(arguments.items()), mask=mask, has_state=has_state))
+@pytest.mark.parametrize("case", MASK_CASES, ids=lambda case: f"{case.mask}-{case.has_state}-{case.options}")
+def test_masks(case):
+    check(case)
 
 
 def test_the_mask_example_of_a_row_without_a_valid_step():

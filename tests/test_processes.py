@@ -7,12 +7,13 @@ import os
 import pickle
 import sys
 import threading
+from textwrap import dedent
 
 import bits
 import numpy as np
 import pytest
 from bits import assert_same_bits
-from programs import run_python
+from programs import run_python, run_script
 from test_same_bits import stacked_model
 
 import lstmfast
@@ -67,7 +68,7 @@ def test_a_forked_child_computes_the_same():
         assert same()
     print("done")
     """
-    assert run_python(SETUP + _dedent(code), timeout=60).strip() == "done"
+    assert run_python(SETUP + dedent(code), timeout=60).strip() == "done"
 
 
 @pytest.mark.skipif(not FORKS, reason="no fork on this system")
@@ -93,7 +94,7 @@ def test_fork_while_other_threads_run():
     assert same()
     print("done")
     """
-    assert run_python(SETUP + _dedent(code), timeout=60).strip() == "done"
+    assert run_python(SETUP + dedent(code), timeout=60).strip() == "done"
 
 
 @pytest.mark.skipif(not FORKS, reason="no fork on this system")
@@ -109,41 +110,29 @@ def test_grandchildren_and_first_use_in_the_child():
     assert same()
     print("done")
     """
-    assert run_python(SETUP + _dedent(code), timeout=60).strip() == "done"
+    assert run_python(SETUP + dedent(code), timeout=60).strip() == "done"
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(method, tmp_path):
     if not FORKS and method != "spawn":
         pytest.skip("no fork on this system")
+    code = """
+    import multiprocessing
+    def work(arguments):
+        model, x = arguments
+        return model.predict(x)
+    if __name__ == "__main__":
+        context = multiprocessing.get_context(sys.argv[1])
+        with context.Pool(2) as pool:
+            for result in pool.map(work, [(model, x)] * 4):
+                assert np.array_equal(result, expected)
+        assert same()
+        print("done")
+    """
     script = tmp_path / "pool.py"
-    script.write_text(
-        SETUP
-        + _dedent(
-            """
-            import multiprocessing, pickle
-            def work(arguments):
-                model, x = arguments
-                return model.predict(x)
-            if __name__ == "__main__":
-                context = multiprocessing.get_context(sys.argv[1])
-                with context.Pool(2) as pool:
-                    for result in pool.map(work, [(model, x)] * 4):
-                        assert np.array_equal(result, expected)
-                assert same()
-                print("done")
-            """
-        )
-    )
-    out = run_python(
-        f"import runpy, sys; sys.argv = [{str(script)!r}, {method!r}]; runpy.run_path({str(script)!r}, "
-        "run_name='__main__')"
-        if method == "fork"
-        else f"import subprocess, sys; print(subprocess.run([sys.executable, {str(script)!r}, {method!r}], "
-        "check=True, capture_output=True, text=True, timeout=100).stdout)",
-        timeout=110,
-    )
-    assert out.strip() == "done"
+    script.write_text(SETUP + dedent(code))
+    assert run_script(script, method, timeout=120).strip() == "done"
 
 
 @pytest.mark.parametrize("first", ["torch", "lstmfast"])
@@ -156,7 +145,7 @@ def test_two_copies_of_openmp_in_one_process(first):
     import torch
     a = torch.ones(300, 300) @ torch.ones(300, 300)
     """
-    out = run_python(_dedent(code) + SETUP + "b = torch.ones(400, 400) @ torch.ones(400, 400)\nprint(same())")
+    out = run_python(dedent(code) + SETUP + "b = torch.ones(400, 400) @ torch.ones(400, 400)\nprint(same())")
     assert out.strip() == "True"
 
 
@@ -432,9 +421,3 @@ def test_show_config(capsys):
     text = capsys.readouterr().out
     assert lstmfast.__version__ in text
     assert _core.isa() in text
-
-
-def _dedent(code: str) -> str:
-    import textwrap
-
-    return textwrap.dedent(code)

@@ -94,10 +94,40 @@ void lf_layer_destroy(lf_layer *layer) {
     lf_release(layer);
 }
 
+size_t lf_projection_width(const lf_layer *layer) {
+    if (layer == NULL || layer->cell == LF_DENSE || layer->panels.candidate != NULL) return 0;
+    return layer->panels.block_count * layer->panels.block_width;
+}
+
+lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row_stride, size_t rows, void *projection) {
+    const size_t width = lf_projection_width(layer);
+    if (width == 0 || x == NULL || projection == NULL) return LF_INVALID;
+    if (rows == 0) return LF_OK;
+    const lf_project call = {.rows = rows,
+                             .block_end = layer->panels.block_count,
+                             .x = x,
+                             .x_stride = x_row_stride,
+                             .projection = projection,
+                             .projection_stride = (ptrdiff_t)width};
+    layer->kernels->project(&layer->panels, &call);
+    return LF_OK;
+}
+
+static int indices_fit(const lf_run *run) {
+    for (size_t row = 0; row < run->batch; row++) {
+        const int32_t *index = run->indices + (ptrdiff_t)row * run->index_row_stride;
+        for (size_t step = 0; step < run->steps; step++, index += run->index_step_stride)
+            if (*index < 0 || (size_t)*index >= run->table_rows) return 0;
+    }
+    return 1;
+}
+
 lf_status lf_layer_run(const lf_layer *layer, const lf_run *run) {
     if (layer == NULL || run == NULL || run->threads < 0 || run->steps == 0) return LF_INVALID;
     if (run->batch == 0) return LF_OK;
-    if (run->x == NULL || run->y == NULL || (layer->cell == LF_DENSE && run->steps != 1)) return LF_INVALID;
+    if (run->table != NULL && (lf_projection_width(layer) == 0 || run->indices == NULL || !indices_fit(run)))
+        return LF_INVALID;
+    if ((run->x == NULL && run->table == NULL) || run->y == NULL || (layer->cell == LF_DENSE && run->steps != 1)) return LF_INVALID;
     if (layer->cell != LF_LSTM && (run->initial_c != NULL || run->final_c != NULL)) return LF_INVALID;
     return lf_sequence_run(layer, run);
 }

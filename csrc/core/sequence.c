@@ -98,9 +98,26 @@ static struct rows_view y_at(const struct sequence *s, size_t row, size_t step) 
                               run->y_row_stride};
 }
 
+/* The same as project, where it was done before for every x there is. */
+static void gather(const struct sequence *s, const struct part *part, size_t step) {
+    const lf_run *run = s->run;
+    const lf_panels *panels = &s->layer->panels;
+    const size_t bytes = s->layer->element_bytes * panels->block_width;
+    const size_t own = (part->block_end - part->block_begin) * bytes;
+    const int32_t *index = run->indices + (ptrdiff_t)part->row * run->index_row_stride +
+                           time_of(run, step) * run->index_step_stride;
+    for (size_t row = 0; row < part->rows; row++, index += run->index_row_stride)
+        memcpy(part->projection + row * own,
+               (const char *)run->table + ((size_t)*index * panels->block_count + part->block_begin) * bytes, own);
+}
+
 /* bias + x kernel of `steps` steps from `step` on, for the part's rows and blocks. */
 static void project(const struct sequence *s, const struct part *part, size_t step, size_t steps) {
     const lf_layer *layer = s->layer;
+    if (s->run->table != NULL) {
+        gather(s, part, step);
+        return;
+    }
     const size_t width = (part->block_end - part->block_begin) * layer->panels.block_width;
     const ptrdiff_t x_step = s->run->go_backwards ? -s->run->x_step_stride : s->run->x_step_stride;
     lf_project call = {.block_begin = part->block_begin, .block_end = part->block_end};
@@ -158,6 +175,11 @@ static int any_valid(const struct sequence *s, const struct part *part, size_t s
     return 0;
 }
 
+/* Each step has the same x, as after Keras's RepeatVector. */
+static int is_repeated(const lf_run *run) {
+    return run->table == NULL && run->steps > 1 && run->x_step_stride == 0;
+}
+
 /* Takes the part's rows and blocks through all steps. */
 static void run_part(struct sequence *s, const struct part *part) {
     const lf_layer *layer = s->layer;
@@ -167,7 +189,7 @@ static void run_part(struct sequence *s, const struct part *part) {
     const int has_state = layer->cell != LF_DENSE, has_cell = layer->cell == LF_LSTM;
     const int masked = run->mask != NULL && has_state;
     const size_t width = (part->block_end - part->block_begin) * layer->panels.block_width;
-    const int repeated = run->x_step_stride == 0;
+    const int repeated = is_repeated(run);
     size_t projected_begin = 0, projected_end = 0;
 
     struct rows_view h_prev = initial_state(s, run->initial_h, part->row);
@@ -272,10 +294,10 @@ static void run_member(void *context, int index, int count) {
  * both stay in a core's own cache, so that weights come from further away but once a block and step. */
 static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inputs) {
     const lf_panels *panels = &layer->panels;
-    const int repeated = run->steps > 1 && run->x_step_stride == 0; /* then each step reads the projection instead of x */
+    const int projects = is_repeated(run) || run->table != NULL; /* then each step reads a projection instead of x */
     const size_t cache = lf_private_cache_bytes() / 4 * 3;
     const size_t panel_bytes = smaller(inputs, LF_SEGMENT) * panels->block_width * layer->element_bytes;
-    const size_t projected = repeated ? panels->block_count * panels->block_width : 0;
+    const size_t projected = projects ? panels->block_count * panels->block_width : 0;
     const size_t row_bytes = (inputs + panels->units + projected) * layer->element_bytes;
     const size_t tile = layer->kernels->tile_rows;
     const size_t rows = cache > panel_bytes ? (cache - panel_bytes) / row_bytes / tile * tile : 0;
@@ -287,8 +309,9 @@ static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inp
 static size_t steps_to_project(const struct sequence *s) {
     const lf_panels *panels = &s->layer->panels;
     const lf_run *run = s->run;
+    if (run->table != NULL) return 1;
     if (run->steps == 1 || s->layer->cell == LF_DENSE || panels->candidate != NULL) return 0;
-    if (run->x_step_stride == 0) return 1;
+    if (is_repeated(run)) return 1;
     const size_t step_bytes = s->chunk_rows * panels->block_count * panels->block_width * s->layer->element_bytes;
     const int few_rows = s->chunk_rows < s->layer->kernels->tile_rows && panels->features >= 8;
     const int streamed = s->layer->weight_bytes > lf_private_cache_bytes() && s->chunk_rows <= 8 && panels->features >= 64;
@@ -304,7 +327,7 @@ static lf_status plan(struct sequence *s) {
     const lf_run *run = s->run;
     const lf_panels *panels = &layer->panels;
     const size_t bytes = layer->element_bytes;
-    const size_t inputs = panels->features + (layer->cell == LF_DENSE ? 0 : panels->units);
+    const size_t inputs = (run->table != NULL ? 0 : panels->features) + (layer->cell == LF_DENSE ? 0 : panels->units);
     const double updates = (double)run->batch * (double)run->steps * (double)panels->units;
     s->chunk_rows = rows_of_chunk(layer, run, inputs);
     const lf_work work = {.rows = run->batch,

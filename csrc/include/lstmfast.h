@@ -69,11 +69,22 @@ typedef struct lf_run {
     int go_backwards;         /* read x from its last step on; y stays in processing order, as in Keras */
     int zero_output_for_mask; /* a masked step's output is 0 instead of the previous output */
     int threads;              /* at most this many; 0 = lf_threads() */
+    /* Instead of x: which of a few known inputs each step takes, and what lf_layer_project made of those (an Embedding
+     * in front of the layer). NULL table: x counts. */
+    const void *table; /* (table_rows, lf_projection_width) */
+    size_t table_rows;
+    const int32_t *indices; /* (batch, steps), each in [0, table_rows) */
+    ptrdiff_t index_row_stride, index_step_stride;
 } lf_run;
 
 lf_status lf_layer_create(const lf_layer_config *config, lf_layer **layer);
 lf_status lf_layer_run(const lf_layer *layer, const lf_run *run);
 void lf_layer_destroy(lf_layer *layer); /* NULL is allowed */
+
+/* projection (rows, lf_projection_width) = what the layer sums up of x (rows, features), bias included, in a layout of
+ * its own. The width is 0 for a layer whose steps can not start from that. */
+size_t lf_projection_width(const lf_layer *layer);
+lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row_stride, size_t rows, void *projection);
 
 /* y = activation(x), both (rows, columns) C order; y may be x. Softmax and its kin work along a row. */
 lf_status lf_activate(lf_real real, lf_activation activation, const void *x, void *y, size_t rows, size_t columns);

@@ -20,7 +20,7 @@ def _softmax(scores: Array, allowed: Array | None) -> Array:
     if allowed is not None:
         largest = 65504.0 if scores.dtype == np.float16 else 1e9
         scores = scores - scores.dtype.type(largest) * (~allowed).astype(scores.dtype)
-    return activations.softmax.run(np.ascontiguousarray(scores))  # type: ignore[no-any-return]
+    return activations.softmax.run(np.ascontiguousarray(scores))
 
 
 def _causal(queries: int, keys: int) -> Array:
@@ -261,10 +261,10 @@ class MultiHeadAttention(Layer):
         if use_gate or (attention_axes is not None and list(np.atleast_1d(attention_axes)) != [1]):
             raise NotImplementedError(f"Layer '{self.name}': gates and attention over other axes are not supported.")
         self.dropout, self.use_bias, self.use_gate, self.seed = dropout, bool(use_bias), False, seed
-        shape = output_shape if isinstance(output_shape, (int, type(None))) else tuple(output_shape)
-        self.output_shape = shape[0] if isinstance(shape, tuple) and len(shape) == 1 else shape
-        if isinstance(self.output_shape, tuple):
+        sizes = list(output_shape) if isinstance(output_shape, (list, tuple)) else [output_shape]
+        if len(sizes) != 1:
             raise NotImplementedError(f"Layer '{self.name}': an output of several axes is not supported.")
+        self.output_shape: int | None = sizes[0]
         self.attention_axes, self.flash_attention = attention_axes, flash_attention
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)

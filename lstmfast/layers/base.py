@@ -96,6 +96,8 @@ class Layer:
         **kwargs: Any,
     ) -> None:
         self._input_shape: Shape | None = _input_shape_argument(kwargs)
+        for inert in self.inert_arguments:
+            kwargs.pop(inert, None)
         if kwargs:
             raise ValueError(f"Unrecognized keyword arguments passed to {type(self).__name__}: {kwargs}")
         if not isinstance(trainable, bool):
@@ -146,6 +148,9 @@ class Layer:
     def sublayers(self) -> tuple[Layer, ...]:
         """The layers inside this one, in the order of their weights."""
         return ()
+
+    # Arguments without effect that files hold beside those of the constructor.
+    inert_arguments: tuple[str, ...] = ()
 
     # Where a .keras file keeps the layer's own weights, below the layer's place.
     saved_vars = "vars"

@@ -22,6 +22,8 @@ class _ConvLSTM(Recurrent):
     """Base of ConvLSTM1D and ConvLSTM2D; a subclass gives the number of spatial axes."""
 
     rank: int
+    inert_arguments = ("unroll", "implementation", "time_major", "use_cudnn")
+    keyword_arguments = ("zero_output_for_mask",)
     saved_vars = "cell/vars"
     config_keys = (
         "filters",
@@ -85,8 +87,6 @@ class _ConvLSTM(Recurrent):
         self.bias_regularizer, self.bias_constraint = bias_regularizer, bias_constraint
         self.kernel_constraint, self.recurrent_constraint = kernel_constraint, recurrent_constraint
         self.dropout, self.recurrent_dropout, self.seed = dropout, recurrent_dropout, seed
-        for inert in ("unroll", "implementation", "time_major", "use_cudnn"):
-            kwargs.pop(inert, None)
         self.zero_output_for_mask = bool(kwargs.pop("zero_output_for_mask", False))
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.ndim = self.rank + 3

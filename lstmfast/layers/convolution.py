@@ -33,12 +33,10 @@ def windows_out(size: Any, window: int, stride: int, dilation: int, padding: str
         return None
     if padding != "valid":
         return -(-size // stride)
-    count = (size - (window - 1) * dilation - 1) // stride + 1
-    if size < (window - 1) * dilation + 1:
-        raise ValueError(
-            f"Layer '{name}': a window of {(window - 1) * dilation + 1} does not fit into a size of {size}."
-        )
-    return count
+    reach = (window - 1) * dilation + 1
+    if size < reach:
+        raise ValueError(f"Layer '{name}': a window of {reach} does not fit into a size of {size}.")
+    return (size - reach) // stride + 1
 
 
 def to_channels_last(x: Array, channels_first: bool) -> Array:
@@ -52,7 +50,8 @@ def pad(x: Array, amounts: Sequence[tuple[int, int]], value: float = 0.0) -> Arr
     sizes = [size + sum(amount) for size, amount in zip(x.shape[1:-1], amounts, strict=True)]
     padded = np.full((x.shape[0], *sizes, x.shape[-1]), value, x.dtype)
     inner = [slice(before, before + size) for (before, _), size in zip(amounts, x.shape[1:-1], strict=True)]
-    padded[(slice(None), *inner)] = x
+    place = (slice(None), *inner)
+    padded[place] = x
     return padded
 
 
@@ -136,7 +135,7 @@ class Convolution(Layer):
 
     rank: int
     supports_masking = False
-    config_keys = (
+    config_keys: tuple[str, ...] = (
         "filters",
         "kernel_size",
         "strides",
@@ -242,15 +241,16 @@ class Convolution(Layer):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         kernel, *bias = self.packed(weights)
-        core = self.activation.core
+        activation, core = self.activation, self.activation.core
         groups, filters = self.groups, self.filters // self.groups
         parts = []
         for group in range(groups):
             own = slice(group * filters, (group + 1) * filters)
             # an activation over the channels has to wait for all groups
             alone = core if core is not None and groups == 1 else activations.LINEAR
+            offset = np.ascontiguousarray(bias[0][own]) if bias else None
             parts.append(
-                self._packed_windows(kernel[..., own], np.ascontiguousarray(bias[0][own]) if bias else None, alone)
+                Windows(kernel[..., own], offset, alone, self.strides, self.dilation_rate, self.padding, self.name)
             )
         channels = kernel.shape[-2]
 
@@ -260,7 +260,7 @@ class Convolution(Layer):
             y = np.concatenate(
                 [part(x[..., group * channels : (group + 1) * channels]) for group, part in enumerate(parts)], axis=-1
             )
-            return self.activation.run(y) if core is not None else y
+            return activation.run(y) if core is not None else y
 
         return self._finished(convolve)
 
@@ -370,7 +370,7 @@ class _Depthwise(Convolution):
         self.depthwise_initializer = initializers.get(depthwise_initializer)
         self.depthwise_regularizer, self.depthwise_constraint = depthwise_regularizer, depthwise_constraint
 
-    config_keys = (
+    config_keys: tuple[str, ...] = (
         "kernel_size",
         "strides",
         "padding",
@@ -501,7 +501,7 @@ class _Separable(_Depthwise):
         self.pointwise_initializer = initializers.get(pointwise_initializer)
         self.pointwise_regularizer, self.pointwise_constraint = pointwise_regularizer, pointwise_constraint
 
-    config_keys = (
+    config_keys: tuple[str, ...] = (
         "filters",
         *_Depthwise.config_keys,
         "pointwise_initializer",

@@ -154,6 +154,7 @@ class Dense(Layer):
 
     min_ndim = 2
     per_step = True
+    inert_arguments = ("lora_alpha", "lora_rank", "quantization_config")
     config_keys = (
         "units",
         "activation",
@@ -178,11 +179,8 @@ class Dense(Layer):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
-        lora_rank: Any = None,
         **kwargs: Any,
     ) -> None:
-        for inert in ("lora_alpha", "quantization_config"):
-            kwargs.pop(inert, None)
         units = positive("units", units)
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.units = units

@@ -61,6 +61,7 @@ class Embedding(Layer):
 
     casts_input = False
     per_step = True
+    inert_arguments = ("lora_alpha", "lora_rank", "quantization_config")
     config_keys = (
         "input_dim",
         "output_dim",
@@ -80,11 +81,8 @@ class Embedding(Layer):
         embeddings_constraint: Any = None,
         mask_zero: bool = False,
         weights: Any = None,
-        lora_rank: Any = None,
         **kwargs: Any,
     ) -> None:
-        for inert in ("lora_alpha", "quantization_config"):
-            kwargs.pop(inert, None)
         length = kwargs.pop("input_length", None)
         if length is not None and not {"input_shape", "batch_input_shape"} & set(kwargs):
             sizes = tuple(length) if isinstance(length, (list, tuple)) else (length,)

@@ -85,6 +85,7 @@ class BatchNormalization(_Normalization):
         "synchronized",
     )
     call_arguments = ("inputs", "training", "mask")
+    inert_arguments = ("renorm", "fused", "virtual_batch_size", "renorm_clipping", "renorm_momentum")
 
     def __init__(
         self,
@@ -105,8 +106,6 @@ class BatchNormalization(_Normalization):
         **kwargs: Any,
     ) -> None:
         arguments = locals()
-        for inert in ("renorm", "fused", "virtual_batch_size", "renorm_clipping", "renorm_momentum"):
-            kwargs.pop(inert, None)
         super().__init__(**kwargs)
         self._take(arguments)
         if isinstance(axis, (list, tuple)):
@@ -177,6 +176,7 @@ class LayerNormalization(_Normalization):
         Whether there are ``beta`` and ``gamma``.
     """
 
+    keyword_arguments = ("rms_scaling",)
     config_keys = (
         "axis",
         "epsilon",
@@ -377,6 +377,7 @@ class Normalization(Layer):
         Whether to undo a normalization.
     """
 
+    last_axis_only = False
     config_keys = ("axis", "mean", "variance", "invert")
 
     def __init__(
@@ -385,7 +386,7 @@ class Normalization(Layer):
         super().__init__(**kwargs)
         if (mean is None) != (variance is None):
             raise ValueError("When setting values directly, both `mean` and `variance` must be set.")
-        self.axis = () if axis is None else axis
+        self.axis = () if axis is None or axis == [] else axis
         self.mean, self.variance, self.invert = mean, variance, bool(invert)
 
     @property

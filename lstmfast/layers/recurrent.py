@@ -27,8 +27,9 @@ class Recurrent(Layer):
     ndim = 3
     uses_mask = True
     stops_mask_since_316 = True
-    call_arguments = ("sequences", "initial_state", "mask", "training")
+    call_arguments: tuple[str, ...] = ("sequences", "initial_state", "mask", "training")
 
+    config_keys: tuple[str, ...]
     return_sequences: bool
     return_state: bool
     go_backwards: bool
@@ -233,6 +234,7 @@ class CellLayer(Recurrent):
     kind: str
     gates: int
     cell_states: int
+    keyword_arguments = ("implementation", "time_major", "zero_output_for_mask")
     saved_vars = "cell/vars"
 
     def __init_subclass__(cls) -> None:

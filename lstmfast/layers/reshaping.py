@@ -210,8 +210,9 @@ class ZeroPadding1D(_Shaped):
 
     config_keys = ("padding",)
 
-    def __init__(self, padding: Any = 1, **kwargs: Any) -> None:
-        kwargs.pop("data_format", None)
+    def __init__(self, padding: Any = 1, data_format: Any = None, **kwargs: Any) -> None:
+        if data_format == "channels_first":
+            raise NotImplementedError("ZeroPadding1D with channels_first is not supported.")
         super().__init__(**kwargs)
         self.padding = self._pair("padding", padding)
 

@@ -119,7 +119,9 @@ class RNN(Recurrent):
         As of `LSTM`; the state of stacked cells is one list for each cell.
     """
 
-    config_keys = (*FLAGS, "zero_output_for_mask")
+    config_keys: tuple[str, ...] = (*FLAGS, "zero_output_for_mask")
+    keyword_arguments = ("time_major",)
+    inert_arguments = ("implementation",)
 
     def __init__(
         self,

@@ -91,7 +91,6 @@ class Bidirectional(Layer):
         Runs backwards in place of another copy of ``layer``.
     """
 
-    ndim = 3
     uses_mask = True
     stops_mask_since_316 = True
     call_arguments = ("sequences", "initial_state", "mask", "training")
@@ -140,6 +139,7 @@ class Bidirectional(Layer):
         for inner in (forward, backward):
             inner.zero_output_for_mask = inner.return_sequences
         self.merge_mode = merge_mode
+        self.ndim = forward.ndim
         self.return_sequences = forward.return_sequences
         self.return_state = forward.return_state
         self.stateful = forward.stateful
@@ -152,12 +152,11 @@ class Bidirectional(Layer):
 
     def check_shape(self, shape: Any) -> None:
         super().check_shape(shape)
-        self._axes = self.forward_layer._axes
+        self.forward_layer.check_shape(shape)
 
     def build_weights(self, input_shape: Any) -> None:
         self.forward_layer.build(input_shape)
         self.backward_layer.build(input_shape)
-        self._axes = self.forward_layer._axes
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         shape = self.forward_layer.compute_output_shape(sequences_shape)

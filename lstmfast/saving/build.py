@@ -14,6 +14,7 @@ import numpy as np
 from lstmfast._graph import KerasTensor, flatten, snake_case
 from lstmfast.layers.base import Layer, assign, is_plain_shape
 from lstmfast.layers.core import InputLayer
+from lstmfast.layers.operations import Operation
 from lstmfast.models import Model, Sequential
 from lstmfast.saving.archive import WeightTree
 from lstmfast.saving.config import MAX_DEPTH, Context, Version, make_layer, parse_version
@@ -282,12 +283,17 @@ class _Edges:
     def _call_legacy(self, layer: Layer, node: Any) -> tuple[Any, dict[str, Any]]:
         if not isinstance(node, list) or not node:
             raise ValueError(f"'{self.context.name}': the call of layer '{layer.name}' is not understood.")
-        calls = [node] if self.is_reference(node) else node  # TFOpLambda nests one level less
-        tensors, kwargs = [], {}
+        # TFOpLambda nests one level less
+        calls = [node] if self.is_reference(node) or node[0] == "_CONSTANT_VALUE" else node
+        tensors: list[Any] = []
+        kwargs: dict[str, Any] = {}
         for call in calls:
-            if not self.is_reference(call):
+            if isinstance(call, list) and len(call) == 4 and call[0] == "_CONSTANT_VALUE":
+                tensors.append(call[2])
+            elif self.is_reference(call):
+                tensors.append(self.tensor(*call[:3]))
+            else:
                 raise ValueError(f"'{self.context.name}': the call of layer '{layer.name}' is not understood.")
-            tensors.append(self.tensor(*call[:3]))
             if len(call) == 4 and isinstance(call[3], dict):
                 kwargs.update(call[3])
 
@@ -303,6 +309,8 @@ class _Edges:
             arguments.setdefault("initial_state", tensors[1:])
             tensors = tensors[:1]
         arguments.pop("constants", None)
+        if isinstance(layer, Operation):
+            return layer.bind_call((tensors if layer.joins else tensors[0],), arguments)
         inputs = tensors[0] if len(tensors) == 1 and not layer.takes_list() else tensors
         return layer._bind((inputs,), arguments)
 

@@ -69,7 +69,7 @@ _IGNORED = {
     "shared_object_id",
 }
 _ACTIVATION_KEYS = ("activation", "recurrent_activation")
-_CODE_LAYERS = ("Lambda", "TFOpLambda", "SlicingOpLambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+_CODE_LAYERS = ("Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 
 
 class Context:
@@ -162,6 +162,11 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
     class_name = _RENAMED_CLASSES.get(class_name, class_name) if class_name not in context.custom else class_name
     if class_name == "GRU" and entry["class_name"] == "CuDNNGRU":
         config = {**config, "reset_after": True}
+    if class_name in ("TFOpLambda", "SlicingOpLambda") and class_name not in context.custom:
+        function = config.get("function")
+        if function not in OPERATIONS:
+            raise NotImplementedError(f"'{context.name}': the operation tf.{function} ('{name}') is not supported.")
+        return Operation(function, {}, name=name)
     if _is_operation(entry, context):
         options = {key: value for key, value in config.items() if key not in ("name", *_IGNORED)}
         return Operation(class_name, options, name=name)
@@ -233,28 +238,18 @@ def _from_keras_1(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
     if class_name == "Embedding":
         config["embeddings_initializer"] = config.pop("init", "uniform")
         config.pop("dropout", None)
-        return {_KERAS_1.get(key, key) if key != "output_dim" else key: value for key, value in config.items()}  # type: ignore[misc]
     renamed = {_KERAS_1.get(key, key): value for key, value in config.items()}
+    if class_name == "Embedding":
+        renamed["output_dim"] = renamed.pop("units")
     return {key: value for key, value in renamed.items() if key is not None}
 
 
 def _accepted(cls: type[Layer]) -> set[str]:
     """The names that a class's constructor takes, those of its bases and those for a first layer's shape included."""
-    names = {
-        "batch_input_shape",
-        "input_shape",
-        "input_dim",
-        "input_length",
-        "batch_size",
-        "implementation",
-        "time_major",
-        "zero_output_for_mask",
-        "lora_alpha",
-        "lora_rank",
-        "data_format",
-    }
+    names = {"batch_input_shape", "input_shape", "input_dim", "input_length", "batch_size", *cls.inert_arguments}
     for base in cls.__mro__:
         if issubclass(base, Layer):
+            names.update(getattr(base, "keyword_arguments", ()))
             names.update(inspect.signature(base.__init__).parameters)
     return names - {"self", "kwargs", "arguments"}
 

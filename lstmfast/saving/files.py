@@ -106,16 +106,17 @@ def parse_json(text: bytes | str, name: str, what: str) -> dict[str, Any]:
 class Derived:
     """An array made of arrays in a file: its shape is known, its values are made on `read`."""
 
-    __slots__ = ("_make", "path", "shape")
+    __slots__ = ("_make", "_sources", "path", "shape")
 
     def __init__(self, sources: list[Array], shape: tuple[int, ...], make: Callable[..., np.ndarray[Any, Any]]) -> None:
         self.path = ", ".join(source.path for source in sources)
         self.shape = shape
-        self._make = lambda: make(*[source.read() for source in sources])
+        self._sources = sources
+        self._make = make
 
     def read(self) -> np.ndarray[Any, Any]:
         """The values."""
-        return self._make()
+        return self._make(*[source.read() for source in self._sources])
 
 
 class Array:
