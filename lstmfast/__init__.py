@@ -13,7 +13,7 @@ from lstmfast.functional import lstm
 from lstmfast.layers.core import Input
 from lstmfast.models import Model, Sequential
 from lstmfast.runtime import get_num_threads, set_num_threads, show_config, threads
-from lstmfast.saving import from_keras, load_model
+from lstmfast.saving import explain, from_keras, load_model, model_from_json
 
 __all__ = [
     "Input",
@@ -21,12 +21,14 @@ __all__ = [
     "Sequential",
     "__version__",
     "activations",
+    "explain",
     "from_keras",
     "get_num_threads",
     "initializers",
     "layers",
     "load_model",
     "lstm",
+    "model_from_json",
     "set_num_threads",
     "show_config",
     "threads",

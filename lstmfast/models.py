@@ -513,6 +513,50 @@ class Model(Layer):
         """As calling the model."""
         return self(x)
 
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def save(self, filepath: Any, overwrite: bool = True) -> None:
+        """Write the model to a ``.keras`` file, which Keras 3 loads too.
+
+        Parameters
+        ----------
+        filepath : str or path-like
+            Ends in ``.keras``.
+        overwrite : bool
+            Whether to replace a file that exists.
+
+        Raises
+        ------
+        ValueError
+            If the name ends otherwise, or the model holds something that Keras 3 has no name for.
+        """
+        from lstmfast.saving.writing import save_model
+
+        save_model(self, filepath, overwrite)
+
+    def to_json(self) -> str:
+        """The architecture without weights, as Keras 3 writes it; `model_from_json` and Keras read it."""
+        import json
+
+        from lstmfast.saving.writing import architecture
+
+        self._require_built()
+        return json.dumps(architecture(self))
+
+    def load_weights(self, filepath: Any) -> None:
+        """Take over the weights in a file: ``.weights.h5``, an older weights-only ``.h5``, or a whole model.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If its weights are not this model's; nothing has changed then.
+        """
+        from lstmfast.saving.build import load_weights
+
+        load_weights(self, filepath)
+
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Accepted and ignored: there is no training here."""
 
@@ -615,8 +659,15 @@ class Model(Layer):
             return [layer.name, own.get(id(layer), [index]).index(index), position]
 
         def edge(leaf: Any) -> Any:
+            if isinstance(leaf, slice):
+                ends = {"start": leaf.start, "stop": leaf.stop, "step": leaf.step}
+                return {"class_name": "__slice__", "config": ends}
+            if leaf is ...:
+                return {"class_name": "__ellipsis__", "config": {}}
+            if isinstance(leaf, np.ndarray):
+                return {"class_name": "__numpy__", "config": {"value": leaf.tolist(), "dtype": leaf.dtype.name}}
             if not isinstance(leaf, KerasTensor):
-                return leaf.tolist() if isinstance(leaf, np.ndarray) else leaf
+                return leaf
             return {
                 "class_name": "__keras_tensor__",
                 "config": {"shape": list(leaf.shape), "dtype": leaf.dtype, "keras_history": reference(leaf)},
@@ -627,10 +678,10 @@ class Model(Layer):
             nodes = [node for node in self._graph_nodes if node.layer is layer]
             entries.append(
                 {
-                    **serialize_layer(layer),
+                    **(layer.saved_entry() if isinstance(layer, Operation) else serialize_layer(layer)),
                     "name": layer.name,
                     "inbound_nodes": [
-                        {"args": map_tree(edge, layer.call_args(node)), "kwargs": map_tree(edge, node.kwargs)}
+                        {"args": _tuples(edge, layer.call_args(node)), "kwargs": _tuples(edge, node.kwargs)}
                         for node in nodes
                     ],
                 }
@@ -939,6 +990,17 @@ def _weight_sizes(layer: Layer, trainable: bool, seen: set[int]) -> Iterator[tup
 def _input_dtype(layer: Layer) -> str:
     """The type of the input in front of a first layer that brings no Input."""
     return layer.policy.compute_dtype if layer.casts_input else "float32"
+
+
+def _tuples(function: Callable[[Any], Any], tree: Any) -> Any:
+    """As `map_tree`, with tuples as Keras writes them into a config."""
+    if isinstance(tree, tuple):
+        return {"class_name": "__tuple__", "items": [_tuples(function, value) for value in tree]}
+    if isinstance(tree, dict):
+        return {key: _tuples(function, value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_tuples(function, value) for value in tree]
+    return function(tree)
 
 
 def _alone(struct: Any) -> Any:

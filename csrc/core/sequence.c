@@ -296,7 +296,7 @@ static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inp
     const lf_panels *panels = &layer->panels;
     const int projects = is_repeated(run) || run->table != NULL; /* then each step reads a projection instead of x */
     const size_t cache = lf_private_cache_bytes() / 4 * 3;
-    const size_t panel_bytes = smaller(inputs, LF_SEGMENT) * panels->block_width * layer->element_bytes;
+    const size_t panel_bytes = smaller(inputs, layer->kernels->segment) * panels->block_width * layer->element_bytes;
     const size_t projected = projects ? panels->block_count * panels->block_width : 0;
     const size_t row_bytes = (inputs + panels->units + projected) * layer->element_bytes;
     const size_t tile = layer->kernels->tile_rows;

@@ -14,14 +14,6 @@
  * 128, those of 64 have 0.6 to 0.8 of the error and cost at most 3 % of the time; of 32, 5 to 8 %. */
 #define LF_CHAIN 64
 
-/* Weights of this many k of a block stay in a core's own cache while all tiles of a band of rows use them; a whole
- * number of chains, so that it changes no sum. Band: tiles whose sums are kept at once before their epilogue; two
- * where one segment is all, so that the epilogue's chains have more rows to overlap. Chosen by
- * `python -m bench --only lstmfast` on 64x25x1024-u1024. */
-#define LF_SEGMENT (8 * LF_CHAIN)
-#define LF_BAND_TILES 16
-#define LF_SMALL_BAND_TILES 2
-
 /* Vectors of sums per row that a full block keeps in registers: four gates of one vector of units, or four vectors of
  * units where a cell has one gate. */
 #define LF_BLOCK_VECTORS 4
@@ -97,6 +89,7 @@ typedef struct lf_kernels {
     const char *isa;
     size_t lanes;
     size_t tile_rows;
+    size_t segment; /* k of a block whose weights stay in cache for a band of rows: see tile_loop.inc */
     lf_step_fn *step[LF_CELL_COUNT];
     lf_project_fn *project;
     lf_activate_fn *activate;

@@ -35,16 +35,34 @@ class Operation(Layer):
         Keras's class name of it.
     options : dict
         What the config says beside the name, such as ``axis``.
+    module : str, optional
+        Where Keras 3 has it.
     """
 
     casts_input = False
     supports_masking = False
-    config_keys = ("operation", "options")
+    config_keys = ("operation", "options", "module")
 
-    def __init__(self, operation: str, options: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, operation: str, options: dict[str, Any] | None = None, module: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.module = module
         self.operation = operation
         self.options = dict(options or {})
+
+    def saved_entry(self) -> dict[str, Any]:
+        """The operation as a Keras 3 file holds it."""
+        if self.module is None:
+            raise ValueError(
+                f"Operation {self.operation} ('{self.name}') is not one of Keras 3, and cannot be written."
+            )
+        return {
+            "module": self.module,
+            "class_name": self.operation,
+            "config": {"name": self.name, **self.options},
+            "registered_name": self.operation,
+        }
 
     def takes_list(self) -> bool:
         return True

@@ -3,6 +3,7 @@
 Next: loading.py.
 """
 
-from lstmfast.saving.loading import from_keras, load_model
+from lstmfast.saving.explaining import explain
+from lstmfast.saving.loading import from_keras, load_model, model_from_json
 
-__all__ = ["from_keras", "load_model"]
+__all__ = ["explain", "from_keras", "load_model", "model_from_json"]

@@ -58,7 +58,7 @@ def open_archive(name: str) -> Iterator[Saved]:
             if "model.weights.h5" in members:
                 info = members["model.weights.h5"]
                 with _seekable(archive, info, name) as stream, hdf5.open_file(stream, name) as file:
-                    yield Saved(name, config, version, _tree(file, name))
+                    yield Saved(name, config, version, weight_tree(file, name))
             elif "model.weights.npz" in members:
                 content = _read(archive, members["model.weights.npz"], name, _MAX_WEIGHTS_BYTES)
                 yield Saved(name, config, version, _npz_tree(content, name))
@@ -100,7 +100,8 @@ def _clean(path: str) -> str:
     return path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
 
 
-def _tree(file: Any, name: str) -> WeightTree:
+def weight_tree(file: Any, name: str) -> WeightTree:
+    """The weights below an HDF5 file."""
     arrays: dict[str, Array] = {}
     for path, array in hdf5.arrays(file, name).items():
         arrays[_clean(path)] = array

@@ -18,7 +18,7 @@ from lstmfast.layers.operations import Operation
 from lstmfast.models import Model, Sequential
 from lstmfast.saving.archive import WeightTree
 from lstmfast.saving.config import MAX_DEPTH, Context, Version, make_layer, parse_version
-from lstmfast.saving.files import Array, Saved
+from lstmfast.saving.files import Array, Saved, open_weights
 from lstmfast.saving.legacy import LayerWeights
 
 NEWEST_KERAS: Version = (3, 15)
@@ -474,3 +474,13 @@ def _build_from_weights(model: Model, stored: list[tuple[str, list[Array]]]) -> 
     if first is None or len(shape) != 2:
         return
     model.build((None, None, shape[0]) if first.ndim == 3 else (None, shape[0]))
+
+
+def load_weights(model: Model, path: Any) -> None:
+    """The weights in a file into a model; see `Model.load_weights`."""
+    with open_weights(path) as (name, version, weights):
+        context = Context(name, parse_version(version), {})
+        if isinstance(weights, WeightTree):
+            assign_tree(model, weights, context)
+        else:
+            assign_layers(model, weights, context)

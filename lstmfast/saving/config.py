@@ -169,7 +169,7 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
         return Operation(function, {}, name=name)
     if _is_operation(entry, context):
         options = {key: value for key, value in config.items() if key not in ("name", *_IGNORED)}
-        return Operation(class_name, options, name=name)
+        return Operation(class_name, options, entry.get("module"), name=name)
     cls = layer_class(class_name, name, context)
     where = f"'{context.name}': layer '{name}' of class {class_name}"
     config = arguments(class_name, cls, config, context, depth)

@@ -43,6 +43,41 @@ class Saved:
 @contextlib.contextmanager
 def open_model(path: str | os.PathLike[str]) -> Iterator[Saved]:
     """The `Saved` of the file at ``path``; its arrays can be read inside the ``with`` block."""
+    name, is_archive = _look(path)
+    if is_archive:
+        from lstmfast.saving.archive import open_archive
+
+        with open_archive(name) as saved:
+            yield saved
+    else:
+        from lstmfast.saving.legacy import open_legacy
+
+        with open_legacy(name) as saved:
+            yield saved
+
+
+@contextlib.contextmanager
+def open_weights(path: str | os.PathLike[str]) -> Iterator[tuple[str, str, Any]]:
+    """The name, the Keras version and the weights of a file, which may hold weights only."""
+    name, is_archive = _look(path)
+    if is_archive:
+        with open_model(path) as saved:
+            yield saved.name, saved.version, saved.weights
+    else:
+        from lstmfast.saving.legacy import open_legacy_weights
+
+        with open_legacy_weights(name) as (version, weights):
+            yield name, version, weights
+
+
+def _look(path: str | os.PathLike[str]) -> tuple[str, bool]:
+    """The name of a file, and whether it is a zip archive rather than HDF5.
+
+    Raises
+    ------
+    OSError
+        If it is neither.
+    """
     name = os.fspath(path)
     if not isinstance(name, str):
         raise TypeError(f"Expected a path as str or path-like, got {type(path).__name__}.")
@@ -53,18 +88,9 @@ def open_model(path: str | os.PathLike[str]) -> Iterator[Saved]:
         )
     with open(name, "rb") as file:
         head = file.read(512)
-    if head.startswith(_ZIP):
-        from lstmfast.saving.archive import open_archive
-
-        with open_archive(name) as saved:
-            yield saved
-    elif head.startswith(_HDF5):
-        from lstmfast.saving.legacy import open_legacy
-
-        with open_legacy(name) as saved:
-            yield saved
-    else:
+    if not head.startswith((_ZIP, _HDF5)):
         raise OSError(f"'{name}' is no saved Keras model: {_what_is(head)}")
+    return name, head.startswith(_ZIP)
 
 
 def _what_is(head: bytes) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lstmfast.saving import hdf5
+from lstmfast.saving.archive import WeightTree, weight_tree
 from lstmfast.saving.files import Array, Saved, parse_json
 
 
@@ -36,15 +37,32 @@ def open_legacy(name: str) -> Iterator[Saved]:
         if "model_config" not in file.attrs:
             if "layer_names" in file.attrs or "layer_names0" in file.attrs or "layers" in file:
                 raise ValueError(
-                    f"'{name}' holds weights only, no model: build the model in code, or save it whole with "
-                    "`model.save(...)`."
+                    f"'{name}' holds weights only, no model: build the model in code and call its load_weights, or "
+                    "save it whole with `model.save(...)`."
                 )
             raise ValueError(f"'{name}' is an HDF5 file without a Keras model in it.")
         config = parse_json(hdf5.text(file.attrs["model_config"]), name, "model_config")
-        group = hdf5.child(file, "model_weights", name) if "model_weights" in file else file
-        version = file.attrs.get("keras_version", group.attrs.get("keras_version", "1.0.0"))
-        backend = file.attrs.get("backend", group.attrs.get("backend", "tensorflow"))
-        yield Saved(name, config, hdf5.text(version), layer_weights(group, name, hdf5.text(backend)))
+        version, weights = _weights(file, name)
+        yield Saved(name, config, version, weights)
+
+
+@contextlib.contextmanager
+def open_legacy_weights(name: str) -> Iterator[tuple[str, LayerWeights | WeightTree]]:
+    """The Keras version and the weights of an HDF5 file, with or without a model."""
+    with hdf5.open_file(name, name) as file:
+        if "layers" in file or "_layer_checkpoint_dependencies" in file:
+            yield hdf5.text(file.attrs.get("keras_version", "3.15")), weight_tree(file, name)
+        elif "model_weights" in file or "layer_names" in file.attrs or "layer_names0" in file.attrs:
+            yield _weights(file, name)
+        else:
+            raise ValueError(f"'{name}' is an HDF5 file without the weights of a Keras model.")
+
+
+def _weights(file: Any, name: str) -> tuple[str, LayerWeights]:
+    group = hdf5.child(file, "model_weights", name) if "model_weights" in file else file
+    version = file.attrs.get("keras_version", group.attrs.get("keras_version", "1.0.0"))
+    backend = file.attrs.get("backend", group.attrs.get("backend", "tensorflow"))
+    return hdf5.text(version), layer_weights(group, name, hdf5.text(backend))
 
 
 def layer_weights(group: Any, name: str, backend: str = "tensorflow") -> LayerWeights:

@@ -76,3 +76,34 @@ def from_keras(model: Any, custom_objects: dict[str, Any] | None = None) -> Mode
     from lstmfast.saving.build import build_live
 
     return build_live(model, custom_objects or {})
+
+
+def model_from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:
+    """A fresh model from the architecture that ``to_json`` of Keras, or of a model here, gave.
+
+    Parameters
+    ----------
+    text : str
+        JSON of any version of Keras.
+    custom_objects : dict, optional
+        As of `load_model`.
+
+    Returns
+    -------
+    Model
+        Its weights are drawn anew; `Model.load_weights` and `Model.set_weights` give it others.
+
+    Raises
+    ------
+    ValueError, NotImplementedError
+        As of `load_model`.
+    """
+    from lstmfast.saving.build import make_model
+    from lstmfast.saving.config import Context, parse_version
+    from lstmfast.saving.files import parse_json
+
+    config = parse_json(text, "model_from_json", "the text")
+    # Keras 3 writes no version, but a module
+    version = str(config.get("keras_version") or ("3.15" if "module" in config else "1.0"))
+    context = Context("model_from_json", parse_version(version), custom_objects or {})
+    return make_model(config, context, 0)

@@ -1,0 +1,102 @@
+"""Models out: a ``.keras`` file as Keras 3 writes and reads it.
+
+Next: archive.py, which reads it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import os
+import tempfile
+import zipfile
+from typing import Any
+
+from lstmfast._graph import snake_case
+from lstmfast.layers.base import Layer, serialize_layer
+from lstmfast.models import Model
+
+# Of the Keras whose format is written.
+KERAS_VERSION = "3.15.1"
+
+
+def save_model(model: Model, path: str | os.PathLike[str], overwrite: bool = True) -> None:
+    """Write a model to a ``.keras`` file, whole or not at all; see `Model.save`."""
+    name = os.fspath(path)
+    if not str(name).endswith(".keras"):
+        raise ValueError(f"The file name has to end in .keras, the only format that is written. Received: {name}")
+    if not overwrite and os.path.exists(name):
+        raise FileExistsError(f"'{name}' exists, and overwrite=False.")
+    model._require_built()
+    config = json.dumps(architecture(model))
+    metadata = {"keras_version": KERAS_VERSION, "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")}
+    weights = _weights(model)
+    handle, temporary = tempfile.mkstemp(suffix=".keras", dir=os.path.dirname(name) or ".")
+    try:
+        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("metadata.json", json.dumps(metadata))
+            archive.writestr("config.json", config)
+            archive.writestr("model.weights.h5", weights)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, name)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def architecture(model: Model) -> dict[str, Any]:
+    """The model's class and config, as Keras 3 writes them."""
+    sequential = model.saved_class() == "Sequential"
+    return {
+        **serialize_layer(model),
+        "module": "keras" if sequential else "keras.src.models.functional",
+        "class_name": model.saved_class(),
+        "registered_name": model.saved_class(),
+        "build_config": {"input_shape": model.input_shape},
+    }
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _weights(model: Model) -> bytes:
+    """model.weights.h5"""
+    import h5py
+
+    seen: set[int] = set()
+
+    def own(layer: Layer, path: str) -> None:
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        if isinstance(layer, Model):
+            container(layer.layers, f"{path}layers/")
+            return
+        if layer._specs:
+            group = file.create_group(f"{path}{layer.saved_vars}")
+            group.attrs["name"] = layer.name
+            for index, value in enumerate(layer._own_weights()):
+                data = group.create_dataset(str(index), data=value)
+                if value.dtype.name == "bfloat16":
+                    data.attrs["dtype"] = "bfloat16"
+        for attribute, inner in layer.saved_parts():
+            if isinstance(inner, list):
+                container(inner, f"{path}{attribute}/")
+            else:
+                own(inner, f"{path}{attribute}/")
+
+    def container(layers: list[Layer], path: str) -> None:
+        counts: dict[str, int] = {}
+        for layer in layers:
+            name = snake_case(layer.saved_class())
+            counts[name] = counts.get(name, -1) + 1
+            own(layer, f"{path}{name}{f'_{counts[name]}' if counts[name] else ''}/")
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        own(model, "")
+    return buffer.getvalue()
