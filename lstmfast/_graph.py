@@ -52,7 +52,7 @@ def flatten(tree: Any) -> list[Any]:
 
 
 def is_shape(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and all(size is None or isinstance(size, int) for size in value)
+    return isinstance(value, (tuple, list)) and not any(isinstance(size, (tuple, list, dict)) for size in value)
 
 
 def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:

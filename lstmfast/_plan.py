@@ -82,7 +82,7 @@ class Operation:
             return Slot(slots[id(leaf)]) if isinstance(leaf, KerasTensor) else leaf
 
         self.layer = node.layer
-        self.run: Callable[..., Any] = node.layer.frozen()
+        self.run: Callable[..., Any] = node.layer.run_for(node.kwargs)
         self.inputs = map_tree(place, node.args[0])
         self.single: int | None = self.inputs.index if isinstance(self.inputs, Slot) else None
         self.arguments = {name: map_tree(place, value) for name, value in node.kwargs.items()}

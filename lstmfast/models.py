@@ -67,6 +67,7 @@ class Model(Layer):
     casts_input = False
     uses_mask = True
     call_arguments = ("inputs", "training", "mask")
+    saved_module = "keras.src.models.functional"
 
     def __init__(
         self,
@@ -782,6 +783,8 @@ class Sequential(Model):
     >>> model.predict(np.zeros((3, 40, 1))).shape
     (3, 1)
     """
+
+    saved_module = "keras"
 
     def __init__(
         self,

@@ -152,6 +152,9 @@ class Layer:
     # Arguments without effect that files hold beside those of the constructor.
     inert_arguments: tuple[str, ...] = ()
 
+    # The module that a Keras 3 config says the class is in.
+    saved_module = "keras.layers"
+
     # Where a .keras file keeps the layer's own weights, below the layer's place.
     saved_vars = "vars"
 
@@ -366,6 +369,10 @@ class Layer:
                 entry = self._frozen = (count, self.freeze(self._own_weights()))
         return entry[1]
 
+    def run_for(self, arguments: dict[str, Any]) -> Run:
+        """`frozen`, for a call with these further arguments."""
+        return self.frozen()
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run on array-likes, or record the call where an argument is a symbolic `Input` or what came from one.
 
@@ -399,7 +406,7 @@ class Layer:
             kwargs = self.convert_arguments(shapes, kwargs)
         if not self.built:
             self.build(shapes)
-        outputs = self.frozen()(inputs, **kwargs)
+        outputs = self.run_for(kwargs)(inputs, **kwargs)
         if not self.allocates:
             outputs = map_tree(np.array, outputs)
         result = self.policy.result
@@ -575,8 +582,8 @@ def serialize(value: Any) -> Any:
 def serialize_layer(layer: Layer) -> dict[str, Any]:
     """A layer's class and config, as a Keras 3 file holds them."""
     return {
-        "module": "keras.layers",
-        "class_name": type(layer).__name__,
+        "module": layer.saved_module,
+        "class_name": layer.saved_class(),
         "config": layer.get_config(),
         "registered_name": None,
         **({"build_config": {"input_shape": layer.build_shape}} if is_plain_shape(layer.build_shape) else {}),

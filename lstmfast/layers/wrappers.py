@@ -63,12 +63,18 @@ class TimeDistributed(Layer):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         inner = self.layer.frozen()
 
-        def run(x: Array, mask: Any = None) -> Array:
+        def run(x: Array, mask: Any = None, training: Any = None) -> Array:
             batch, steps = x.shape[:2]
             y: Array = inner(x.reshape(batch * steps, *x.shape[2:]))
             return y.reshape(batch, steps, *y.shape[1:])
 
         return run
+
+    def refuse_training(self) -> None:
+        """Raise where the layer inside would be random."""
+        self.layer.refuse_training()
+        if self.layer.run_for({"training": True}) is not self.layer.run_for({}):
+            raise NotImplementedError(f"Layer '{self.name}' is not random inside (training=True): drop out outside it.")
 
     def one_step(self, run: Run) -> Run:
         return self.layer.frozen()

@@ -47,11 +47,8 @@ def save_model(model: Model, path: str | os.PathLike[str], overwrite: bool = Tru
 
 def architecture(model: Model) -> dict[str, Any]:
     """The model's class and config, as Keras 3 writes them."""
-    sequential = model.saved_class() == "Sequential"
     return {
         **serialize_layer(model),
-        "module": "keras" if sequential else "keras.src.models.functional",
-        "class_name": model.saved_class(),
         "registered_name": model.saved_class(),
         "build_config": {"input_shape": model.input_shape},
     }
