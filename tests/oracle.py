@@ -105,11 +105,12 @@ def assert_case(case: layer_cases.Case, actual: Arrays, dtype: str = "float32") 
 
 
 def _chaos(case: layer_cases.Case, position: int, dtype: str) -> np.ndarray[Any, Any]:
-    """By how much rounding alone moves an output, times `CHAOS`; everything goes where it decides on overflow."""
+    """`CHAOS` times what rounding does to an output, relative to 1 + |y|; anything goes in a row that overflows."""
     single = layer_outputs(case, "float32")[position].astype(np.float64)
     double = layer_outputs(case, "float64")[position]
-    with np.errstate(invalid="ignore", over="ignore"):
-        spread = np.abs(single - double)
-        spread = np.where(np.isfinite(double) & np.isfinite(single), spread, np.inf)
-    largest = spread.max(axis=-1, keepdims=True)
-    return CHAOS * largest * (1.0 if dtype == "float32" else 1e-8)
+    size = 1 + np.abs(double)
+    finite = np.isfinite(double) & np.isfinite(single)
+    relative = np.abs(np.where(finite, single - double, 0)) / np.where(finite, size, 1)
+    bound = CHAOS * relative.max() * size * (1.0 if dtype == "float32" else 1e-8)
+    bound[~finite.reshape(len(finite), -1).all(axis=1)] = np.inf
+    return bound

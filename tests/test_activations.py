@@ -187,7 +187,7 @@ def test_rows_of_any_length(isa, name, dtype, columns):
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
 def test_ulp_of_float32(isa, name):
-    """At most 4 ulp where the result is normal, FLT_MIN below (issue limits; measured: see `make check-ulp`)."""
+    """At most 4 ulp where the result is normal, FLT_MIN below (what is measured: `make check-ulp`)."""
     bits = np.random.default_rng(7).integers(0, 2**32, 1 << 20, dtype=np.uint32)
     x = bits.view(np.float32)
     x = np.concatenate([x[np.isfinite(x)], spread_values("float32", 1 << 18)])

@@ -26,7 +26,7 @@ MODELS: list[dict[str, Any]] = json.loads(INDEX.read_text())
 
 # Agreement to expect of draw A, as the folder's README says. Draw B is N(0, 16), which relu layers blow up.
 BOUND = {"1": 4e-6, "2": 2e-6, "3": 2e-6}
-# These have to load by now: what issue "the engine" supports, in Sequential models of Keras 2.
+# These have to load by now, in Sequential models of Keras 2.
 ENGINE = {
     "LSTM",
     "Dense",

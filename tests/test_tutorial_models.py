@@ -152,7 +152,7 @@ def test_layers_have_keras_s_arguments(keras, kind):
         assert default == expected or default is expected, f"{kind}({name}={default!r}), Keras has {expected!r}"
     for name, parameter in theirs.items():
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name not in mine:
-            assert name in ("quantization_config", "lora_alpha", "rate", "n"), f"{kind} lacks the argument {name}"
+            assert name in ("quantization_config", "lora_alpha", "lora_rank"), f"{kind} lacks the argument {name}"
 
 
 def test_verbose_1_shows_a_progress_bar(capsys):

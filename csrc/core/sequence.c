@@ -339,7 +339,7 @@ static lf_status plan(struct sequence *s) {
                           .weight_bytes = layer->weight_bytes,
                           .lanes = (int)layer->kernels->lanes,
                           .splits_by_units = !gathers_rows(panels)};
-    s->plan = lf_plan_threads(&work, run->threads > 0 ? run->threads : lf_threads());
+    s->plan = lf_plan_threads(&work, run->threads > 0 ? run->threads : lf_threads_free());
 
     const size_t members = s->plan.split == LF_BY_ROWS ? (size_t)s->plan.threads : 1;
     s->chunk_rows = smaller(s->chunk_rows, (run->batch + members - 1) / members);

@@ -157,6 +157,13 @@ size_t lf_private_cache_bytes(void) {
     return bytes;
 }
 
+static atomic_int threads_in_teams;
+
+int lf_threads_free(void) {
+    const int free = lf_threads() - atomic_load_explicit(&threads_in_teams, memory_order_relaxed);
+    return free < 1 ? 1 : free;
+}
+
 /* ---- how many are worth it --------------------------------------------------------------------------------------- */
 
 /* Costs in nanoseconds of one core, chosen by `python -m bench --only lstmfast` over the table's small cases on a
@@ -223,6 +230,7 @@ static pthread_once_t fork_handler = PTHREAD_ONCE_INIT;
 /* libgomp's threads do not survive a fork, and its next region waits for them for ever: a child of a process that has
  * run a team stays on one thread. */
 static void after_fork_in_child(void) {
+    atomic_store_explicit(&threads_in_teams, 0, memory_order_relaxed);
     if (atomic_load_explicit(&team_was_used, memory_order_relaxed))
         atomic_store_explicit(&in_forked_child, 1, memory_order_relaxed);
 }
@@ -235,8 +243,10 @@ void lf_team_run(int threads, lf_member_fn *member, void *context) {
     if (threads > 1 && !atomic_load_explicit(&in_forked_child, memory_order_relaxed)) {
         pthread_once(&fork_handler, install_fork_handler);
         atomic_store_explicit(&team_was_used, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&threads_in_teams, threads, memory_order_relaxed);
 #pragma omp parallel num_threads(threads)
         member(context, omp_get_thread_num(), omp_get_num_threads());
+        atomic_fetch_sub_explicit(&threads_in_teams, threads, memory_order_relaxed);
         return;
     }
 #endif

@@ -28,6 +28,10 @@ typedef struct lf_work {
 
 lf_plan lf_plan_threads(const lf_work *work, int most);
 
+/* The threads that a call may use beside the teams of other calls that run now: lf_threads() less theirs, at least 1. A
+ * server's many calling threads would otherwise start a full team each. */
+int lf_threads_free(void);
+
 /* Bytes of the cache that one core has to itself (its second level). */
 size_t lf_private_cache_bytes(void);
 

@@ -68,7 +68,7 @@ typedef struct lf_run {
     int return_sequences;
     int go_backwards;         /* read x from its last step on; y stays in processing order, as in Keras */
     int zero_output_for_mask; /* a masked step's output is 0 instead of the previous output */
-    int threads;              /* at most this many; 0 = lf_threads() */
+    int threads;              /* at most this many; 0 = lf_threads(), less those that other calls keep busy */
     /* Instead of x: which of a few known inputs each step takes, and what lf_layer_project made of those (an Embedding
      * in front of the layer). NULL table: x counts. */
     const void *table; /* (table_rows, lf_projection_width) */

@@ -76,6 +76,7 @@ class ReLU(_ActivationLayer):
 class LeakyReLU(_ActivationLayer):
     """Keras's LeakyReLU layer."""
 
+    keyword_arguments = ("alpha",)
     config_keys = ("negative_slope",)
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:

@@ -201,6 +201,7 @@ class MultiHeadAttention(Layer):
     """
 
     uses_mask = True
+    inert_arguments = ("query_shape", "key_shape", "value_shape")
     call_arguments = (
         "query",
         "value",

@@ -179,6 +179,7 @@ class Dense(Layer):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
+        lora_rank: Any = None,
         **kwargs: Any,
     ) -> None:
         units = positive("units", units)

@@ -81,6 +81,7 @@ class Embedding(Layer):
         embeddings_constraint: Any = None,
         mask_zero: bool = False,
         weights: Any = None,
+        lora_rank: Any = None,
         **kwargs: Any,
     ) -> None:
         length = kwargs.pop("input_length", None)

@@ -87,7 +87,8 @@ class Dropout(Inert):
         if self.rate >= 1:
             return np.zeros_like(x)
         keep = rng.random(self.dropped_together(x.shape)) >= self.rate
-        return np.where(keep, x / x.dtype.type(1 - self.rate), x.dtype.type(0))
+        y: Array = np.where(keep, x / x.dtype.type(1 - self.rate), x.dtype.type(0))
+        return y
 
 
 class _SpatialDropout(Dropout):

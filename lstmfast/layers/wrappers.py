@@ -186,6 +186,8 @@ class Bidirectional(Layer):
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         converted: dict[str, Any] = {}
+        if not self.built:
+            self.build(shapes)
         if arguments.get("mask") is not None:
             converted["mask"] = as_mask(arguments["mask"], shapes[:2], self.name)
         if arguments.get("initial_state") is not None:

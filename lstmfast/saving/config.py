@@ -172,12 +172,13 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
         return Operation(class_name, options, entry.get("module"), name=name)
     cls = layer_class(class_name, name, context)
     where = f"'{context.name}': layer '{name}' of class {class_name}"
-    config = arguments(class_name, cls, config, context, depth)
     try:
-        return cls.from_config(config)
+        return cls.from_config(arguments(class_name, cls, config, context, depth))
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{where} cannot be made from its config: {error}") from error
     except (ValueError, NotImplementedError) as error:
+        if str(error).startswith(f"'{context.name}'"):  # of a layer inside this one
+            raise
         raise type(error)(f"{where}: {error}") from error
 
 
@@ -281,8 +282,7 @@ def activation(identifier: Any, context: Context) -> Any:
         return activations.get(identifier)
     except (ValueError, TypeError):
         raise NotImplementedError(
-            f"'{context.name}': the activation {str(identifier)[:80]} is not known. Pass custom_objects={{name: a "
-            "function of arrays}."
+            f"the activation {str(identifier)[:80]} is not known. Pass custom_objects={{name: a function of arrays}}."
         ) from None
 
 
