@@ -12,7 +12,7 @@ import numpy as np
 from lstmfast import _core, activations, initializers
 from lstmfast._arrays import ordered_sum
 from lstmfast._graph import KerasTensor
-from lstmfast.layers.base import Array, Layer, Run, as_mask, positive, register
+from lstmfast.layers.base import Array, Layer, Run, as_mask, keys_of, positive, register
 from lstmfast.layers.core import matmul
 
 
@@ -215,25 +215,6 @@ class MultiHeadAttention(Layer):
         "use_causal_mask",
         "mask",
     )
-    config_keys = (
-        "num_heads",
-        "key_dim",
-        "value_dim",
-        "dropout",
-        "use_bias",
-        "output_shape",
-        "attention_axes",
-        "flash_attention",
-        "kernel_initializer",
-        "bias_initializer",
-        "kernel_regularizer",
-        "bias_regularizer",
-        "activity_regularizer",
-        "kernel_constraint",
-        "bias_constraint",
-        "use_gate",
-        "seed",
-    )
 
     def __init__(
         self,
@@ -272,6 +253,8 @@ class MultiHeadAttention(Layer):
         self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
         self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
         self.parts: dict[str, _Projection] = {}
+
+    config_keys = keys_of(__init__)
 
     def sublayers(self) -> tuple[Layer, ...]:
         return tuple(self.parts.values())

@@ -8,6 +8,7 @@ Next: recurrent.py, for the layers that matter most; ../_plan.py, for how models
 
 from __future__ import annotations
 
+import inspect
 from _thread import RLock
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -610,6 +611,12 @@ def deserialize_layer(config: Any) -> Layer:
 
 def is_plain_shape(shape: Any) -> bool:
     return isinstance(shape, tuple) and all(size is None or isinstance(size, int) for size in shape)
+
+
+def keys_of(init: Callable[..., None], without: str = "", more: str = "") -> tuple[str, ...]:
+    """The `config_keys` of a layer that keeps every argument of its constructor under its name."""
+    names = [name for name in inspect.signature(init).parameters if name not in ("self", "kwargs", without)]
+    return (*names, more) if more else tuple(names)
 
 
 def positive(name: str, value: Any) -> int:

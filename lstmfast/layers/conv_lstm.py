@@ -11,9 +11,9 @@ import numpy as np
 
 from lstmfast import activations, initializers
 from lstmfast._graph import Shape
-from lstmfast.layers.base import Array, positive, register
+from lstmfast.layers.base import Array, keys_of, positive, register
 from lstmfast.layers.convolution import Windows, output_spatial, per_axis, to_channels_last
-from lstmfast.layers.recurrent import FLAGS, Recurrent
+from lstmfast.layers.recurrent import Recurrent
 
 _GATES = 4
 
@@ -25,32 +25,6 @@ class _ConvLSTM(Recurrent):
     inert_arguments = ("unroll", "implementation", "time_major", "use_cudnn")
     keyword_arguments = ("zero_output_for_mask",)
     saved_vars = "cell/vars"
-    config_keys = (
-        "filters",
-        "kernel_size",
-        "strides",
-        "padding",
-        "data_format",
-        "dilation_rate",
-        "activation",
-        "recurrent_activation",
-        "use_bias",
-        "kernel_initializer",
-        "recurrent_initializer",
-        "bias_initializer",
-        "unit_forget_bias",
-        "kernel_regularizer",
-        "recurrent_regularizer",
-        "bias_regularizer",
-        "activity_regularizer",
-        "kernel_constraint",
-        "recurrent_constraint",
-        "bias_constraint",
-        "dropout",
-        "recurrent_dropout",
-        "seed",
-        *FLAGS[:-1],
-    )
 
     def __init__(
         self,
@@ -106,6 +80,8 @@ class _ConvLSTM(Recurrent):
         self.bias_initializer = initializers.get(bias_initializer)
         self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
         self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
+
+    config_keys = keys_of(__init__)
 
     @property
     def states_count(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import Shape
-from lstmfast.layers.base import Array, Layer, Run, positive, register
+from lstmfast.layers.base import Array, Layer, Run, keys_of, positive, register
 
 # How many bytes of windows are laid out at once: they stay in a core's cache until they are multiplied.
 WINDOW_BYTES = 1 << 20
@@ -135,23 +135,6 @@ class Convolution(Layer):
 
     rank: int
     supports_masking = False
-    config_keys: tuple[str, ...] = (
-        "filters",
-        "kernel_size",
-        "strides",
-        "padding",
-        "data_format",
-        "dilation_rate",
-        "groups",
-        "activation",
-        "use_bias",
-        "kernel_initializer",
-        "bias_initializer",
-        "kernel_regularizer",
-        "bias_regularizer",
-        "kernel_constraint",
-        "bias_constraint",
-    )
 
     def __init__(
         self,
@@ -188,6 +171,8 @@ class Convolution(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
         self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
+
+    config_keys = keys_of(__init__)
 
     def _windows(self, kernel_size: Any, strides: Any, padding: str, data_format: Any, dilation_rate: Any) -> None:
         self.kernel_size = per_axis("kernel_size", kernel_size, self.rank)
@@ -370,22 +355,7 @@ class _Depthwise(Convolution):
         self.depthwise_initializer = initializers.get(depthwise_initializer)
         self.depthwise_regularizer, self.depthwise_constraint = depthwise_regularizer, depthwise_constraint
 
-    config_keys: tuple[str, ...] = (
-        "kernel_size",
-        "strides",
-        "padding",
-        "depth_multiplier",
-        "data_format",
-        "dilation_rate",
-        "activation",
-        "use_bias",
-        "depthwise_initializer",
-        "bias_initializer",
-        "depthwise_regularizer",
-        "bias_regularizer",
-        "depthwise_constraint",
-        "bias_constraint",
-    )
+    config_keys = keys_of(__init__)
 
     def output_channels(self, channels: Any) -> Any:
         return None if channels is None else channels * self.depth_multiplier
@@ -501,13 +471,7 @@ class _Separable(_Depthwise):
         self.pointwise_initializer = initializers.get(pointwise_initializer)
         self.pointwise_regularizer, self.pointwise_constraint = pointwise_regularizer, pointwise_constraint
 
-    config_keys: tuple[str, ...] = (
-        "filters",
-        *_Depthwise.config_keys,
-        "pointwise_initializer",
-        "pointwise_regularizer",
-        "pointwise_constraint",
-    )
+    config_keys = keys_of(__init__)
 
     def output_channels(self, channels: Any) -> Any:
         return self.filters

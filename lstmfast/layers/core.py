@@ -12,7 +12,7 @@ import numpy as np
 from lstmfast import _core, activations, initializers
 from lstmfast._arrays import policy
 from lstmfast._graph import KerasTensor, Node, Shape, unique_name
-from lstmfast.layers.base import Array, Layer, Run, _standardize, positive, register
+from lstmfast.layers.base import Array, Layer, Run, _standardize, keys_of, positive, register
 
 
 @register()
@@ -155,17 +155,6 @@ class Dense(Layer):
     min_ndim = 2
     per_step = True
     inert_arguments = ("lora_alpha", "lora_rank", "quantization_config")
-    config_keys = (
-        "units",
-        "activation",
-        "use_bias",
-        "kernel_initializer",
-        "bias_initializer",
-        "kernel_regularizer",
-        "bias_regularizer",
-        "kernel_constraint",
-        "bias_constraint",
-    )
 
     def __init__(
         self,
@@ -191,6 +180,8 @@ class Dense(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
         self.kernel_constraint, self.bias_constraint = kernel_constraint, bias_constraint
+
+    config_keys = keys_of(__init__, without="lora_rank")
 
     def build_weights(self, input_shape: Any) -> None:
         features = self.fix_axis(input_shape)

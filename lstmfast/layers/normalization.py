@@ -12,7 +12,7 @@ import numpy as np
 from lstmfast import initializers
 from lstmfast._arrays import ordered_mean, ordered_sum
 from lstmfast._graph import Shape
-from lstmfast.layers.base import Array, Layer, Run, positive, register
+from lstmfast.layers.base import Array, Layer, Run, keys_of, positive, register
 
 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
@@ -68,22 +68,6 @@ class BatchNormalization(_Normalization):
         Whether there are ``beta`` and ``gamma``.
     """
 
-    config_keys = (
-        "axis",
-        "momentum",
-        "epsilon",
-        "center",
-        "scale",
-        "beta_initializer",
-        "gamma_initializer",
-        "moving_mean_initializer",
-        "moving_variance_initializer",
-        "beta_regularizer",
-        "gamma_regularizer",
-        "beta_constraint",
-        "gamma_constraint",
-        "synchronized",
-    )
     call_arguments = ("inputs", "training", "mask")
     inert_arguments = ("renorm", "fused", "virtual_batch_size", "renorm_clipping", "renorm_momentum")
 
@@ -112,6 +96,8 @@ class BatchNormalization(_Normalization):
             if len(axis) != 1:
                 raise NotImplementedError(f"BatchNormalization over several axes {axis} is not supported.")
             self.axis = axis[0]
+
+    config_keys = keys_of(__init__)
 
     axis: int
 
@@ -177,19 +163,6 @@ class LayerNormalization(_Normalization):
     """
 
     keyword_arguments = ("rms_scaling",)
-    config_keys = (
-        "axis",
-        "epsilon",
-        "center",
-        "scale",
-        "rms_scaling",
-        "beta_initializer",
-        "gamma_initializer",
-        "beta_regularizer",
-        "gamma_regularizer",
-        "beta_constraint",
-        "gamma_constraint",
-    )
 
     def __init__(
         self,
@@ -209,6 +182,8 @@ class LayerNormalization(_Normalization):
         self.rms_scaling = bool(kwargs.pop("rms_scaling", False))
         super().__init__(**kwargs)
         self._take(arguments)
+
+    config_keys = keys_of(__init__, more="rms_scaling")
 
     axis: Any
 
@@ -268,20 +243,6 @@ class GroupNormalization(_Normalization):
         Whether there are ``beta`` and ``gamma``.
     """
 
-    config_keys = (
-        "groups",
-        "axis",
-        "epsilon",
-        "center",
-        "scale",
-        "beta_initializer",
-        "gamma_initializer",
-        "beta_regularizer",
-        "gamma_regularizer",
-        "beta_constraint",
-        "gamma_constraint",
-    )
-
     def __init__(
         self,
         groups: int = 32,
@@ -300,6 +261,8 @@ class GroupNormalization(_Normalization):
         arguments = locals()
         super().__init__(**kwargs)
         self._take(arguments)
+
+    config_keys = keys_of(__init__)
 
     groups: int
     axis: int

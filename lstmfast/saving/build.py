@@ -311,7 +311,8 @@ class _Edges:
         arguments.pop("constants", None)
         if isinstance(layer, Operation):
             return layer.bind_call((tensors if layer.joins else tensors[0],), arguments)
-        inputs = tensors[0] if len(tensors) == 1 and not layer.takes_list() else tensors
+        alone = len(tensors) == 1 and (not layer.takes_list() or "value" in arguments)  # MultiHeadAttention's first
+        inputs = tensors[0] if alone else tensors
         return layer._bind((inputs,), arguments)
 
 
@@ -372,10 +373,13 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
                 )
             collector.add(layer, [tree.arrays[key] for key in keys])
         for attribute, inner in layer.saved_parts():
+            below = f"{path}{attribute}/"
+            if not any(key.startswith(below) for key in tree.arrays):
+                below = f"{path}_{attribute}/"  # tf.keras kept the underscore of a private attribute
             if isinstance(inner, list):
-                container(inner, f"{path}{attribute}/")
+                container(inner, below)
             else:
-                own(inner, f"{path}{attribute}/")
+                own(inner, below)
 
     def container(layers: list[Layer], path: str) -> None:
         """A list of layers: groups are named after classes and counted per class."""

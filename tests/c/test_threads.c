@@ -1,0 +1,252 @@
+/* Threads: teams of every size give the bits of one thread, also with several callers at once on one layer.
+ * `make check-tsan` builds it without OpenMP: linked with --wrap=lf_team_run, the pthread team below takes its place, so
+ * that ThreadSanitizer sees every thread start and end; and again with --wrap=lf_barrier_wait, without the barrier,
+ * where it has to find the races. Next: csrc/core/threads.c has the barrier, csrc/core/sequence.c the scheduling. */
+#include <lstmfast.h>
+#include <core/threads.h>
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CALLERS = 3, MOST_TEAM = 8 };
+
+/* ---- the team that takes OpenMP's place --------------------------------------------------------------------------- */
+
+void __wrap_lf_team_run(int threads, lf_member_fn *member, void *context);
+void __wrap_lf_barrier_wait(lf_barrier *barrier, int count);
+
+static atomic_int teams_started, barriers_skipped;
+
+struct member {
+    lf_member_fn *function;
+    void *context;
+    int index, count;
+};
+
+static void *run_member(void *argument) {
+    const struct member *member = argument;
+    member->function(member->context, member->index, member->count);
+    return NULL;
+}
+
+void __wrap_lf_team_run(int threads, lf_member_fn *function, void *context) {
+    pthread_t handles[MOST_TEAM];
+    struct member members[MOST_TEAM];
+    const int count = threads < MOST_TEAM ? threads : MOST_TEAM;
+    if (count > 1) atomic_fetch_add(&teams_started, 1);
+    for (int i = 1; i < count; i++) {
+        members[i] = (struct member){function, context, i, count};
+        if (pthread_create(&handles[i], NULL, run_member, &members[i]) != 0) abort();
+    }
+    function(context, 0, count);
+    for (int i = 1; i < count; i++) pthread_join(handles[i], NULL);
+}
+
+void __wrap_lf_barrier_wait(lf_barrier *barrier, int count) {
+    (void)barrier, (void)count;
+    atomic_fetch_add(&barriers_skipped, 1);
+}
+
+/* ---- layers and calls --------------------------------------------------------------------------------------------- */
+
+static unsigned long long random_state = 1234567;
+
+static float uniform(void) {
+    random_state = random_state * 6364136223846793005ULL + 1442695040888963407ULL;
+    return (float)(random_state >> 40) / 16777216.0f - 0.5f;
+}
+
+static float *random_array(size_t count) {
+    float *array = malloc(count * sizeof *array);
+    for (size_t i = 0; i < count; i++) array[i] = uniform();
+    return array;
+}
+
+struct problem {
+    lf_cell cell;
+    size_t features, units, batch, steps;
+    int masked, repeated, indexed, sequences;
+};
+
+/* Few rows are split by units, with a barrier after every step; many by rows. */
+static const struct problem problems[] = {
+    {.cell = LF_LSTM, .features = 20, .units = 100, .batch = 1, .steps = 40, .sequences = 1},
+    {.cell = LF_LSTM, .features = 20, .units = 100, .batch = 2, .steps = 20, .masked = 1},
+    {.cell = LF_LSTM, .features = 9, .units = 130, .batch = 1, .steps = 30, .repeated = 1, .sequences = 1},
+    {.cell = LF_LSTM, .features = 12, .units = 96, .batch = 1, .steps = 30, .indexed = 1},
+    {.cell = LF_LSTM, .features = 3, .units = 24, .batch = 70, .steps = 6, .sequences = 1},
+    {.cell = LF_GRU, .features = 70, .units = 90, .batch = 1, .steps = 30, .masked = 1, .sequences = 1},
+    {.cell = LF_GRU_RESET_BEFORE, .features = 5, .units = 30, .batch = 12, .steps = 9},
+    {.cell = LF_SIMPLE_RNN, .features = 33, .units = 200, .batch = 1, .steps = 40, .sequences = 1},
+    {.cell = LF_DENSE, .features = 300, .units = 260, .batch = 3, .steps = 1},
+};
+
+/* What a call reads, shared by all callers, and what one thread made of it. */
+struct job {
+    struct problem problem;
+    lf_layer *layer;
+    float *x, *h, *c, *table;
+    int32_t *indices;
+    uint8_t *mask;
+    float *y, *final_h, *final_c;
+    size_t outputs, states;
+};
+
+static atomic_int failures;
+
+static void run_job(const struct job *job, int threads, float *y, float *h, float *c) {
+    const struct problem *p = &job->problem;
+    const int has_state = p->cell != LF_DENSE, has_cell = p->cell == LF_LSTM;
+    memcpy(h, job->h, job->states * sizeof *h); /* the states are updated in place */
+    memcpy(c, job->c, job->states * sizeof *c);
+    const lf_run call = {.batch = p->batch,
+                         .steps = p->steps,
+                         .x = job->x,
+                         .x_row_stride = (ptrdiff_t)(p->steps * p->features),
+                         .x_step_stride = p->repeated ? 0 : (ptrdiff_t)p->features,
+                         .mask = p->masked ? job->mask : NULL,
+                         .mask_row_stride = (ptrdiff_t)p->steps,
+                         .mask_step_stride = 1,
+                         .initial_h = has_state ? h : NULL,
+                         .initial_c = has_cell ? c : NULL,
+                         .y = y,
+                         .y_row_stride = (ptrdiff_t)(p->sequences ? p->steps * p->units : p->units),
+                         .y_step_stride = p->sequences ? (ptrdiff_t)p->units : 0,
+                         .final_h = has_state ? h : NULL,
+                         .final_c = has_cell ? c : NULL,
+                         .return_sequences = p->sequences,
+                         .threads = threads,
+                         .table = p->indexed ? job->table : NULL,
+                         .table_rows = 5,
+                         .indices = job->indices,
+                         .index_row_stride = (ptrdiff_t)p->steps,
+                         .index_step_stride = 1};
+    if (lf_layer_run(job->layer, &call) != LF_OK) atomic_fetch_add(&failures, 1);
+}
+
+static struct job make_job(const struct problem *p) {
+    static const size_t gates[LF_CELL_COUNT] = {4, 3, 3, 1, 1};
+    const size_t columns = gates[p->cell] * p->units, inputs = p->batch * p->steps;
+    struct job job = {.problem = *p, .outputs = p->batch * (p->sequences ? p->steps : 1) * p->units,
+                      .states = p->batch * p->units};
+    float *kernel = random_array(p->features * columns), *recurrent = random_array(p->units * columns);
+    float *bias = random_array(2 * columns);
+    for (size_t i = 0; i < p->units * columns; i++) recurrent[i] /= 8;
+    const lf_layer_config config = {.cell = p->cell,
+                                    .real = LF_F32,
+                                    .features = p->features,
+                                    .units = p->units,
+                                    .activation = {.kind = lf_activation_find("tanh")},
+                                    .recurrent_activation = {.kind = lf_activation_find("sigmoid")},
+                                    .kernel = kernel,
+                                    .recurrent_kernel = p->cell == LF_DENSE ? NULL : recurrent,
+                                    .bias = bias};
+    if (lf_layer_create(&config, &job.layer) != LF_OK) abort();
+    free(kernel);
+    free(recurrent);
+    free(bias);
+    job.x = random_array(inputs * p->features);
+    job.h = random_array(job.states);
+    job.c = random_array(job.states);
+    job.mask = malloc(inputs);
+    job.indices = malloc(inputs * sizeof *job.indices);
+    for (size_t i = 0; i < inputs; i++) {
+        job.mask[i] = uniform() < 0.2f;
+        job.indices[i] = (int32_t)(i % 5);
+    }
+    if (p->indexed) {
+        job.table = random_array(5 * lf_projection_width(job.layer));
+        if (lf_layer_project(job.layer, job.x, (ptrdiff_t)p->features, 5, job.table) != LF_OK) abort();
+    }
+    job.y = calloc(job.outputs, sizeof *job.y);
+    job.final_h = malloc(job.states * sizeof *job.final_h);
+    job.final_c = malloc(job.states * sizeof *job.final_c);
+    run_job(&job, 1, job.y, job.final_h, job.final_c);
+    return job;
+}
+
+static void free_job(struct job *job) {
+    lf_layer_destroy(job->layer);
+    void *const arrays[] = {job->x, job->h, job->c, job->table, job->indices, job->mask, job->y, job->final_h, job->final_c};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
+}
+
+struct caller {
+    const struct job *job;
+    int first_team;
+};
+
+/* Runs the job on teams of several sizes, from one that differs between callers on. */
+static void *call_often(void *argument) {
+    const struct caller *caller = argument;
+    const struct job *job = caller->job;
+    float *y = malloc(job->outputs * sizeof *y);
+    float *h = malloc(job->states * sizeof *h), *c = malloc(job->states * sizeof *c);
+    for (int i = 0; i < 3; i++) {
+        memset(y, 7, job->outputs * sizeof *y);
+        run_job(job, 2 + (caller->first_team + i) % 3, y, h, c);
+        const int same = memcmp(y, job->y, job->outputs * sizeof *y) == 0 &&
+                         memcmp(h, job->final_h, job->states * sizeof *h) == 0 &&
+                         memcmp(c, job->final_c, job->states * sizeof *c) == 0;
+        if (!same && atomic_fetch_add(&failures, 1) < 10)
+            fprintf(stderr, "FAILED: other bits on %d threads, cell %d units %zu\n", 2 + (caller->first_team + i) % 3,
+                    job->problem.cell, job->problem.units);
+    }
+    free(y);
+    free(h);
+    free(c);
+    return NULL;
+}
+
+/* ---- the barrier alone -------------------------------------------------------------------------------------------- */
+
+enum { ROUNDS = 2000, BARRIER_TEAM = 5 };
+
+struct meeting {
+    lf_barrier barrier;
+    int written[BARRIER_TEAM]; /* plain: only the barrier orders it */
+};
+
+/* Each member writes its own place, then reads the others'. Some arrive late, so that the others sleep. */
+static void meet(void *context, int index, int count) {
+    struct meeting *meeting = context;
+    for (int round = 1; round <= ROUNDS; round++) {
+        meeting->written[index] = round;
+        if (round % 97 == index) /* any work that takes longer than the spinning does */
+            for (volatile int delay = 0; delay < 100000;) delay = delay + 1;
+        lf_barrier_wait(&meeting->barrier, count);
+        for (int i = 0; i < count; i++)
+            if (meeting->written[i] != round) atomic_fetch_add(&failures, 1);
+        lf_barrier_wait(&meeting->barrier, count);
+    }
+}
+
+int main(int count, char **arguments) {
+    const int wrapped = count > 1 && strcmp(arguments[1], "--wrapped") == 0;
+    const char *isa;
+    for (int n = 0; (isa = lf_isa_available(n)) != NULL; n++) {
+        if (lf_isa_select(isa) != LF_OK) return 1;
+        for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
+            struct job job = make_job(&problems[i]);
+            pthread_t handles[CALLERS];
+            struct caller callers[CALLERS];
+            for (int k = 0; k < CALLERS; k++) {
+                callers[k] = (struct caller){&job, k};
+                if (pthread_create(&handles[k], NULL, call_often, &callers[k]) != 0) abort();
+            }
+            for (int k = 0; k < CALLERS; k++) pthread_join(handles[k], NULL);
+            free_job(&job);
+        }
+    }
+    static struct meeting meeting;
+    __wrap_lf_team_run(BARRIER_TEAM, meet, &meeting);
+    if (wrapped && atomic_load(&teams_started) < 50) {
+        fprintf(stderr, "FAILED: only %d teams of more than one thread\n", atomic_load(&teams_started));
+        atomic_fetch_add(&failures, 1);
+    }
+    printf("%d teams, %d failed\n", atomic_load(&teams_started), atomic_load(&failures));
+    return atomic_load(&failures) != 0;
+}
