@@ -66,6 +66,7 @@ class Operation:
     __slots__ = (
         "arguments",
         "auto_mask",
+        "call",
         "cast",
         "inputs",
         "layer",
@@ -83,6 +84,7 @@ class Operation:
 
         self.layer = node.layer
         self.run: Callable[..., Any] = node.layer.run_for(node.kwargs)
+        self.call = self.run  # `run`, or what a plan knows to be the same and faster
         self.inputs = map_tree(place, node.args[0])
         self.single: int | None = self.inputs.index if isinstance(self.inputs, Slot) else None
         self.arguments = {name: map_tree(place, value) for name, value in node.kwargs.items()}
@@ -141,6 +143,7 @@ class Plan:
         self.stateful = any(_is_stateful(node.layer) for node in nodes)
         self._plan_masks(rules)
         self._plan_casts(nodes)
+        self._plan_lookups()
         self._plan_release()
         self.owned = self._owned(nodes, outputs)
         self.results = [
@@ -180,6 +183,27 @@ class Plan:
             if constants or any(real_of(tensor.dtype) != real for tensor in sources):
                 operation.cast = real
 
+    def _plan_lookups(self) -> None:
+        """An Embedding that only recurrent layers read hands them the ids: see _lookup.py."""
+        for operation in self.operations:
+            look_up = getattr(operation.run, "look_up", None)
+            slot = operation.outputs[0]
+            if look_up is None or slot in self.output_slots:
+                continue
+            users = [
+                user
+                for user in self.operations
+                if any(type(leaf) is Slot and leaf.index == slot for leaf in flatten([user.inputs, user.arguments]))
+            ]
+            if users and all(
+                user.single == slot
+                and user.cast is None
+                and getattr(user.run, "takes_lookup", False)
+                and not any(type(leaf) is Slot and leaf.index == slot for leaf in flatten(user.arguments))
+                for user in users
+            ):
+                operation.call = look_up
+
     def _plan_release(self) -> None:
         keep = {*self.output_slots, *self.input_slots}
         seen: set[int] = set()
@@ -215,7 +239,7 @@ class Plan:
             if operation.cast is not None:
                 runs.append(_caster(operation.cast))
             if operation.run is not identity:
-                runs.append(operation.run)
+                runs.append(operation.call)
         if place != self.output_slots[0]:
             return None
         if not self.owned[0]:
@@ -280,7 +304,7 @@ class Plan:
             if carrying is not None:
                 y, out_masks = carrying(x, **arguments)
             else:
-                y = operation.run(x, **arguments)
+                y = operation.call(x, **arguments)
                 out_masks = operation.layer.compute_mask(x, incoming) if masked else None
             outputs = operation.outputs
             if len(outputs) == 1:

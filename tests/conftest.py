@@ -1,6 +1,6 @@
 """Fixtures of every test: the instruction sets, live Keras, the thread count; and the `long` marker.
 
-`pytest` alone leaves out what is marked `long`; `pytest -m long` runs that and nothing else.
+`pytest` alone leaves out what is marked `long`; `pytest -m long` runs that, and the property tests with many examples.
 Next: oracle.py.
 """
 
@@ -20,7 +20,7 @@ from lstmfast import _core
 
 LONG = "long: takes minutes (thousands of random models); left out unless -m asks for it"
 
-for profile, examples in (("short", 60), ("long", 3000)):
+for profile, examples in (("short", 60), ("long", 1500)):
     hypothesis.settings.register_profile(
         profile,
         max_examples=examples,
@@ -41,8 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("long" if "long" in (config.option.markexpr or "") else "short")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if "long" in (config.option.markexpr or ""):
+        for item in items:  # with the examples of the long profile
+            if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+                item.add_marker("long")
         return
     config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
     items[:] = [item for item in items if not item.get_closest_marker("long")]

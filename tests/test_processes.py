@@ -47,14 +47,14 @@ def test_predicting_imports_nothing_heavy():
 
 
 def test_import_takes_little_time():
-    """Measured beside NumPy's own import, which it needs anyway: at most 0.25 s more, of three tries the best."""
+    """Measured beside NumPy's own import, which it needs anyway: at most half a second more, of three tries the best."""
     code = """
     import time, numpy
     begin = time.perf_counter()
     import lstmfast
     print(time.perf_counter() - begin)
     """
-    assert min(float(run_python(code)) for _ in range(3)) < 0.25
+    assert min(float(run_python(code)) for _ in range(3)) < 0.5
 
 
 @pytest.mark.skipif(not FORKS, reason="no fork on this system")

@@ -196,6 +196,7 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
     const double alone = products * few_rows((double)work->rows) + updates;
     lf_plan best = {1, LF_BY_ROWS};
     if (alone < 2 * region_ns) return best;
+    if (most > MOST_THREADS) most = MOST_THREADS;
     double best_time = alone + streaming_ns(work, (double)work->rows, 1);
     for (int threads = 2; threads <= most; threads++) {
         if ((size_t)threads <= work->rows) {

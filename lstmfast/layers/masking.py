@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import initializers
+from lstmfast._lookup import Lookup
 from lstmfast.layers.base import Array, Layer, Run, positive, register
 
 
@@ -114,12 +115,20 @@ class Embedding(Layer):
         (table,) = self.packed(weights)
         count, name = self.input_dim, self.name
 
-        def run(x: Array) -> Array:
+        def checked(x: Array) -> Array:
             if x.dtype.kind not in "iu":
                 x = x.astype(np.int64)
             if x.size and (int(x.max()) >= count or int(x.min()) < 0):
                 bad = x[(x >= count) | (x < 0)].flat[0]
                 raise ValueError(f"Layer '{name}' expected token ids in [0, {count}), got {bad}.")
-            return table.take(x, axis=0)
+            return x
 
+        def run(x: Array) -> Array:
+            return table.take(checked(x), axis=0)
+
+        def look_up(x: Array) -> Lookup:
+            return Lookup(checked(x).astype(np.int32, order="C"), table)
+
+        if count <= np.iinfo(np.int32).max:
+            run.look_up = look_up  # type: ignore[attr-defined]
         return run

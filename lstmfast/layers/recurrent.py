@@ -14,6 +14,7 @@ import numpy as np
 
 from lstmfast import _core, activations, initializers
 from lstmfast._arrays import convert
+from lstmfast._lookup import Lookup, ProjectedTable
 from lstmfast._graph import Shape, flatten
 from lstmfast.layers.base import Array, Layer, Run, as_mask, positive
 
@@ -103,9 +104,19 @@ class Recurrent(Layer):
         call, sequences, states = core.run, self.return_sequences, self.return_state
         backwards, zero = self.go_backwards, self.zero_output_for_mask
 
-        def run(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
+        table = ProjectedTable(core)
+
+        def run(x: Any, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
             if initial_state is not None:
                 initial_state = self._checked_states(initial_state, x.shape[0])
+            if type(x) is Lookup:
+                found = table.of(x)
+                if found is not None:
+                    ids = x.ids
+                    return core.run_indexed(
+                        ids, found, mask, initial_state, sequences, states, backwards, zero, None, 0
+                    )
+                x = x.array()
             try:
                 return call(x, mask, initial_state, sequences, states, backwards, zero, None, 0)
             except ValueError:
@@ -132,6 +143,7 @@ class Recurrent(Layer):
         inner = run_stateful if self.stateful else run
         chosen: Any = run_time_major if self.time_major else inner
         chosen.core = core
+        chosen.takes_lookup = chosen is run and type(core) is _core.PackedLayer and core.kind != "gru_reset_before"
         return chosen  # type: ignore[no-any-return]
 
     def _refuse_no_steps(self, shape: tuple[int, ...]) -> None:

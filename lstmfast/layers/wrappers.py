@@ -237,6 +237,7 @@ class Bidirectional(Layer):
                     y /= 2
             return (y, *final) if states else y
 
+        run.takes_lookup = all(getattr(one, "takes_lookup", False) for one in (forward, backward))  # type: ignore[attr-defined]
         return run
 
     def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:

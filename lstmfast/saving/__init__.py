@@ -3,7 +3,6 @@
 Next: loading.py.
 """
 
-from lstmfast.saving.explaining import explain
-from lstmfast.saving.loading import from_keras, load_model, model_from_json
+from lstmfast.saving.loading import explain, from_keras, load_model, model_from_json
 
 __all__ = ["explain", "from_keras", "load_model", "model_from_json"]

@@ -66,30 +66,13 @@ class Explanation:
         return "\n".join([f"{self.name}: written by Keras {self.keras_version or 'unknown'}", *table, *verdict])
 
 
-def explain(
-    path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = None, keras_version: str | None = None
+def explain_file(
+    path: str | os.PathLike[str], custom_objects: dict[str, Any], keras_version: str | None
 ) -> Explanation:
-    """What a saved model holds: its layers, shapes, parameters and version, and every reason why it cannot run.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A file as `load_model` takes it.
-    custom_objects, keras_version : optional
-        As of `load_model`.
-
-    Returns
-    -------
-    Explanation
-
-    Raises
-    ------
-    OSError, ValueError
-        If the file cannot be read at all.
-    """
+    """See `loading.explain`."""
     with open_model(path) as saved:
         explanation = Explanation(saved.name, saved.version)
-        context = Context(saved.name, parse_version(keras_version or saved.version), custom_objects or {})
+        context = Context(saved.name, parse_version(keras_version or saved.version), custom_objects)
         _look(saved.config, context, explanation, 0)
         if not explanation.problems:
             _build(saved, context, explanation, keras_version)

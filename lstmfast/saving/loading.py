@@ -1,4 +1,4 @@
-"""`load_model` and `from_keras`.
+"""`load_model`, `from_keras`, `model_from_json` and `explain`.
 
 Next: archive.py and legacy.py, which read the two kinds of file; build.py, which makes layers of what they read.
 """
@@ -6,9 +6,12 @@ Next: archive.py and legacy.py, which read the two kinds of file; build.py, whic
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lstmfast.models import Model
+
+if TYPE_CHECKING:
+    from lstmfast.saving.explaining import Explanation
 
 
 def load_model(
@@ -107,3 +110,29 @@ def model_from_json(text: str, custom_objects: dict[str, Any] | None = None) -> 
     version = str(config.get("keras_version") or ("3.15" if "module" in config else "1.0"))
     context = Context("model_from_json", parse_version(version), custom_objects or {})
     return make_model(config, context, 0)
+
+
+def explain(
+    path: str | PathLike[str], custom_objects: dict[str, Any] | None = None, keras_version: str | None = None
+) -> Explanation:
+    """What a saved model holds: its layers, shapes, parameters and version, and every reason why it cannot run.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file as `load_model` takes it.
+    custom_objects, keras_version : optional
+        As of `load_model`.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    OSError, ValueError
+        If the file cannot be read at all.
+    """
+    from lstmfast.saving.explaining import explain_file
+
+    return explain_file(path, custom_objects or {}, keras_version)

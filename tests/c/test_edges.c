@@ -1,0 +1,406 @@
+/* Edges: every array ends, and then begins, at a page that may not be touched (masked vector loads escape the address
+ * sanitizer); the caller's floating-point state; absurd numbers of threads; arguments out of range; each activation in
+ * place and in a layer; teams of a forked child. Next: csrc/core/layer.c and csrc/core/sequence.c. */
+#define _GNU_SOURCE
+#include <lstmfast.h>
+#include <isa/cpu.h>
+
+#include <fenv.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+static int failures;
+static long checks;
+
+static void expect(int holds, const char *what) {
+    checks++;
+    if (!holds && failures++ < 20) fprintf(stderr, "FAILED: %s, %s\n", what, lf_isa());
+}
+
+static const size_t gates[LF_CELL_COUNT] = {4, 3, 3, 1, 1};
+
+static void fill(lf_real real, void *array, size_t count, double scale) {
+    for (size_t i = 0; i < count; i++) {
+        const double value = scale * ((double)((i * 2654435761U) % 1009) / 504.0 - 1);
+        if (real == LF_F32) ((float *)array)[i] = (float)value;
+        else ((double *)array)[i] = value;
+    }
+}
+
+/* ---- arrays between guard pages ----------------------------------------------------------------------------------- */
+
+#if defined(__linux__)
+struct guarded {
+    char *pages;
+    size_t page_bytes; /* of all pages */
+    void *data;
+};
+
+/* `bytes` bytes that end where a forbidden page begins, or begin where one ends. */
+static struct guarded guard(size_t bytes, int at_end) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (bytes + page - 1) / page * page;
+    struct guarded g = {.page_bytes = inner + 2 * page};
+    g.pages = mmap(NULL, g.page_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (g.pages == MAP_FAILED || mprotect(g.pages + page, inner, PROT_READ | PROT_WRITE) != 0) abort();
+    g.data = g.pages + page + (at_end ? inner - bytes : 0);
+    return g;
+}
+
+enum { KERNEL, RECURRENT, BIAS, X, H, C, Y, MASK, INDICES, TABLE, ARRAYS };
+
+struct shape {
+    lf_cell cell;
+    lf_real real;
+    size_t features, units, batch, steps;
+    const char *activation;
+    int variant; /* 0 plain, 1 masked, 2 one step repeated, 3 from a table */
+    int threads;
+};
+
+static void run_guarded(const struct shape *s, int at_end) {
+    const size_t bytes = s->real == LF_F32 ? sizeof(float) : sizeof(double), columns = gates[s->cell] * s->units;
+    const size_t width = 4 * s->units + 64, inputs = s->batch * s->steps, states = s->batch * s->units;
+    const int dense = s->cell == LF_DENSE, lstm = s->cell == LF_LSTM;
+    const size_t sizes[ARRAYS] = {[KERNEL] = s->features * columns * bytes,
+                                  [RECURRENT] = s->units * columns * bytes,
+                                  [BIAS] = (s->cell == LF_GRU ? 2 : 1) * columns * bytes,
+                                  [X] = (s->variant == 2 ? s->batch : inputs) * s->features * bytes,
+                                  [H] = states * bytes,
+                                  [C] = states * bytes,
+                                  [Y] = inputs * s->units * bytes,
+                                  [MASK] = inputs,
+                                  [INDICES] = inputs * sizeof(int32_t),
+                                  [TABLE] = 3 * width * bytes};
+    struct guarded arrays[ARRAYS];
+    for (int i = 0; i < ARRAYS; i++) {
+        arrays[i] = guard(sizes[i], at_end);
+        if (i < Y) fill(s->real, arrays[i].data, sizes[i] / bytes, 0.4);
+    }
+    for (size_t i = 0; i < inputs; i++) {
+        ((uint8_t *)arrays[MASK].data)[i] = i % 3 != 1;
+        ((int32_t *)arrays[INDICES].data)[i] = (int32_t)(i % 3);
+    }
+    const lf_layer_config config = {.cell = s->cell,
+                                    .real = s->real,
+                                    .features = s->features,
+                                    .units = s->units,
+                                    .activation = {.kind = lf_activation_find(s->activation)},
+                                    .recurrent_activation = {.kind = lf_activation_find("sigmoid")},
+                                    .kernel = arrays[KERNEL].data,
+                                    .recurrent_kernel = dense ? NULL : arrays[RECURRENT].data,
+                                    .bias = arrays[BIAS].data};
+    lf_layer *layer = NULL;
+    expect(lf_layer_create(&config, &layer) == LF_OK, "create between guards");
+    const size_t table_width = lf_projection_width(layer);
+    const int indexed = s->variant == 3 && table_width > 0;
+    expect(table_width <= width, "a projection's width");
+    char *table = arrays[TABLE].data;
+    if (at_end) table += 3 * (width - table_width) * bytes;
+    if (indexed && inputs >= 3)
+        expect(lf_layer_project(layer, arrays[X].data, (ptrdiff_t)s->features, 3, table) == LF_OK, "project");
+    const lf_run run = {.batch = s->batch,
+                        .steps = s->steps,
+                        .x = indexed ? NULL : arrays[X].data,
+                        .x_row_stride = (ptrdiff_t)((s->variant == 2 ? 1 : s->steps) * s->features),
+                        .x_step_stride = s->variant == 2 ? 0 : (ptrdiff_t)s->features,
+                        .mask = s->variant == 1 ? arrays[MASK].data : NULL,
+                        .mask_row_stride = (ptrdiff_t)s->steps,
+                        .mask_step_stride = 1,
+                        .initial_h = dense ? NULL : arrays[H].data,
+                        .initial_c = lstm ? arrays[C].data : NULL,
+                        .y = arrays[Y].data,
+                        .y_row_stride = (ptrdiff_t)(s->steps * s->units),
+                        .y_step_stride = (ptrdiff_t)s->units,
+                        .final_h = dense ? NULL : arrays[H].data,
+                        .final_c = lstm ? arrays[C].data : NULL,
+                        .return_sequences = 1,
+                        .go_backwards = s->variant == 1,
+                        .threads = s->threads,
+                        .table = indexed ? table : NULL,
+                        .table_rows = 3,
+                        .indices = arrays[INDICES].data,
+                        .index_row_stride = (ptrdiff_t)s->steps,
+                        .index_step_stride = 1};
+    expect(lf_layer_run(layer, &run) == LF_OK, "run between guards");
+    lf_layer_destroy(layer);
+    for (int i = 0; i < ARRAYS; i++) munmap(arrays[i].pages, arrays[i].page_bytes);
+}
+
+static void check_bounds(void) {
+    static const size_t units[] = {1, 3, 6, 9, 17, 35, 130};
+    for (int cell = 0; cell < LF_CELL_COUNT; cell++)
+        for (size_t i = 0; i < 4 * 2 * 7; i++) {
+            const size_t steps = cell == LF_DENSE ? 1 : 4;
+            const struct shape shape = {.cell = (lf_cell)cell,
+                                        .real = i / 4 % 2 ? LF_F64 : LF_F32,
+                                        .features = 1 + i % 5 * 7,
+                                        .units = units[i / 8],
+                                        .batch = 1 + i % 7,
+                                        .steps = steps,
+                                        .activation = i % 9 == 8 ? "softmax" : i % 3 ? "tanh" : "gelu",
+                                        .variant = (int)(i % 4),
+                                        .threads = 1 + (int)(i % 3)};
+            run_guarded(&shape, 0);
+            run_guarded(&shape, 1);
+        }
+    const struct shape wide = {LF_LSTM, LF_F32, 400, 150, 26, 2, "tanh", 0, 2};
+    run_guarded(&wide, 0);
+    run_guarded(&wide, 1);
+}
+#else
+static void check_bounds(void) {}
+#endif
+
+/* ---- arguments, threads, floating-point state --------------------------------------------------------------------- */
+
+enum { UNITS = 40, FEATURES = 9 };
+static float kernel[FEATURES * 4 * UNITS], recurrent[UNITS * 4 * UNITS], bias[6 * UNITS];
+
+static lf_layer_config config_of(lf_cell cell) {
+    return (lf_layer_config){.cell = cell,
+                             .real = LF_F32,
+                             .features = FEATURES,
+                             .units = UNITS,
+                             .activation = {.kind = lf_activation_find("tanh")},
+                             .recurrent_activation = {.kind = lf_activation_find("sigmoid")},
+                             .kernel = kernel,
+                             .recurrent_kernel = cell == LF_DENSE ? NULL : recurrent,
+                             .bias = bias};
+}
+
+static lf_layer *layer_of(lf_cell cell) {
+    const lf_layer_config config = config_of(cell);
+    lf_layer *layer = NULL;
+    expect(lf_layer_create(&config, &layer) == LF_OK, "create");
+    if (layer == NULL) exit(1);
+    return layer;
+}
+
+static void check_create(void) {
+    lf_layer *layer = NULL;
+    for (int i = 0; i < 9; i++) {
+        lf_layer_config config = config_of(LF_LSTM);
+        if (i == 0) config.cell = LF_CELL_COUNT;
+        if (i == 1) config.real = LF_REAL_COUNT;
+        if (i == 2) config.features = 0;
+        if (i == 3) config.kernel = NULL;
+        if (i == 4) config.recurrent_kernel = NULL;
+        if (i == 5) config.activation.kind = -1;
+        if (i == 6) config.recurrent_activation.kind = INT_MAX;
+        if (i == 7) config.cell = LF_DENSE; /* has no recurrent kernel */
+        expect(lf_layer_create(&config, i == 8 ? NULL : &layer) == LF_INVALID, "create: out of range");
+    }
+    /* Products and sums of sizes that do not fit: all of them fail before any memory is read. */
+    for (int cell = 0; cell < LF_CELL_COUNT; cell++)
+        for (int shift = 20; shift < 64; shift++)
+            for (int which = 0; which < 3; which++) {
+                lf_layer_config config = config_of((lf_cell)cell);
+                const size_t absurd = shift == 63 ? SIZE_MAX - 1 : (size_t)1 << shift;
+                if (which != 0) config.features = absurd;
+                if (which != 1) config.units = absurd;
+                const double weights = (double)config.units * ((double)config.features + (double)config.units);
+                if (weights < 0x1p60) continue; /* a machine might grant that much, to be read by nobody */
+                expect(lf_layer_create(&config, &layer) == LF_NO_MEMORY, "create: absurd sizes");
+            }
+    expect(layer == NULL, "create: no layer was given");
+    lf_layer_destroy(NULL);
+}
+
+static void check_run(void) {
+    float x[3 * FEATURES] = {0}, y[3 * UNITS], state[UNITS] = {0};
+    int32_t indices[3] = {0, 1, 2};
+    lf_layer *lstm = layer_of(LF_LSTM), *gru = layer_of(LF_GRU), *dense = layer_of(LF_DENSE);
+    lf_layer *before = layer_of(LF_GRU_RESET_BEFORE);
+    float *table = calloc(3 * lf_projection_width(lstm), sizeof *table);
+    for (int i = 0; i < 15; i++) {
+        lf_run run = {.batch = 1, .steps = 3, .x = x, .x_step_stride = FEATURES, .y = y, .threads = 1};
+        const lf_layer *layer = lstm;
+        if (i == 0) layer = NULL;
+        if (i == 1) run.threads = -1;
+        if (i == 2) run.steps = 0;
+        if (i == 3) run.x = NULL;
+        if (i == 4) run.y = NULL;
+        if (i == 5) layer = dense;
+        if (i == 6) layer = gru, run.initial_c = state;
+        if (i == 7) layer = gru, run.final_c = state;
+        if (i >= 8) run.table = table, run.table_rows = 3, run.indices = indices, run.index_step_stride = 1;
+        if (i == 8) layer = dense;
+        if (i == 9) layer = before;
+        if (i == 10) run.indices = NULL;
+        if (i == 11) run.table_rows = 2;
+        indices[1] = i == 12 ? -1 : i == 13 ? INT32_MIN : i == 14 ? INT32_MAX : 1;
+        expect(lf_layer_run(layer, &run) == LF_INVALID, "run: out of range");
+    }
+    lf_run none = {.batch = 0, .steps = 3};
+    expect(lf_layer_run(lstm, NULL) == LF_INVALID, "run: no call");
+    expect(lf_layer_run(lstm, &none) == LF_OK, "run: no rows");
+    expect(lf_projection_width(NULL) == 0 && lf_projection_width(dense) == 0 && lf_projection_width(before) == 0,
+           "a projection's width");
+    expect(lf_layer_project(dense, x, 0, 1, table) == LF_INVALID, "project: a dense layer");
+    expect(lf_layer_project(lstm, NULL, 0, 1, table) == LF_INVALID, "project: no x");
+    expect(lf_layer_project(lstm, x, 0, 1, NULL) == LF_INVALID, "project: nowhere");
+    expect(lf_layer_project(lstm, x, 0, 0, table) == LF_OK, "project: no rows");
+    free(table);
+    lf_layer_destroy(lstm);
+    lf_layer_destroy(gru);
+    lf_layer_destroy(dense);
+    lf_layer_destroy(before);
+}
+
+/* More threads than rows, than blocks, than any machine has. */
+static void check_threads(void) {
+    enum { ROWS = 64, STEPS = 24 };
+    lf_layer *layer = layer_of(LF_LSTM);
+    float *x = malloc(sizeof(float) * ROWS * STEPS * FEATURES), *y[2];
+    fill(LF_F32, x, ROWS * STEPS * FEATURES, 1);
+    for (int i = 0; i < 2; i++) y[i] = calloc(ROWS * STEPS * UNITS, sizeof *y[i]);
+    static const int threads[] = {7, 64, INT_MAX};
+    for (size_t i = 0; i < 2 * 3; i++) {
+        lf_run run = {.batch = i % 2 ? 2 : ROWS, .steps = STEPS, .x = x, .x_row_stride = STEPS * FEATURES,
+                      .x_step_stride = FEATURES, .y = y[0], .y_row_stride = STEPS * UNITS, .y_step_stride = UNITS,
+                      .return_sequences = 1, .threads = 1};
+        expect(lf_layer_run(layer, &run) == LF_OK, "run on one thread");
+        run.y = y[1];
+        run.threads = threads[i / 2];
+        expect(lf_layer_run(layer, &run) == LF_OK, "run on absurdly many threads");
+        expect(memcmp(y[0], y[1], run.batch * STEPS * UNITS * sizeof(float)) == 0, "bits on absurdly many threads");
+    }
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
+    const pid_t child = fork(); /* libgomp's team is gone there: it must not be waited for */
+    if (child == 0) {
+        alarm(20);
+        memset(y[1], 0, ROWS * STEPS * UNITS * sizeof(float));
+        const lf_run run = {.batch = 2, .steps = STEPS, .x = x, .x_row_stride = STEPS * FEATURES,
+                            .x_step_stride = FEATURES, .y = y[1], .y_row_stride = STEPS * UNITS,
+                            .y_step_stride = UNITS, .return_sequences = 1, .threads = 2};
+        const int right = lf_layer_run(layer, &run) == LF_OK && memcmp(y[0], y[1], 2 * STEPS * UNITS * sizeof(float)) == 0;
+        _exit(right ? 0 : 1);
+    }
+    int status = -1;
+    expect(child > 0 && waitpid(child, &status, 0) == child && status == 0, "a forked child");
+#endif
+    for (int i = 0; i < 2; i++) free(y[i]);
+    free(x);
+    lf_layer_destroy(layer);
+
+    const int before = lf_threads_set();
+    expect(lf_set_threads(1025) == LF_INVALID && lf_threads_set() == before, "threads: too many");
+    expect(lf_set_threads(3) == LF_OK && lf_threads() == 3 && lf_threads_set() == 3, "threads: set");
+    expect(lf_set_threads(0) == LF_OK && lf_threads() >= 1 && lf_threads_set() == 0, "threads: the default");
+    setenv("OMP_NUM_THREADS", "1,2", 1);
+    expect(lf_set_threads(0) == LF_OK && lf_threads() == 1, "threads: OMP_NUM_THREADS");
+    setenv("LSTMFAST_NUM_THREADS", "5", 1);
+    expect(lf_set_threads(0) == LF_OK && lf_threads() == 5, "threads: LSTMFAST_NUM_THREADS");
+    setenv("LSTMFAST_NUM_THREADS", "-5", 1);
+    expect(lf_set_threads(0) == LF_OK && lf_threads() == 1, "threads: a senseless LSTMFAST_NUM_THREADS");
+    unsetenv("LSTMFAST_NUM_THREADS");
+    unsetenv("OMP_NUM_THREADS");
+    lf_set_threads(before);
+}
+
+static unsigned long long floating_point_state(void) {
+    const unsigned long long state = lf_flush_subnormals();
+    lf_restore_subnormals(state);
+    return state;
+}
+
+/* Subnormal inputs give the same bits projected ahead and read in each step; the caller's state is as before. */
+static void check_subnormals(void) {
+    enum { ROWS = 5 };
+    float x[ROWS * FEATURES], y[2][ROWS * UNITS];
+    fill(LF_F32, x, ROWS * FEATURES, 0x1p-128);
+    for (int i = 0; i < ROWS * FEATURES; i += 3) x[i] *= 0x1p20f;
+    static const float no_bias[6 * UNITS];
+    lf_layer_config config = config_of(LF_SIMPLE_RNN);
+    config.bias = no_bias;
+    config.activation.kind = lf_activation_find("linear");
+    lf_layer *layer = NULL;
+    expect(lf_layer_create(&config, &layer) == LF_OK, "create");
+    const unsigned long long before = floating_point_state();
+    const int rounding = fegetround();
+    const int32_t indices[ROWS] = {0, 1, 2, 3, 4};
+    float *table = calloc(ROWS * lf_projection_width(layer), sizeof *table);
+    expect(lf_layer_project(layer, x, FEATURES, ROWS, table) == LF_OK, "project");
+    expect(floating_point_state() == before, "project: floating-point state");
+    lf_run run = {.batch = ROWS, .steps = 1, .x = x, .x_row_stride = FEATURES, .y = y[0], .y_row_stride = UNITS,
+                  .threads = 1};
+    expect(lf_layer_run(layer, &run) == LF_OK, "run");
+    run = (lf_run){.batch = ROWS, .steps = 1, .y = y[1], .y_row_stride = UNITS, .threads = 2, .table = table,
+                   .table_rows = ROWS, .indices = indices, .index_row_stride = 1};
+    expect(lf_layer_run(layer, &run) == LF_OK, "run");
+    expect(memcmp(y[0], y[1], sizeof y[0]) == 0, "subnormal inputs through a table");
+    expect(floating_point_state() == before && fegetround() == rounding, "run: floating-point state");
+    free(table);
+    lf_layer_destroy(layer);
+}
+
+/* ---- activations -------------------------------------------------------------------------------------------------- */
+
+/* Each of them in place, one row at a time, and as a dense layer's: the same bits. */
+static void check_activations(lf_real real) {
+    enum { ROWS = 7, COLUMNS = 37 };
+    const size_t bytes = real == LF_F32 ? sizeof(float) : sizeof(double);
+    double x[ROWS * COLUMNS], y[ROWS * COLUMNS], z[ROWS * COLUMNS], unit[COLUMNS * COLUMNS];
+    memset(unit, 0, sizeof unit);
+    for (size_t i = 0; i < COLUMNS; i++) {
+        if (real == LF_F32) ((float *)unit)[i * (COLUMNS + 1)] = 1;
+        else unit[i * (COLUMNS + 1)] = 1;
+    }
+    for (int kind = 0; lf_activation_name(kind) != NULL; kind++) {
+        const lf_activation activation = {.kind = kind, .parameters = {1, 6, 0.5}};
+        fill(real, x, ROWS * COLUMNS, 4);
+        expect(lf_activate(real, activation, x, y, ROWS, COLUMNS) == LF_OK, "activate");
+        memcpy(z, x, ROWS * COLUMNS * bytes);
+        for (size_t row = 0; row < ROWS; row++) {
+            char *in_place = (char *)z + row * COLUMNS * bytes;
+            expect(lf_activate(real, activation, in_place, in_place, 1, COLUMNS) == LF_OK, "activate");
+        }
+        expect(memcmp(y, z, ROWS * COLUMNS * bytes) == 0, lf_activation_name(kind));
+        const lf_layer_config config = {.cell = LF_DENSE, .real = real, .features = COLUMNS, .units = COLUMNS,
+                                        .activation = activation, .kernel = unit};
+        lf_layer *layer = NULL;
+        expect(lf_layer_create(&config, &layer) == LF_OK, "create");
+        const lf_run run = {.batch = ROWS, .steps = 1, .x = x, .x_row_stride = COLUMNS, .y = z,
+                            .y_row_stride = COLUMNS};
+        expect(lf_layer_run(layer, &run) == LF_OK, "run");
+        expect(memcmp(y, z, ROWS * COLUMNS * bytes) == 0, lf_activation_name(kind));
+        lf_layer_destroy(layer);
+        expect(lf_activation_find(lf_activation_name(kind)) == kind, "activation by name");
+    }
+    const lf_activation none = {.kind = -1}, first = {.kind = 0};
+    expect(lf_activate(real, none, x, y, 1, 1) == LF_INVALID, "activate: no such");
+    expect(lf_activate(LF_REAL_COUNT, first, x, y, 1, 1) == LF_INVALID, "activate: no such type");
+    expect(lf_activate(real, first, NULL, y, 1, 1) == LF_INVALID, "activate: no x");
+    expect(lf_activate(real, first, NULL, NULL, 0, 1) == LF_OK, "activate: nothing");
+    expect(lf_activation_find(NULL) == -1 && lf_activation_find("none such") == -1, "no activation by that name");
+    expect(lf_activation_name(-1) == NULL, "no name");
+}
+
+int main(void) {
+    const char *isa;
+    fill(LF_F32, kernel, sizeof kernel / sizeof *kernel, 0.5);
+    fill(LF_F32, recurrent, sizeof recurrent / sizeof *recurrent, 0.2);
+    fill(LF_F32, bias, sizeof bias / sizeof *bias, 0.5);
+    for (int i = 0; (isa = lf_isa_available(i)) != NULL; i++) {
+        expect(lf_isa_select(isa) == LF_OK && strcmp(lf_isa(), isa) == 0, "select");
+        check_bounds();
+        check_create();
+        check_run();
+        check_threads();
+        check_subnormals();
+        check_activations(LF_F32);
+        check_activations(LF_F64);
+    }
+    expect(lf_isa_available(-1) == NULL, "no instruction set before the first");
+    expect(lf_isa_select(NULL) == LF_OK && strcmp(lf_isa(), lf_isa_available(0)) == 0, "select the best");
+    printf("%ld passed, %d failed\n", checks - failures, failures);
+    return failures != 0;
+}
