@@ -104,6 +104,8 @@ OPENMP := -fopenmp
 C_TEST_PARTS := $(wildcard tests/c/*.h tests/c/*.inc)
 C_TESTS := $(patsubst tests/c/%.c,%,$(wildcard tests/c/test_*.c))
 HAS_ARM := $(and $(shell command -v $(ARM_CC)),$(shell command -v $(ARM_RUN)))
+X86_RUN ?= qemu-x86_64
+HAS_X86_RUN := $(and $(filter x86_64,$(shell uname -m)),$(shell command -v $(X86_RUN)))
 
 $(NATIVE)/%.o: %.c $(C_HEADERS) $(C_TEST_PARTS) Makefile
 	@mkdir -p $(@D)
@@ -128,8 +130,8 @@ $(NATIVE)/ulp: $(NATIVE)/tests/c/ulp.o $(patsubst %,$(NATIVE)/ulp_%.o,generic av
 	$(CC) $(NATIVE_FLAGS) $^ -o $@ -pthread -lm
 
 .SECONDARY:
-.PHONY: check-c check-native check-arm check-ulp check-long check-sanitize
-check-c: check-native check-arm
+.PHONY: check-c check-native check-arm check-baseline check-tsan check-ulp check-long check-sanitize coverage-c
+check-c: check-native check-arm check-baseline
 
 check-native: $(C_TESTS:%=$(NATIVE)/%)
 	for test in $^; do $$test; done
@@ -142,13 +144,51 @@ check-arm:
 	@echo 'check-arm: not run, for $(ARM_CC) and $(ARM_RUN) are not both installed'
 endif
 
+# An x86-64 without AVX: only the generic kernels may be offered, and nothing beyond SSE2 and SSE3 may run.
+ifneq ($(HAS_X86_RUN),)
+check-baseline: $(NATIVE)/test_core
+	$(X86_RUN) -cpu qemu64 $< generic
+else
+check-baseline:
+	@echo 'check-baseline: not run, for $(X86_RUN) is not installed or this is no x86-64'
+endif
+
+# libgomp hides from ThreadSanitizer how its threads meet, so pthreads take its place: see tests/c/test_threads.c. The
+# second program has no barrier, and the races in it have to be found.
+TSAN := build/c/tsan
+TSAN_FLAGS := $(filter-out -O3,$(C_FLAGS)) -O2 -g -fsanitize=thread -DLF_NO_AVX512 -DLF_NO_AVX2
+$(TSAN)/test_threads: tests/c/test_threads.c $(C_SOURCES) $(C_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(TSAN_FLAGS) -Wl,--wrap=lf_team_run $(filter %.c,$^) -o $@ -pthread -lm
+
+$(TSAN)/test_no_barrier: tests/c/test_threads.c $(C_SOURCES) $(C_HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(TSAN_FLAGS) -Wl,--wrap=lf_team_run,--wrap=lf_barrier_wait $(filter %.c,$^) -o $@ -pthread -lm
+
+check-tsan: $(TSAN)/test_threads $(TSAN)/test_no_barrier
+	$(TSAN)/test_threads --wrapped
+	! $(TSAN)/test_no_barrier --wrapped > $(TSAN)/no_barrier.txt 2>&1
+	grep -q 'ThreadSanitizer: data race' $(TSAN)/no_barrier.txt
+
+# Lines of csrc that the programs reach, of all instruction sets together. Fewer than COVERAGE_LEAST percent fail.
+COVERAGE := build/c/native-coverage
+COVERAGE_LEAST ?= 95
+COVERAGE_TABLE = /^File / { split($$0, q, "\047"); file = q[2] } \
+	/^Lines executed:/ && file ~ /^csrc/ { split($$0, part, "[:% ]+"); hit += part[3] / 100 * part[5]; all += part[5]; \
+	    printf "%7.2f %% of %4d  %s\n", part[3], part[5], file; file = "" } \
+	END { printf "%7.2f %% of %4d  csrc\n", 100 * hit / all, all; exit 100 * hit / all < $(COVERAGE_LEAST) }
+coverage-c:
+	find $(COVERAGE) -name '*.gcda' -delete 2> /dev/null || true
+	$(MAKE) -j$(JOBS) check-native NATIVE=$(COVERAGE) NATIVE_FLAGS='-O1 --coverage -fprofile-update=atomic'
+	gcov -n -r $$(find $(COVERAGE)/csrc -name '*.gcda') 2> /dev/null | awk '$(COVERAGE_TABLE)' | sort -k 5
+
 check-ulp: $(NATIVE)/ulp
 	$<
 
 check-sanitize:
 	$(MAKE) -j$(JOBS) check-native SANITIZE=address,undefined
 
-check-long: .venv/.installed check-ulp check-sanitize
+check-long: .venv/.installed check-ulp check-sanitize check-tsan
 	.venv/bin/python -m pytest -m long -o timeout=0 tests
 
 # ---- packages ------------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def test_predicting_imports_nothing_heavy():
 
 
 def test_import_takes_little_time():
-    """Measured beside NumPy's own import, which it needs anyway: at most half a second more, of three tries the best."""
+    """Beside NumPy's own import, which it needs anyway: half a second more at most, in the best of three tries."""
     code = """
     import time, numpy
     begin = time.perf_counter()

@@ -99,7 +99,8 @@ size_t lf_projection_width(const lf_layer *layer) {
     return layer->panels.block_count * layer->panels.block_width;
 }
 
-lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row_stride, size_t rows, void *projection) {
+lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row_stride, size_t rows,
+                           void *projection) {
     const size_t width = lf_projection_width(layer);
     if (width == 0 || x == NULL || projection == NULL) return LF_INVALID;
     if (rows == 0) return LF_OK;
@@ -127,7 +128,8 @@ lf_status lf_layer_run(const lf_layer *layer, const lf_run *run) {
     if (run->batch == 0) return LF_OK;
     if (run->table != NULL && (lf_projection_width(layer) == 0 || run->indices == NULL || !indices_fit(run)))
         return LF_INVALID;
-    if ((run->x == NULL && run->table == NULL) || run->y == NULL || (layer->cell == LF_DENSE && run->steps != 1)) return LF_INVALID;
+    if ((run->x == NULL && run->table == NULL) || run->y == NULL || (layer->cell == LF_DENSE && run->steps != 1))
+        return LF_INVALID;
     if (layer->cell != LF_LSTM && (run->initial_c != NULL || run->final_c != NULL)) return LF_INVALID;
     return lf_sequence_run(layer, run);
 }

@@ -93,8 +93,7 @@ static void fill(const lf_layer_config *config, lf_panels *panels, const struct 
     const size_t weight_width = panels->block_width / panels->gates * panels->weight_gates;
     char *kernel = memory + panels->block_count * panels->block_width * bytes;
     char *recurrent = kernel + panels->block_count * weight_width * panels->features * bytes;
-    if (bias != NULL)
-        pack_rows(panels, bias, 1, bias_gates, config->cell == LF_GRU ? &all : gates, memory, bytes);
+    if (bias != NULL) pack_rows(panels, bias, 1, bias_gates, config->cell == LF_GRU ? &all : gates, memory, bytes);
     pack_rows(panels, config->kernel, config->features, keras_gates, gates, kernel, bytes);
     panels->bias = memory;
     panels->kernel = kernel;
@@ -111,7 +110,8 @@ static int is_pair(const lf_layer_config *config, int activation, int recurrent_
 }
 
 static lf_fused fused_pair(const lf_layer_config *config) {
-#define LF_FUSED(a, r) if (is_pair(config, LF_ACTIVATION_##a, LF_ACTIVATION_##r)) return LF_FUSED_##a##_##r;
+#define LF_FUSED(a, r)                                                                                                 \
+    if (is_pair(config, LF_ACTIVATION_##a, LF_ACTIVATION_##r)) return LF_FUSED_##a##_##r;
 #include "../kernels/fused_list.inc"
 #undef LF_FUSED
     return LF_FUSED_NONE;

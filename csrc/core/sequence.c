@@ -104,8 +104,8 @@ static void gather(const struct sequence *s, const struct part *part, size_t ste
     const lf_panels *panels = &s->layer->panels;
     const size_t bytes = s->layer->element_bytes * panels->block_width;
     const size_t own = (part->block_end - part->block_begin) * bytes;
-    const int32_t *index = run->indices + (ptrdiff_t)part->row * run->index_row_stride +
-                           time_of(run, step) * run->index_step_stride;
+    const int32_t *index =
+        run->indices + (ptrdiff_t)part->row * run->index_row_stride + time_of(run, step) * run->index_step_stride;
     for (size_t row = 0; row < part->rows; row++, index += run->index_row_stride)
         memcpy(part->projection + row * own,
                (const char *)run->table + ((size_t)*index * panels->block_count + part->block_begin) * bytes, own);
@@ -151,8 +151,8 @@ static void apply_mask(const struct sequence *s, const struct part *part, size_t
     const size_t bytes = s->layer->element_bytes;
     const struct rows_view y = y_at(s, part->row, step);
     const struct rows_view y_prev = y_at(s, part->row, step > 0 ? step - 1 : 0);
-    const uint8_t *mask = run->mask + (ptrdiff_t)part->row * run->mask_row_stride +
-                          time_of(run, step) * run->mask_step_stride;
+    const uint8_t *mask =
+        run->mask + (ptrdiff_t)part->row * run->mask_row_stride + time_of(run, step) * run->mask_step_stride;
     for (size_t row = 0; row < part->rows; row++) {
         if (mask[(ptrdiff_t)row * run->mask_row_stride] != 0) {
             copy_row(s, y, h_next, row, own);
@@ -168,17 +168,15 @@ static void apply_mask(const struct sequence *s, const struct part *part, size_t
 
 static int any_valid(const struct sequence *s, const struct part *part, size_t step) {
     const lf_run *run = s->run;
-    const uint8_t *mask = run->mask + (ptrdiff_t)part->row * run->mask_row_stride +
-                          time_of(run, step) * run->mask_step_stride;
+    const uint8_t *mask =
+        run->mask + (ptrdiff_t)part->row * run->mask_row_stride + time_of(run, step) * run->mask_step_stride;
     for (size_t row = 0; row < part->rows; row++)
         if (mask[(ptrdiff_t)row * run->mask_row_stride] != 0) return 1;
     return 0;
 }
 
 /* Each step has the same x, as after Keras's RepeatVector. */
-static int is_repeated(const lf_run *run) {
-    return run->table == NULL && run->steps > 1 && run->x_step_stride == 0;
-}
+static int is_repeated(const lf_run *run) { return run->table == NULL && run->steps > 1 && run->x_step_stride == 0; }
 
 /* Takes the part's rows and blocks through all steps. */
 static void run_part(struct sequence *s, const struct part *part) {
@@ -264,8 +262,8 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
         struct part part = part_in(s, memory);
         part.block_begin = panels->block_count * me / team;
         part.block_end = panels->block_count * (me + 1) / team;
-        part.projection += part.block_begin * panels->block_width * s->project_steps * s->chunk_rows *
-                           s->layer->element_bytes;
+        part.projection +=
+            part.block_begin * panels->block_width * s->project_steps * s->chunk_rows * s->layer->element_bytes;
         part.barrier_count = team > 1 ? (int)team : 0;
         for (part.row = 0; part.row < batch; part.row += part.rows) {
             part.rows = smaller(s->chunk_rows, batch - part.row);
@@ -314,7 +312,8 @@ static size_t steps_to_project(const struct sequence *s) {
     if (is_repeated(run)) return 1;
     const size_t step_bytes = s->chunk_rows * panels->block_count * panels->block_width * s->layer->element_bytes;
     const int few_rows = s->chunk_rows < s->layer->kernels->tile_rows && panels->features >= 8;
-    const int streamed = s->layer->weight_bytes > lf_private_cache_bytes() && s->chunk_rows <= 8 && panels->features >= 64;
+    const int streamed =
+        s->layer->weight_bytes > lf_private_cache_bytes() && s->chunk_rows <= 8 && panels->features >= 64;
     if (!few_rows && !streamed) return 0;
     return smaller(run->steps, larger(PROJECTION_BYTES / step_bytes, PROJECTION_STEPS_LEAST));
 }
@@ -352,11 +351,13 @@ static lf_status plan(struct sequence *s) {
     int fits = 1;
     if (layer->cell != LF_DENSE) {
         fits = lf_multiply(s->chunk_rows, s->state_stride, &state) && lf_multiply(state, bytes, &state);
-        fits = fits && lf_multiply(s->project_steps * s->chunk_rows, panels->block_count * panels->block_width, &projection) &&
+        fits = fits &&
+               lf_multiply(s->project_steps * s->chunk_rows, panels->block_count * panels->block_width, &projection) &&
                lf_multiply(projection, bytes, &projection);
     }
     if (gathers_rows(panels))
-        fits = fits && lf_multiply(s->chunk_rows, LF_ROW_SUMS * panels->units, &sums) && lf_multiply(sums, bytes, &sums);
+        fits =
+            fits && lf_multiply(s->chunk_rows, LF_ROW_SUMS * panels->units, &sums) && lf_multiply(sums, bytes, &sums);
     if (!fits) return LF_NO_MEMORY;
     s->state_bytes = (state + LF_ALIGNMENT - 1) / LF_ALIGNMENT * LF_ALIGNMENT;
     s->projection_bytes = (projection + LF_ALIGNMENT - 1) / LF_ALIGNMENT * LF_ALIGNMENT;

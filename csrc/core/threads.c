@@ -31,7 +31,7 @@ enum { MOST_THREADS = 1024 };
 
 /* ---- how many are allowed ---------------------------------------------------------------------------------------- */
 
-static atomic_int threads_chosen;     /* 0: none, use the default */
+static atomic_int threads_chosen;  /* 0: none, use the default */
 static atomic_int threads_default; /* 0: not found out yet */
 
 static int processors(void) {
@@ -168,12 +168,12 @@ int lf_threads_free(void) {
 
 /* Costs in nanoseconds of one core, chosen by `python -m bench --only lstmfast` over the table's small cases on a
  * 2-core Zen 4: what matters is their ratio, which other CPUs share within a factor of two. */
-static const double region_ns = 2500;       /* to wake a team and join it again */
-static const double barrier_ns = 250;       /* to meet at a barrier, for two threads */
-static const double product_ns = 0.27;      /* one multiply-add of a vector; divided by the lanes */
-static const double update_ns = 24;         /* one state's activations, likewise */
-static const double far_bytes_per_ns = 40;  /* weights read from beyond a core's own cache, mostly beside arithmetic */
-static const double worth_it = 0.95;        /* a plan with more threads has to promise this part of the time */
+static const double region_ns = 2500;      /* to wake a team and join it again */
+static const double barrier_ns = 250;      /* to meet at a barrier, for two threads */
+static const double product_ns = 0.27;     /* one multiply-add of a vector; divided by the lanes */
+static const double update_ns = 24;        /* one state's activations, likewise */
+static const double far_bytes_per_ns = 40; /* weights read from beyond a core's own cache, mostly beside arithmetic */
+static const double worth_it = 0.95;       /* a plan with more threads has to promise this part of the time */
 
 /* Weights that do not fit a core's own cache come from further away, once a step and chunk of rows. */
 static double streaming_ns(const lf_work *work, double rows, double share_of_weights) {
@@ -192,7 +192,8 @@ static double largest_share(size_t count, int threads) {
 }
 
 lf_plan lf_plan_threads(const lf_work *work, int most) {
-    const double products = work->products * product_ns / work->lanes, updates = work->unit_updates * update_ns / work->lanes;
+    const double products = work->products * product_ns / work->lanes,
+                 updates = work->unit_updates * update_ns / work->lanes;
     const double alone = products * few_rows((double)work->rows) + updates;
     lf_plan best = {1, LF_BY_ROWS};
     if (alone < 2 * region_ns) return best;
@@ -201,7 +202,8 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
     for (int threads = 2; threads <= most; threads++) {
         if ((size_t)threads <= work->rows) {
             const double share = largest_share(work->rows, threads), rows = share * (double)work->rows;
-            const double own = (products * few_rows(rows) + updates) * share; /* the thread with the most rows decides */
+            const double own =
+                (products * few_rows(rows) + updates) * share; /* the thread with the most rows decides */
             const double time = region_ns + own + streaming_ns(work, rows, 1);
             if (time < worth_it * best_time) {
                 best_time = time;
@@ -223,7 +225,7 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
 
 /* ---- the team ---------------------------------------------------------------------------------------------------- */
 
-#if defined(_OPENMP)
+#if defined(_OPENMP) && !defined(_WIN32)
 static atomic_int team_was_used;
 static atomic_int in_forked_child;
 static pthread_once_t fork_handler = PTHREAD_ONCE_INIT;
@@ -237,13 +239,21 @@ static void after_fork_in_child(void) {
 }
 
 static void install_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
+
+/* False in a forked child whose parent had a team. */
+static int may_start_team(void) {
+    if (atomic_load_explicit(&in_forked_child, memory_order_relaxed)) return 0;
+    pthread_once(&fork_handler, install_fork_handler);
+    atomic_store_explicit(&team_was_used, 1, memory_order_relaxed);
+    return 1;
+}
+#elif defined(_OPENMP)
+static int may_start_team(void) { return 1; } /* nothing forks here */
 #endif
 
 void lf_team_run(int threads, lf_member_fn *member, void *context) {
 #if defined(_OPENMP)
-    if (threads > 1 && !atomic_load_explicit(&in_forked_child, memory_order_relaxed)) {
-        pthread_once(&fork_handler, install_fork_handler);
-        atomic_store_explicit(&team_was_used, 1, memory_order_relaxed);
+    if (threads > 1 && may_start_team()) {
         atomic_fetch_add_explicit(&threads_in_teams, threads, memory_order_relaxed);
 #pragma omp parallel num_threads(threads)
         member(context, omp_get_thread_num(), omp_get_num_threads());
@@ -285,7 +295,9 @@ static void wake_all(lf_barrier *barrier) {
 }
 
 void lf_barrier_wait(lf_barrier *barrier, int count) {
-    enum { SPINS = 1000 }; /* some 10 to 40 microseconds: longer than the members of a team on cores of its own differ */
+    enum {
+        SPINS = 1000
+    }; /* some 10 to 40 microseconds: longer than the members of a team on cores of its own differ */
     const unsigned round = atomic_load_explicit(&barrier->round, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) + 1 == (unsigned)count) {
         atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);

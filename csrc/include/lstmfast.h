@@ -61,7 +61,7 @@ typedef struct lf_run {
     ptrdiff_t mask_row_stride, mask_step_stride;
     const void *initial_h; /* (batch, units) C order, or NULL for zeros; may be final_h */
     const void *initial_c; /* (batch, units) C order, or NULL for zeros; may be final_c; LSTM only */
-    void *y;               /* (batch, steps, units) when return_sequences, else (batch, units), then y_step_stride = 0 */
+    void *y; /* (batch, steps, units) when return_sequences, else (batch, units), then y_step_stride = 0 */
     ptrdiff_t y_row_stride, y_step_stride;
     void *final_h; /* (batch, units) C order, or NULL when not wanted */
     void *final_c; /* (batch, units) C order, or NULL when not wanted; LSTM only */
@@ -95,13 +95,13 @@ const char *lf_activation_name(int kind); /* NULL past the last */
 
 /* The threads a call may use: a number set by lf_set_threads, else what environment, affinity and quota allow. */
 int lf_threads(void);
-int lf_threads_set(void); /* that number, or 0 while the default holds */
+int lf_threads_set(void);              /* that number, or 0 while the default holds */
 lf_status lf_set_threads(int threads); /* 0 returns to the default */
 
 /* Instruction sets, best first, that this build holds and this CPU runs: name number `index`, NULL past the last. */
 const char *lf_isa_available(int index);
-const char *lf_isa(void);                    /* the one that new layers use */
-lf_status lf_isa_select(const char *name);   /* for new layers; NULL returns to the best */
+const char *lf_isa(void);                  /* the one that new layers use */
+lf_status lf_isa_select(const char *name); /* for new layers; NULL returns to the best */
 
 #ifdef __cplusplus
 }

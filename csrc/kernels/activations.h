@@ -14,8 +14,7 @@ static inline int lf_activation_needs_row(int kind) {
     enum { shape_elementwise, shape_row };
     switch (kind) {
 #define LF_ACTIVATION(name, shape, ...)                                                                                \
-    case LF_ACTIVATION_##name:                                                                                         \
-        return shape_##shape;
+    case LF_ACTIVATION_##name: return shape_##shape;
 #include "activations_list.inc"
 #undef LF_ACTIVATION
     default: return 0;

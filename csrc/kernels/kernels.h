@@ -44,8 +44,8 @@ typedef struct lf_panels {
     const void *kernel, *recurrent, *bias;
     const struct lf_panels *candidate; /* second product of a GRU that resets before, else NULL */
     lf_activation activation, recurrent_activation;
-    lf_fused fused;          /* pair of activations that the epilogue computes in registers */
-    int row_activations;     /* an activation needs whole rows */
+    lf_fused fused;      /* pair of activations that the epilogue computes in registers */
+    int row_activations; /* an activation needs whole rows */
 } lf_panels;
 
 enum { LF_ROW_SUMS = 4 };

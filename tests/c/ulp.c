@@ -183,8 +183,7 @@ typedef struct test_case {
 } test_case;
 
 #define ACTIVATION(name) #name, LF_ACTIVATION_##name
-#define NONE                                                                                                           \
-    { 0, 0, 0 }
+#define NONE {0, 0, 0}
 /* gelu_tanh: half an ulp of its argument is worth a hundred ulp of exp(2u) in the far tail, where Keras gives 0. */
 static const test_case cases[] = {
     {ACTIVATION(sigmoid), NONE, ref_sigmoid, fast_sigmoid, OF_RESULT, 4, 4, 1},
