@@ -20,7 +20,7 @@ MOST_TABLE_BYTES = 64 << 20
 
 
 class Lookup:
-    """Rows of an embedding that nobody has copied yet: ids (batch, steps), int32, of embeddings (vocabulary, features)."""
+    """Rows of embeddings (vocabulary, features) that nobody has copied yet, named by ids (batch, steps), int32."""
 
     __slots__ = ("embeddings", "ids")
 

@@ -50,7 +50,7 @@ def minimax(function, weight, low, high, degree):
         rows = [[x**power for power in range(degree + 1)] + [(-1) ** k / weight(x)] for k, x in enumerate(nodes)]
         solution = mp.lu_solve(mp.matrix(rows), mp.matrix([function(x) for x in nodes]))
         coefficients = list(solution)[:-1]
-        points = extrema(lambda x: weight(x) * (function(x) - evaluate(coefficients, x)), low, high, count)
+        points = extrema(lambda x, c=coefficients: weight(x) * (function(x) - evaluate(c, x)), low, high, count)
         if len(points) < count:
             break
         nodes = [x for x, _ in points]
@@ -60,9 +60,12 @@ def minimax(function, weight, low, high, degree):
     return coefficients
 
 
-def series_safe(function, at_zero, tiny=mpf(10) ** -12):
+TINY = mpf(10) ** -12
+
+
+def series_safe(function, at_zero):
     """`function`, and its limit where 0/0 would lose all digits."""
-    return lambda x: at_zero if abs(x) < tiny else function(x)
+    return lambda x: at_zero if abs(x) < TINY else function(x)
 
 
 half_log2 = mp.log(2) / 2 * mpf("1.0001")

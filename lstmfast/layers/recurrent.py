@@ -14,8 +14,8 @@ import numpy as np
 
 from lstmfast import _core, activations, initializers
 from lstmfast._arrays import convert
-from lstmfast._lookup import Lookup, ProjectedTable
 from lstmfast._graph import Shape, flatten
+from lstmfast._lookup import Lookup, ProjectedTable
 from lstmfast.layers.base import Array, Layer, Run, as_mask, positive
 
 FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll")
