@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "layer.h"
 
+#include "../isa/cpu.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,7 +112,9 @@ lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row
                              .x_stride = x_row_stride,
                              .projection = projection,
                              .projection_stride = (ptrdiff_t)width};
+    const unsigned long long before = lf_flush_subnormals(); /* as in a call, for the same bits */
     layer->kernels->project(&layer->panels, &call);
+    lf_restore_subnormals(before);
     return LF_OK;
 }
 

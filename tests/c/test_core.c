@@ -419,7 +419,8 @@ int main(int count, char **arguments) {
     static const lf_cell cells[] = {LF_LSTM, LF_SIMPLE_RNN, LF_DENSE, LF_GRU, LF_GRU_RESET_BEFORE};
     const char *isa;
     quick = count > 1;
-    if (quick && (lf_isa_available(1) != NULL || strcmp(lf_isa(), arguments[1]) != 0)) fail("isa, expected", arguments[1]);
+    if (quick && (lf_isa_available(1) != NULL || strcmp(lf_isa(), arguments[1]) != 0))
+        fail("isa, expected", arguments[1]);
     check_arguments();
     for (int i = 0; (isa = lf_isa_available(i)) != NULL; i++) {
         const long before = checks;

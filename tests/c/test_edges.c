@@ -35,7 +35,8 @@ static void fill(lf_real real, void *array, size_t count, double scale) {
     }
 }
 
-/* ---- arrays between guard pages ----------------------------------------------------------------------------------- */
+/* ---- arrays between guard pages -----------------------------------------------------------------------------------
+ */
 
 #if defined(__linux__)
 struct guarded {
@@ -145,7 +146,9 @@ static void check_bounds(void) {
                                         .units = units[i / 8],
                                         .batch = 1 + i % 7,
                                         .steps = steps,
-                                        .activation = i % 9 == 8 ? "softmax" : i % 3 ? "tanh" : "gelu",
+                                        .activation = i % 9 == 8 ? "softmax"
+                                                      : i % 3    ? "tanh"
+                                                                 : "gelu",
                                         .variant = (int)(i % 4),
                                         .threads = 1 + (int)(i % 3)};
             run_guarded(&shape, 0);
@@ -159,7 +162,8 @@ static void check_bounds(void) {
 static void check_bounds(void) {}
 #endif
 
-/* ---- arguments, threads, floating-point state --------------------------------------------------------------------- */
+/* ---- arguments, threads, floating-point state ---------------------------------------------------------------------
+ */
 
 enum { UNITS = 40, FEATURES = 9 };
 static float kernel[FEATURES * 4 * UNITS], recurrent[UNITS * 4 * UNITS], bias[6 * UNITS];
@@ -264,9 +268,16 @@ static void check_threads(void) {
     for (int i = 0; i < 2; i++) y[i] = calloc(ROWS * STEPS * UNITS, sizeof *y[i]);
     static const int threads[] = {7, 64, INT_MAX};
     for (size_t i = 0; i < 2 * 3; i++) {
-        lf_run run = {.batch = i % 2 ? 2 : ROWS, .steps = STEPS, .x = x, .x_row_stride = STEPS * FEATURES,
-                      .x_step_stride = FEATURES, .y = y[0], .y_row_stride = STEPS * UNITS, .y_step_stride = UNITS,
-                      .return_sequences = 1, .threads = 1};
+        lf_run run = {.batch = i % 2 ? 2 : ROWS,
+                      .steps = STEPS,
+                      .x = x,
+                      .x_row_stride = STEPS * FEATURES,
+                      .x_step_stride = FEATURES,
+                      .y = y[0],
+                      .y_row_stride = STEPS * UNITS,
+                      .y_step_stride = UNITS,
+                      .return_sequences = 1,
+                      .threads = 1};
         expect(lf_layer_run(layer, &run) == LF_OK, "run on one thread");
         run.y = y[1];
         run.threads = threads[i / 2];
@@ -278,10 +289,18 @@ static void check_threads(void) {
     if (child == 0) {
         alarm(20);
         memset(y[1], 0, ROWS * STEPS * UNITS * sizeof(float));
-        const lf_run run = {.batch = 2, .steps = STEPS, .x = x, .x_row_stride = STEPS * FEATURES,
-                            .x_step_stride = FEATURES, .y = y[1], .y_row_stride = STEPS * UNITS,
-                            .y_step_stride = UNITS, .return_sequences = 1, .threads = 2};
-        const int right = lf_layer_run(layer, &run) == LF_OK && memcmp(y[0], y[1], 2 * STEPS * UNITS * sizeof(float)) == 0;
+        const lf_run run = {.batch = 2,
+                            .steps = STEPS,
+                            .x = x,
+                            .x_row_stride = STEPS * FEATURES,
+                            .x_step_stride = FEATURES,
+                            .y = y[1],
+                            .y_row_stride = STEPS * UNITS,
+                            .y_step_stride = UNITS,
+                            .return_sequences = 1,
+                            .threads = 2};
+        const int right =
+            lf_layer_run(layer, &run) == LF_OK && memcmp(y[0], y[1], 2 * STEPS * UNITS * sizeof(float)) == 0;
         _exit(right ? 0 : 1);
     }
     int status = -1;
@@ -330,11 +349,18 @@ static void check_subnormals(void) {
     float *table = calloc(ROWS * lf_projection_width(layer), sizeof *table);
     expect(lf_layer_project(layer, x, FEATURES, ROWS, table) == LF_OK, "project");
     expect(floating_point_state() == before, "project: floating-point state");
-    lf_run run = {.batch = ROWS, .steps = 1, .x = x, .x_row_stride = FEATURES, .y = y[0], .y_row_stride = UNITS,
-                  .threads = 1};
+    lf_run run = {
+        .batch = ROWS, .steps = 1, .x = x, .x_row_stride = FEATURES, .y = y[0], .y_row_stride = UNITS, .threads = 1};
     expect(lf_layer_run(layer, &run) == LF_OK, "run");
-    run = (lf_run){.batch = ROWS, .steps = 1, .y = y[1], .y_row_stride = UNITS, .threads = 2, .table = table,
-                   .table_rows = ROWS, .indices = indices, .index_row_stride = 1};
+    run = (lf_run){.batch = ROWS,
+                   .steps = 1,
+                   .y = y[1],
+                   .y_row_stride = UNITS,
+                   .threads = 2,
+                   .table = table,
+                   .table_rows = ROWS,
+                   .indices = indices,
+                   .index_row_stride = 1};
     expect(lf_layer_run(layer, &run) == LF_OK, "run");
     expect(memcmp(y[0], y[1], sizeof y[0]) == 0, "subnormal inputs through a table");
     expect(floating_point_state() == before && fegetround() == rounding, "run: floating-point state");
@@ -342,7 +368,8 @@ static void check_subnormals(void) {
     lf_layer_destroy(layer);
 }
 
-/* ---- activations -------------------------------------------------------------------------------------------------- */
+/* ---- activations --------------------------------------------------------------------------------------------------
+ */
 
 /* Each of them in place, one row at a time, and as a dense layer's: the same bits. */
 static void check_activations(lf_real real) {
@@ -364,12 +391,16 @@ static void check_activations(lf_real real) {
             expect(lf_activate(real, activation, in_place, in_place, 1, COLUMNS) == LF_OK, "activate");
         }
         expect(memcmp(y, z, ROWS * COLUMNS * bytes) == 0, lf_activation_name(kind));
-        const lf_layer_config config = {.cell = LF_DENSE, .real = real, .features = COLUMNS, .units = COLUMNS,
-                                        .activation = activation, .kernel = unit};
+        const lf_layer_config config = {.cell = LF_DENSE,
+                                        .real = real,
+                                        .features = COLUMNS,
+                                        .units = COLUMNS,
+                                        .activation = activation,
+                                        .kernel = unit};
         lf_layer *layer = NULL;
         expect(lf_layer_create(&config, &layer) == LF_OK, "create");
-        const lf_run run = {.batch = ROWS, .steps = 1, .x = x, .x_row_stride = COLUMNS, .y = z,
-                            .y_row_stride = COLUMNS};
+        const lf_run run = {
+            .batch = ROWS, .steps = 1, .x = x, .x_row_stride = COLUMNS, .y = z, .y_row_stride = COLUMNS};
         expect(lf_layer_run(layer, &run) == LF_OK, "run");
         expect(memcmp(y, z, ROWS * COLUMNS * bytes) == 0, lf_activation_name(kind));
         lf_layer_destroy(layer);

@@ -29,7 +29,8 @@ static void *held[16];
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 
 static void replace(void *old, void *new, long difference) {
-    while (atomic_flag_test_and_set(&busy)) {}
+    while (atomic_flag_test_and_set(&busy)) {
+    }
     size_t i = 0;
     while (i < sizeof held / sizeof *held && held[i] != old) i++;
     if (i < sizeof held / sizeof *held) {

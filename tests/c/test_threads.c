@@ -1,6 +1,6 @@
 /* Threads: teams of every size give the bits of one thread, also with several callers at once on one layer.
- * `make check-tsan` builds it without OpenMP: linked with --wrap=lf_team_run, the pthread team below takes its place, so
- * that ThreadSanitizer sees every thread start and end; and again with --wrap=lf_barrier_wait, without the barrier,
+ * `make check-tsan` builds it without OpenMP: linked with --wrap=lf_team_run, the pthread team below takes its place,
+ * so that ThreadSanitizer sees every thread start and end; and again with --wrap=lf_barrier_wait, without the barrier,
  * where it has to find the races. Next: csrc/core/threads.c has the barrier, csrc/core/sequence.c the scheduling. */
 #include <lstmfast.h>
 #include <core/threads.h>
@@ -13,7 +13,8 @@
 
 enum { CALLERS = 3, MOST_TEAM = 8 };
 
-/* ---- the team that takes OpenMP's place --------------------------------------------------------------------------- */
+/* ---- the team that takes OpenMP's place ---------------------------------------------------------------------------
+ */
 
 void __wrap_lf_team_run(int threads, lf_member_fn *member, void *context);
 void __wrap_lf_barrier_wait(lf_barrier *barrier, int count);
@@ -50,7 +51,8 @@ void __wrap_lf_barrier_wait(lf_barrier *barrier, int count) {
     atomic_fetch_add(&barriers_skipped, 1);
 }
 
-/* ---- layers and calls --------------------------------------------------------------------------------------------- */
+/* ---- layers and calls ---------------------------------------------------------------------------------------------
+ */
 
 static unsigned long long random_state = 1234567;
 
@@ -130,8 +132,8 @@ static void run_job(const struct job *job, int threads, float *y, float *h, floa
 static struct job make_job(const struct problem *p) {
     static const size_t gates[LF_CELL_COUNT] = {4, 3, 3, 1, 1};
     const size_t columns = gates[p->cell] * p->units, inputs = p->batch * p->steps;
-    struct job job = {.problem = *p, .outputs = p->batch * (p->sequences ? p->steps : 1) * p->units,
-                      .states = p->batch * p->units};
+    struct job job = {
+        .problem = *p, .outputs = p->batch * (p->sequences ? p->steps : 1) * p->units, .states = p->batch * p->units};
     float *kernel = random_array(p->features * columns), *recurrent = random_array(p->units * columns);
     float *bias = random_array(2 * columns);
     for (size_t i = 0; i < p->units * columns; i++) recurrent[i] /= 8;
@@ -170,7 +172,8 @@ static struct job make_job(const struct problem *p) {
 
 static void free_job(struct job *job) {
     lf_layer_destroy(job->layer);
-    void *const arrays[] = {job->x, job->h, job->c, job->table, job->indices, job->mask, job->y, job->final_h, job->final_c};
+    void *const arrays[] = {job->x,    job->h, job->c,       job->table,  job->indices,
+                            job->mask, job->y, job->final_h, job->final_c};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
 }
 
@@ -201,7 +204,8 @@ static void *call_often(void *argument) {
     return NULL;
 }
 
-/* ---- the barrier alone -------------------------------------------------------------------------------------------- */
+/* ---- the barrier alone --------------------------------------------------------------------------------------------
+ */
 
 enum { ROUNDS = 2000, BARRIER_TEAM = 5 };
 
