@@ -144,10 +144,17 @@ check-arm:
 	@echo 'check-arm: not run, for $(ARM_CC) and $(ARM_RUN) are not both installed'
 endif
 
-# An x86-64 without AVX: only the generic kernels may be offered, and nothing beyond SSE2 and SSE3 may run.
+# An x86-64 without AVX may be offered the generic kernels only. The emulator runs AVX even so, hence the second look: no
+# object but those of AVX may hold an instruction beyond SSE2, and those may give the linker nothing but their tables.
+AVX_OBJECTS := $(NATIVE)/csrc/kernels/avx2.o $(NATIVE)/csrc/kernels/avx512.o
+BEYOND_SSE2_NAMES := v[a-z]+|pshufb|pmulld|p?blend[a-z]+|round[sp][sd]|ptest|p(min|max)(s[bd]|u[wd])|dpp[sd]|popcnt|mulx
+BEYOND_SSE2 := [[:space:]]($(BEYOND_SSE2_NAMES))[[:space:]]
 ifneq ($(HAS_X86_RUN),)
 check-baseline: $(NATIVE)/test_core
 	$(X86_RUN) -cpu qemu64 $< generic
+	! objdump -d --no-show-raw-insn $(filter-out $(AVX_OBJECTS),$(C_SOURCES:%.c=$(NATIVE)/%.o)) | \
+	    grep -m 3 -E '$(BEYOND_SSE2)'
+	! nm -g --defined-only $(AVX_OBJECTS) | grep -E ' [A-Za-z] ' | grep -v -E ' lf_kernels_avx(2|512)$$'
 else
 check-baseline:
 	@echo 'check-baseline: not run, for $(X86_RUN) is not installed or this is no x86-64'

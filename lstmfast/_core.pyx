@@ -179,6 +179,7 @@ cdef class PackedLayer:
 
     cdef object _output(self, object out, int ndim, cnp.npy_intp *shape):
         cdef int i
+        cdef Py_ssize_t extent
         if out is None:
             return cnp.PyArray_EMPTY(ndim, shape, self.typenum, 0)
         expected = tuple([shape[i] for i in range(ndim)])
@@ -190,9 +191,12 @@ cdef class PackedLayer:
             raise ValueError("out: the array is read-only")
         if not _last_axis_contiguous(out, ndim - 1, self.itemsize):
             raise ValueError("out: expected a contiguous last axis")
-        for i in range(ndim - 1):
-            if shape[i] > 1 and cnp.PyArray_STRIDE(out, i) < shape[i + 1] * cnp.PyArray_STRIDE(out, i + 1):
-                raise ValueError(f"out: its elements overlap or run backwards; strides {out.strides}")
+        extent = shape[ndim - 1] * self.itemsize
+        for i in range(ndim - 2, -1, -1):
+            if shape[i] > 1:
+                if cnp.PyArray_STRIDE(out, i) < extent:
+                    raise ValueError(f"out: its elements overlap or run backwards; strides {out.strides}")
+                extent = shape[i] * cnp.PyArray_STRIDE(out, i)
         return out
 
     cdef const void *_state(self, object state, Py_ssize_t batch, str what) except NULL:
@@ -359,7 +363,7 @@ cdef class Stepper:
     cdef object h
     cdef object c
 
-    def __init__(self, PackedLayer packed, Py_ssize_t batch, int threads):
+    def __init__(self, PackedLayer packed not None, Py_ssize_t batch, int threads):
         cdef cnp.npy_intp shape[2]
         if packed.layer == NULL or packed.cell == LF_DENSE or batch < 1:
             raise ValueError(f"expected a recurrent layer and a batch of at least 1, got {packed.kind} and {batch}")
@@ -385,6 +389,8 @@ cdef class Stepper:
         cdef lf_run call
         cdef lf_status status
         cdef cnp.npy_intp shape[2]
+        if packed is None:
+            raise ValueError("this Stepper was never initialised")
         packed.check_x(x, 2)
         if cnp.PyArray_DIM(x, 0) != self.batch or not cnp.PyArray_IS_C_CONTIGUOUS(x):
             raise ValueError(f"x: expected a C-contiguous array of shape {(self.batch, packed._features)}, got {x.shape}")
@@ -402,13 +408,18 @@ cdef class Stepper:
 
     def get_state(self):
         """Copies of the state's arrays: (h, c) or (h,)."""
+        if self.packed is None:
+            raise ValueError("this Stepper was never initialised")
         return (self.h.copy(),) if self.c is None else (self.h.copy(), self.c.copy())
 
     def set_state(self, state):
         """Take over arrays as get_state gives them; raises before any of them is copied."""
-        cdef Py_ssize_t bytes_ = self.batch * self.packed._units * self.packed.itemsize
+        cdef Py_ssize_t bytes_
         cdef const void *h
         cdef const void *c = NULL
+        if self.packed is None:
+            raise ValueError("this Stepper was never initialised")
+        bytes_ = self.batch * self.packed._units * self.packed.itemsize
         count = 1 if self.c is None else 2
         if len(state) != count:
             raise ValueError(f"state: expected {count} arrays, got {len(state)}")

@@ -106,9 +106,12 @@ static void gather(const struct sequence *s, const struct part *part, size_t ste
     const size_t own = (part->block_end - part->block_begin) * bytes;
     const int32_t *index =
         run->indices + (ptrdiff_t)part->row * run->index_row_stride + time_of(run, step) * run->index_step_stride;
-    for (size_t row = 0; row < part->rows; row++, index += run->index_row_stride)
+    for (size_t row = 0; row < part->rows; row++, index += run->index_row_stride) {
+        /* Checked before the call; whoever writes to the indices meanwhile gets a wrong row, but none outside. */
+        const size_t entry = (size_t)*(const volatile int32_t *)index % run->table_rows;
         memcpy(part->projection + row * own,
-               (const char *)run->table + ((size_t)*index * panels->block_count + part->block_begin) * bytes, own);
+               (const char *)run->table + (entry * panels->block_count + part->block_begin) * bytes, own);
+    }
 }
 
 /* bias + x kernel of `steps` steps from `step` on, for the part's rows and blocks. */

@@ -164,11 +164,29 @@ int lf_threads_free(void) {
     return free < 1 ? 1 : free;
 }
 
+/* ---- forks ------------------------------------------------------------------------------------------------------ */
+
+#if defined(_WIN32)
+static int in_forked_child(void) { return 0; }
+#else
+static atomic_int forked;
+
+static void after_fork_in_child(void) {
+    atomic_store_explicit(&threads_in_teams, 0, memory_order_relaxed);
+    atomic_store_explicit(&forked, 1, memory_order_relaxed);
+}
+
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
+
+static int in_forked_child(void) { return atomic_load_explicit(&forked, memory_order_relaxed); }
+#endif
+
 /* ---- how many are worth it --------------------------------------------------------------------------------------- */
 
 /* Costs in nanoseconds of one core, chosen by `python -m bench --only lstmfast` over the table's small cases on a
  * 2-core Zen 4: what matters is their ratio, which other CPUs share within a factor of two. */
-static const double region_ns = 2500;      /* to wake a team and join it again */
+static const double team_ns = 2500;        /* to wake a team and join it again */
+static const double fresh_team_ns = 200000; /* to make one first, as a forked child has to each time */
 static const double barrier_ns = 250;      /* to meet at a barrier, for two threads */
 static const double product_ns = 0.27;     /* one multiply-add of a vector; divided by the lanes */
 static const double update_ns = 24;        /* one state's activations, likewise */
@@ -196,6 +214,7 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
                  updates = work->unit_updates * update_ns / work->lanes;
     const double alone = products * few_rows((double)work->rows) + updates;
     lf_plan best = {1, LF_BY_ROWS};
+    const double region_ns = in_forked_child() ? fresh_team_ns : team_ns;
     if (alone < 2 * region_ns) return best;
     if (most > MOST_THREADS) most = MOST_THREADS;
     double best_time = alone + streaming_ns(work, (double)work->rows, 1);
@@ -225,44 +244,49 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
 
 /* ---- the team ---------------------------------------------------------------------------------------------------- */
 
-#if defined(_OPENMP) && !defined(_WIN32)
-static atomic_int team_was_used;
-static atomic_int in_forked_child;
-static pthread_once_t fork_handler = PTHREAD_ONCE_INIT;
+struct team {
+    int threads;
+    lf_member_fn *member;
+    void *context;
+};
 
-/* libgomp's threads do not survive a fork, and its next region waits for them for ever: a child of a process that has
- * run a team stays on one thread. */
-static void after_fork_in_child(void) {
-    atomic_store_explicit(&threads_in_teams, 0, memory_order_relaxed);
-    if (atomic_load_explicit(&team_was_used, memory_order_relaxed))
-        atomic_store_explicit(&in_forked_child, 1, memory_order_relaxed);
-}
-
-static void install_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
-
-/* False in a forked child whose parent had a team. */
-static int may_start_team(void) {
-    if (atomic_load_explicit(&in_forked_child, memory_order_relaxed)) return 0;
-    pthread_once(&fork_handler, install_fork_handler);
-    atomic_store_explicit(&team_was_used, 1, memory_order_relaxed);
-    return 1;
-}
-#elif defined(_OPENMP)
-static int may_start_team(void) { return 1; } /* nothing forks here */
-#endif
-
-void lf_team_run(int threads, lf_member_fn *member, void *context) {
+/* All OpenMP of lstmfast. */
+static void *run_team(void *argument) {
+    const struct team *team = argument;
 #if defined(_OPENMP)
-    if (threads > 1 && may_start_team()) {
-        atomic_fetch_add_explicit(&threads_in_teams, threads, memory_order_relaxed);
-#pragma omp parallel num_threads(threads)
-        member(context, omp_get_thread_num(), omp_get_num_threads());
-        atomic_fetch_sub_explicit(&threads_in_teams, threads, memory_order_relaxed);
-        return;
-    }
+#pragma omp parallel num_threads(team->threads)
+    team->member(team->context, omp_get_thread_num(), omp_get_num_threads());
+#else
+    team->member(team->context, 0, 1);
 #endif
-    (void)threads;
-    member(context, 0, 1);
+    return NULL;
+}
+
+static int run_on_fresh_thread(struct team *team) {
+#if defined(_WIN32)
+    (void)team;
+    return 0;
+#else
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, run_team, team) != 0) return 0;
+    pthread_join(thread, NULL);
+    return 1;
+#endif
+}
+
+/* libgomp keeps a team with the thread that started it. Its threads do not survive a fork, and the next region of the
+ * thread that forked would wait for them for ever, whoever in the process had started them: a forked child begins each
+ * team on a fresh thread, which has none yet. */
+void lf_team_run(int threads, lf_member_fn *member, void *context) {
+    struct team team = {threads, member, context};
+    int done = 0;
+    if (threads > 1) {
+        atomic_fetch_add_explicit(&threads_in_teams, threads, memory_order_relaxed);
+        if (!in_forked_child()) done = (run_team(&team), 1);
+        else done = run_on_fresh_thread(&team);
+        atomic_fetch_sub_explicit(&threads_in_teams, threads, memory_order_relaxed);
+    }
+    if (!done) member(context, 0, 1);
 }
 
 static void pause_briefly(void) {

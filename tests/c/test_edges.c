@@ -17,6 +17,11 @@
 #include <unistd.h>
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
+const char *__asan_default_options(void) { return "allocator_may_return_null=1"; } /* absurd sizes are asked for */
+#endif
+
 static int failures;
 static long checks;
 
