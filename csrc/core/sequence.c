@@ -256,6 +256,12 @@ static struct part part_in(const struct sequence *s, char *memory) {
     return part;
 }
 
+/* Rows of the next chunk when `left` are left: chunks are of nearly equal height, so that none gets a short tile. */
+static size_t next_chunk(const struct sequence *s, size_t left) {
+    const size_t chunks = (left + s->chunk_rows - 1) / s->chunk_rows;
+    return (left + chunks - 1) / chunks;
+}
+
 /* One thread's share of the rows, chunk by chunk, or of the unit blocks. */
 static void run_share(struct sequence *s, size_t me, size_t team) {
     const lf_panels *panels = &s->layer->panels;
@@ -269,7 +275,7 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
             part.block_begin * panels->block_width * s->project_steps * s->chunk_rows * s->layer->element_bytes;
         part.barrier_count = team > 1 ? (int)team : 0;
         for (part.row = 0; part.row < batch; part.row += part.rows) {
-            part.rows = smaller(s->chunk_rows, batch - part.row);
+            part.rows = next_chunk(s, batch - part.row);
             run_part(s, &part);
         }
         return;
@@ -278,9 +284,7 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
     part.block_end = panels->block_count;
     const size_t end = batch * (me + 1) / team;
     for (part.row = batch * me / team; part.row < end; part.row += part.rows) {
-        /* Chunks of nearly equal height, so that none is left with a short tile. */
-        const size_t left = end - part.row, chunks = (left + s->chunk_rows - 1) / s->chunk_rows;
-        part.rows = (left + chunks - 1) / chunks;
+        part.rows = next_chunk(s, end - part.row);
         run_part(s, &part);
     }
 }
@@ -299,7 +303,7 @@ static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inp
     const size_t cache = lf_private_cache_bytes() / 4 * 3;
     const size_t panel_bytes = smaller(inputs, layer->kernels->segment) * panels->block_width * layer->element_bytes;
     const size_t projected = projects ? panels->block_count * panels->block_width : 0;
-    const size_t row_bytes = (inputs + panels->units + projected) * layer->element_bytes;
+    const size_t row_bytes = (inputs + projected) * layer->element_bytes;
     const size_t tile = layer->kernels->tile_rows;
     const size_t rows = cache > panel_bytes ? (cache - panel_bytes) / row_bytes / tile * tile : 0;
     return smaller(larger(rows, CHUNK_TILES_LEAST * tile), CHUNK_TILES_MOST * tile);
