@@ -185,13 +185,13 @@ static int in_forked_child(void) { return atomic_load_explicit(&forked, memory_o
 
 /* Costs in nanoseconds of one core, chosen by `python -m bench --only lstmfast` over the table's small cases on a
  * 2-core Zen 4: what matters is their ratio, which other CPUs share within a factor of two. */
-static const double team_ns = 2500;        /* to wake a team and join it again */
+static const double team_ns = 2500;         /* to wake a team and join it again */
 static const double fresh_team_ns = 200000; /* to make one first, as a forked child has to each time */
-static const double barrier_ns = 250;      /* to meet at a barrier, for two threads */
-static const double product_ns = 0.27;     /* one multiply-add of a vector; divided by the lanes */
-static const double update_ns = 24;        /* one state's activations, likewise */
-static const double far_bytes_per_ns = 40; /* weights read from beyond a core's own cache, mostly beside arithmetic */
-static const double worth_it = 0.95;       /* a plan with more threads has to promise this part of the time */
+static const double barrier_ns = 250;       /* to meet at a barrier, for two threads */
+static const double product_ns = 0.27;      /* one multiply-add of a vector; divided by the lanes */
+static const double update_ns = 24;         /* one state's activations, likewise */
+static const double far_bytes_per_ns = 40;  /* weights read from beyond a core's own cache, mostly beside arithmetic */
+static const double worth_it = 0.95;        /* a plan with more threads has to promise this part of the time */
 
 /* Weights that do not fit a core's own cache come from further away, once a step and chunk of rows. */
 static double streaming_ns(const lf_work *work, double rows, double share_of_weights) {
