@@ -217,11 +217,8 @@ cdef class PackedLayer:
         call.x = cnp.PyArray_DATA(x)
         call.x_row_stride = _stride(x, 0, self.itemsize)
         call.x_step_stride = _stride(x, 1, self.itemsize)
-        call.return_sequences = return_sequences
-        call.go_backwards = go_backwards
-        call.zero_output_for_mask = zero_output_for_mask
-        call.threads = threads
-        return self._run(&call, x, mask, initial_state, return_state, out)
+        return self._run(&call, x, mask, initial_state, return_sequences, return_state, go_backwards,
+                         zero_output_for_mask, out, threads)
 
     def run_indexed(self, indices, table, mask, initial_state, bint return_sequences, bint return_state,
                     bint go_backwards, bint zero_output_for_mask, out, int threads):
@@ -241,17 +238,19 @@ cdef class PackedLayer:
         call.indices = <const int32_t *> cnp.PyArray_DATA(indices)
         call.index_row_stride = _stride(indices, 0, 4)
         call.index_step_stride = _stride(indices, 1, 4)
-        call.return_sequences = return_sequences
-        call.go_backwards = go_backwards
-        call.zero_output_for_mask = zero_output_for_mask
-        call.threads = threads
-        return self._run(&call, indices, mask, initial_state, return_state, out)
+        return self._run(&call, indices, mask, initial_state, return_sequences, return_state, go_backwards,
+                         zero_output_for_mask, out, threads)
 
-    cdef object _run(self, lf_run *call, object x, object mask, object initial_state, bint return_state, object out):
+    cdef object _run(self, lf_run *call, object x, object mask, object initial_state, bint return_sequences,
+                     bint return_state, bint go_backwards, bint zero_output_for_mask, object out, int threads):
         """The part that all inputs share; x is (batch, steps, ...)."""
         cdef lf_status status
         cdef cnp.npy_intp shape[3]
         cdef bint has_cell = self.cell == LF_LSTM
+        call.return_sequences = return_sequences
+        call.go_backwards = go_backwards
+        call.zero_output_for_mask = zero_output_for_mask
+        call.threads = threads
         call.batch = cnp.PyArray_DIM(x, 0)
         call.steps = cnp.PyArray_DIM(x, 1)
         if call.steps == 0:

@@ -45,6 +45,7 @@ static const char *at(const void *base, ptrdiff_t index, size_t bytes) {
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+static size_t round_up(size_t a, size_t unit) { return (a + unit - 1) / unit * unit; }
 
 /* The units of a part: the columns of h, c and y that it owns. */
 struct columns {
@@ -352,9 +353,8 @@ static lf_status plan(struct sequence *s) {
     s->project_steps = steps_to_project(s);
 
     /* Sizes of the work space; the arrays that the caller brought are at least as large, so only sums can overflow. */
-    const size_t lanes_up = layer->kernels->lanes;
     size_t state = 0, projection = 0, sums = 0, total;
-    s->state_stride = (panels->units + lanes_up - 1) / lanes_up * lanes_up;
+    s->state_stride = round_up(panels->units, layer->kernels->lanes);
     int fits = 1;
     if (layer->cell != LF_DENSE) {
         fits = lf_multiply(s->chunk_rows, s->state_stride, &state) && lf_multiply(state, bytes, &state);
@@ -366,9 +366,9 @@ static lf_status plan(struct sequence *s) {
         fits =
             fits && lf_multiply(s->chunk_rows, LF_ROW_SUMS * panels->units, &sums) && lf_multiply(sums, bytes, &sums);
     if (!fits) return LF_NO_MEMORY;
-    s->state_bytes = (state + LF_ALIGNMENT - 1) / LF_ALIGNMENT * LF_ALIGNMENT;
-    s->projection_bytes = (projection + LF_ALIGNMENT - 1) / LF_ALIGNMENT * LF_ALIGNMENT;
-    s->row_sum_bytes = (sums + LF_ALIGNMENT - 1) / LF_ALIGNMENT * LF_ALIGNMENT;
+    s->state_bytes = round_up(state, LF_ALIGNMENT);
+    s->projection_bytes = round_up(projection, LF_ALIGNMENT);
+    s->row_sum_bytes = round_up(sums, LF_ALIGNMENT);
     if (!lf_multiply(4, s->state_bytes, &total) || !lf_sum(total, s->projection_bytes, &total) ||
         !lf_sum(total, s->row_sum_bytes, &total))
         return LF_NO_MEMORY;

@@ -1,5 +1,5 @@
 /* How many threads a call may use (a number that was set, else environment, affinity and container quota), how many
- * its work is worth, and the OpenMP team that runs it. All OpenMP of lstmfast is in lf_team_run.
+ * its work is worth, and the OpenMP team that runs it. All OpenMP of lstmfast is in run_team.
  * Next: sequence.c. */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -183,7 +183,7 @@ static int in_forked_child(void) { return atomic_load_explicit(&forked, memory_o
 
 /* ---- how many are worth it --------------------------------------------------------------------------------------- */
 
-/* Costs in nanoseconds of one core, chosen by `python -m bench --only lstmfast` over the table's small cases on a
+/* Costs in nanoseconds of one core, chosen by `python -m bench.profile_case` over the table's small cases on a
  * 2-core Zen 4: what matters is their ratio, which other CPUs share within a factor of two. */
 static const double team_ns = 2500;         /* to wake a team and join it again */
 static const double fresh_team_ns = 200000; /* to make one first, as a forked child has to each time */
