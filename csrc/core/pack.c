@@ -61,6 +61,14 @@ static void lay_out(lf_panels *panels, size_t lanes) {
     panels->block_count = panels->full_blocks + (panels->tail_units > 0);
 }
 
+/* See LF_CHAIN. */
+static void choose_chains(lf_panels *panels, size_t state) {
+    const size_t depth = panels->features + state;
+    panels->chain = depth >= LF_DEEP ? LF_DEEP_CHAIN : LF_CHAIN;
+    const int hardly_longer = depth <= LF_JOINED_CHAIN || panels->features <= state / 4;
+    panels->h_restarts = depth > panels->chain || !hardly_longer;
+}
+
 /* Bias of a GRU that resets after the product, (2, 3 * units): input and recurrent rows add up for z and r, and stay
  * apart for the candidate. -> (4 * units) */
 static void sum_gru_bias(const lf_layer_config *config, void *sums) {
@@ -129,6 +137,7 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
     panels->units = config->units;
     panels->activation = config->activation;
     panels->recurrent_activation = config->recurrent_activation;
+    choose_chains(panels, config->recurrent_kernel == NULL ? 0 : config->units);
     panels->fused = has_gates ? fused_pair(config) : LF_FUSED_NONE;
     panels->row_activations = lf_activation_needs_row(config->activation.kind) ||
                               (has_gates && lf_activation_needs_row(config->recurrent_activation.kind));

@@ -17,8 +17,8 @@
 #define LF_TILE_GROUP_1 4
 #define LF_TILE_GROUP_2 2
 #define LF_TILE_GROUP_3 1
-/* A block of 8 chains is 128 KiB: it stays in the second cache level, which feeds a tile of six rows fast enough. */
-#define LF_SEGMENT_CHAINS 8
+/* So much of a block is 128 KiB: it stays in the second cache level, which feeds a tile of six rows fast enough. */
+#define LF_SEGMENT 512
 
 #define LANES_f32 16
 #define LANES_f64 8

@@ -16,8 +16,8 @@
 #define LF_TILE_GROUP_1 4
 #define LF_TILE_GROUP_2 2
 #define LF_TILE_GROUP_3 1
-/* A block of 2 chains is 8 KiB: it stays in the first cache level. */
-#define LF_SEGMENT_CHAINS 2
+/* So much of a block is 16 KiB: it stays in the first cache level. */
+#define LF_SEGMENT 256
 
 #define LANES_f32 4
 #define LANES_f64 2

@@ -8,11 +8,13 @@
 
 #include "activations.h"
 
-/* Sums over k run in chains of at most this many products, added up in order: one long chain would have twice the
- * rounding error of other libraries from k = 170 on. A chain never spans the end of the input, except where input and
- * state together fit one. The split depends on features and units alone, so every path rounds alike. Against chains of
- * 128, those of 64 have 0.6 to 0.8 of the error and cost at most 3 % of the time; of 32, 5 to 8 %. */
-#define LF_CHAIN 64
+/* Sums over k run in chains of at most LF_CHAIN products, added up in order; where there are at least LF_DEEP products
+ * in all, of LF_DEEP_CHAIN. One long chain would have twice the rounding error of other libraries from k = 170 on.
+ * Chains of 128 keep the largest error below 1.0 of theirs (of 64: 0.8; of 256: 1.8) and those of 256 behind a depth of
+ * 512 below 0.95; chains half as long cost 3 to 6 % of the time (`python -m bench`, Zen 4).
+ * A chain spans the end of the input only where that hardly lengthens it: both together fit LF_JOINED_CHAIN, or the
+ * input is at most a quarter of the state. The split depends on features and units alone: every path rounds alike. */
+enum { LF_CHAIN = 128, LF_DEEP = 512, LF_DEEP_CHAIN = 256, LF_JOINED_CHAIN = 64 };
 
 /* Vectors of sums per row that a full block keeps in registers: four gates of one vector of units, or four vectors of
  * units where a cell has one gate. */
@@ -40,6 +42,8 @@ typedef struct lf_panels {
     size_t block_units;  /* units of a full block: LF_BLOCK_VECTORS * lanes / gates */
     size_t full_blocks, block_count;
     size_t tail_units, tail_vectors; /* 0 where units is a multiple of block_units */
+    size_t chain;                    /* products of a chain at most */
+    int h_restarts;                  /* the state's products begin a chain of their own */
     size_t block_width;              /* sums of a full block: LF_BLOCK_VECTORS * lanes */
     const void *kernel, *recurrent, *bias;
     const struct lf_panels *candidate; /* second product of a GRU that resets before, else NULL */
