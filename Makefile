@@ -22,14 +22,17 @@ PACKAGE := $(EXTENSION) README.md $(wildcard lstmfast/*.py lstmfast/*/*.py lstmf
 help:
 	@echo 'make demo        run a saved Keras model over a real record, without TensorFlow; writes co2.png'
 	@echo 'make test        style, C kernels (native, and Arm under qemu where found), Python against Keras'
-	@echo 'make check-long  what does not fit into make test: every float32, sanitizers, random models'
+	@echo 'make check-long  what does not fit into make test: every float32, sanitizers, leaks, a soak, random models'
+	@echo 'make fuzz        hostile model files for SECONDS=600, guided by the code of the loader that they reach'
 	@echo 'make bench       against ONNX Runtime and Keras on this machine'
-	@echo 'make format | lint | typecheck | check-c | check-ulp | wheel | sdist | clean'
+	@echo 'make format | lint | typecheck | tidy | check-c | check-ulp | check-sanitize | soak | clean'
+	@echo 'make docs        the documentation as a site, in build/site'
+	@echo 'make wheel | check-wheel | sdist | check-sdist | check-reproducible'
 
 # ---- virtual environments; a stamp inside each says what was installed last ----------------------------------------
 # build/lib* goes first, for setuptools would pack what a deleted file left there.
 
-.venv/.made .venv-demo/.made .venv-bench/.made .venv-build/.made: %/.made:
+.venv/.made .venv-demo/.made .venv-bench/.made .venv-build/.made .venv-docs/.made: %/.made:
 	@$(PYTHON) -c 'import sys; sys.exit("lstmfast needs Python 3.10 or newer; set PYTHON=...") if sys.version_info < (3, 10) else 0'
 	rm -rf $*
 	$(PYTHON) -m venv $*
@@ -45,6 +48,10 @@ help:
 	.venv/bin/python -m pip install --quiet -r $<
 	touch $@
 
+.venv/.recipes: tests/requirements-recipes.txt .venv/.required
+	.venv/bin/python -m pip install --quiet -r $<
+	touch $@
+
 .venv/.installed: $(EXTENSION) .venv/.required
 	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
@@ -54,8 +61,12 @@ help:
 	.venv-bench/bin/python -m pip install --quiet --editable .
 	touch $@
 
-.venv-build/.required: | .venv-build/.made
-	.venv-build/bin/python -m pip install --quiet build
+.venv-build/.required: packaging/build-requirements.txt | .venv-build/.made
+	.venv-build/bin/python -m pip install --quiet -r $<
+	touch $@
+
+.venv-docs/.required: docs/requirements.txt | .venv-docs/.made
+	.venv-docs/bin/python -m pip install --quiet -r $<
 	touch $@
 
 # ---- what a user runs ----------------------------------------------------------------------------------------------
@@ -67,22 +78,63 @@ demo: .venv-demo/.installed
 bench: .venv-bench/.installed
 	.venv-bench/bin/python -m bench
 
+# What is not in the table: sequences that decay through the subnormal numbers; more threads than cores.
+.PHONY: bench-decaying bench-oversubscribed
+bench-decaying: .venv-bench/.installed
+	.venv-bench/bin/python -m bench.decaying
+
+bench-oversubscribed: .venv-bench/.installed
+	.venv-bench/bin/python -m bench.oversubscribed
+
 # ---- tests ---------------------------------------------------------------------------------------------------------
 
+PYTEST := mkdir -p build && .venv/bin/python -m pytest --doctest-modules --cov --cov-report=term tests lstmfast
+
 # pytest comes last: its summary is the last thing printed.
-.PHONY: test lint typecheck format
-test: .venv/.installed
-	@$(MAKE) --no-print-directory lint
+.PHONY: test coverage fuzz lint lint-workflows typecheck tidy format
+test: .venv/.installed .venv/.recipes
+	@$(MAKE) --no-print-directory -j$(JOBS) lint typecheck tidy docs
 	@$(MAKE) --no-print-directory -j$(JOBS) check-c
-	.venv/bin/python -m pytest --doctest-modules tests lstmfast
+	@$(MAKE) --no-print-directory coverage-c
+	$(PYTEST)
+
+# Lines of lstmfast that the Python tests reach: `make test` lists those of lstmfast/saving and fails below 95 percent of
+# them (pyproject.toml says so); this lists the whole package.
+coverage: .venv/.installed
+	$(PYTEST)
+	.venv/bin/python -m coverage report --include='lstmfast/*' --fail-under=0
+
+# Files that are changed at random, guided by the code they reach: tests/fuzz.py.
+SECONDS ?= 600
+fuzz: .venv/.installed
+	.venv/bin/python -m pip install --quiet atheris
+	.venv/bin/python tests/fuzz.py --seconds $(SECONDS)
 
 lint: .venv/.required
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/clang-format --dry-run --Werror $(C_FORMATTED)
 
+# zizmor and the schema know GitHub's workflows; nothing here runs them.
+lint: lint-workflows
+lint-workflows: .venv/.required
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
+	.venv/bin/zizmor --offline --quiet --config .github/zizmor.yml .github/workflows
+
 typecheck: .venv/.required
 	.venv/bin/mypy
+
+# The site, in build/site; whatever is odd about a page, a link or a docstring is an error.
+.PHONY: docs
+docs: .venv-docs/.required
+	NO_MKDOCS_2_WARNING=true .venv-docs/bin/mkdocs build --quiet --strict
+
+# .clang-tidy says what is looked for. A stamp for each file, so that they run side by side.
+tidy: $(C_SOURCES:%=build/tidy/%)
+build/tidy/%.c: %.c $(C_HEADERS) .clang-tidy .venv/.required
+	@mkdir -p $(@D)
+	.venv/bin/clang-tidy --quiet $< -- $(filter-out -W% -O3,$(C_FLAGS))
+	@touch $@
 
 format: .venv/.required
 	.venv/bin/ruff check --fix --exit-zero .
@@ -116,11 +168,14 @@ $(ARM)/%.o: %.c $(C_HEADERS) $(C_TEST_PARTS) Makefile
 	$(ARM_CC) $(C_FLAGS) $(OPENMP) -c $< -o $@
 
 $(NATIVE)/%: $(NATIVE)/tests/c/%.o $(C_SOURCES:%.c=$(NATIVE)/%.o)
-	$(CC) $(NATIVE_FLAGS) $(OPENMP) $^ -o $@ -lm
+	$(CC) $(NATIVE_FLAGS) $(OPENMP) $(WRAPPED) $^ -o $@ -lm
+
+# What a test puts its own functions in place of.
+$(NATIVE)/test_quota $(ARM)/test_quota: WRAPPED := -Wl,--wrap=fopen -Wl,--wrap=sched_getaffinity
 
 # Static, so that qemu needs no Arm libraries beside it.
 $(ARM)/%: $(ARM)/tests/c/%.o $(C_SOURCES:%.c=$(ARM)/%.o)
-	$(ARM_CC) -static $(OPENMP) $^ -o $@ -lm
+	$(ARM_CC) -static $(OPENMP) $(WRAPPED) $^ -o $@ -lm
 
 $(NATIVE)/ulp_%.o: tests/c/ulp.c $(C_HEADERS) $(C_TEST_PARTS) Makefile
 	@mkdir -p $(@D)
@@ -130,8 +185,8 @@ $(NATIVE)/ulp: $(NATIVE)/tests/c/ulp.o $(patsubst %,$(NATIVE)/ulp_%.o,generic av
 	$(CC) $(NATIVE_FLAGS) $^ -o $@ -pthread -lm
 
 .SECONDARY:
-.PHONY: check-c check-native check-arm check-baseline check-tsan check-ulp check-long check-sanitize coverage-c
-check-c: check-native check-arm check-baseline
+.PHONY: check-c check-native check-arm check-baseline check-tsan check-ulp check-ulp-sample check-leaks coverage-c
+check-c: check-native check-arm check-baseline check-ulp-sample
 
 check-native: $(C_TESTS:%=$(NATIVE)/%)
 	for test in $^; do $$test; done
@@ -189,26 +244,107 @@ coverage-c:
 	$(MAKE) -j$(JOBS) check-native NATIVE=$(COVERAGE) NATIVE_FLAGS='-O1 --coverage -fprofile-update=atomic'
 	gcov -n -r $$(find $(COVERAGE)/csrc -name '*.gcda') 2> /dev/null | awk '$(COVERAGE_TABLE)' | sort -k 5
 
+# Every float32 takes an hour or two; the sample a second or two.
 check-ulp: $(NATIVE)/ulp
 	$<
 
-check-sanitize:
-	$(MAKE) -j$(JOBS) check-native SANITIZE=address,undefined
+check-ulp-sample: $(NATIVE)/ulp
+	$< --stride 9973 --samples 65536 > $(NATIVE)/ulp.md || { cat $(NATIVE)/ulp.md; false; }
+	@tail -1 $(NATIVE)/ulp.md
 
-check-long: .venv/.installed check-ulp check-sanitize check-tsan
+# LeakSanitizer looks at the end of each program, and has to find the leak of the last one.
+LEAKS := build/c/native-address-undefined
+check-leaks:
+	ASAN_OPTIONS=detect_leaks=1 $(MAKE) -j$(JOBS) check-native SANITIZE=address,undefined
+	$(MAKE) $(LEAKS)/planted_leak SANITIZE=address,undefined
+	! ASAN_OPTIONS=detect_leaks=1 $(LEAKS)/planted_leak > $(LEAKS)/planted_leak.txt 2>&1
+	grep -q 'LeakSanitizer: detected memory leaks' $(LEAKS)/planted_leak.txt
+
+# ---- long checks of the whole, in Python ---------------------------------------------------------------------------
+
+# How soon Ctrl-C ends long calls: a table.
+.PHONY: check-interrupts check-freethreaded
+check-interrupts: .venv/.installed
+	PYTHONPATH=. .venv/bin/python tests/interrupts.py
+
+# A Python without the GIL (`FREE_PYTHON=python3.14t`), in an environment of its own: importing lstmfast must not switch
+# the GIL on, and threads must get along. h5py is not asked for: only loading files needs it. A fork beside threads at
+# work is left out: a child of a Python without the GIL hangs then, now and again.
+FREE_PYTHON ?= $(firstword $(foreach name,python3.14t python3.13t,$(shell command -v $(name))))
+FREE_TESTS := tests/test_processes.py tests/test_streams.py tests/test_errors.py
+ifneq ($(FREE_PYTHON),)
+check-freethreaded:
+	test -x .venv-free/bin/python || $(FREE_PYTHON) -m venv .venv-free
+	.venv-free/bin/python -m pip install --quiet --only-binary numpy \
+	    numpy cython setuptools pytest pytest-timeout hypothesis threadpoolctl
+	.venv-free/bin/python -m pip install --quiet --no-deps --no-build-isolation .
+	.venv-free/bin/python -c 'import sys, lstmfast; assert not sys._is_gil_enabled()'
+	.venv-free/bin/python -m pytest $(FREE_TESTS) \
+	    --deselect tests/test_processes.py::test_fork_while_other_threads_run
+else
+check-freethreaded:
+	@echo 'check-freethreaded: not run, for there is no python3.14t or python3.13t; FREE_PYTHON=... names one'
+endif
+
+MINUTES ?= 30
+.PHONY: soak check-memory check-accuracy check-same-bits check-sanitize check-sanitize-python check-long
+soak: .venv/.installed
+	.venv/bin/python tests/soak.py --minutes $(MINUTES)
+
+check-memory: .venv/.installed
+	.venv/bin/python tests/leaks.py
+
+check-accuracy: .venv-bench/.installed
+	.venv-bench/bin/python tests/accuracy.py
+
+# Property tests of the bits, with 1500 examples each.
+check-same-bits: .venv/.installed
+	.venv/bin/python -m pytest -m long -o timeout=0 tests/test_same_bits.py tests/test_streams.py
+
+check-sanitize: check-leaks check-sanitize-python
+
+# A copy of the tree, so that the ordinary extension stays where it is. Python itself never frees everything: no leak
+# check. The first program writes behind its memory, and has to be stopped.
+SANITIZED := build/sanitized
+SANITIZED_LIBRARIES = $(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)
+SANITIZED_RUN = cd $(SANITIZED) && LD_PRELOAD='$(SANITIZED_LIBRARIES)' PYTHONPATH=. UBSAN_OPTIONS=halt_on_error=1 \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 $(CURDIR)/.venv/bin/python
+BEHIND_THE_END = import ctypes, lstmfast; c = ctypes.CDLL(None); c.malloc.restype = ctypes.c_void_p; \
+	assert "sanitized" in lstmfast.__file__; ctypes.memset(c.malloc(ctypes.c_size_t(8)), 0, 9)
+check-sanitize-python: .venv/.installed
+	mkdir -p $(SANITIZED)
+	find $(SANITIZED) -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
+	tar -c --exclude=./build --exclude='./.venv*' --exclude=./.git --exclude='*.so' . | tar -x -C $(SANITIZED)
+	cd $(SANITIZED) && LSTMFAST_SANITIZE=address,undefined $(CURDIR)/.venv/bin/python setup.py -q build_ext --inplace
+	! ($(SANITIZED_RUN) -c '$(BEHIND_THE_END)') > $(SANITIZED)/behind_the_end.txt 2>&1
+	grep -q 'AddressSanitizer: heap-buffer-overflow' $(SANITIZED)/behind_the_end.txt
+	$(SANITIZED_RUN) -m pytest -p no:cacheprovider -o timeout=0 tests \
+	    --deselect tests/test_processes.py::test_import_takes_little_time
+
+check-long: .venv/.installed check-ulp check-sanitize check-tsan check-memory soak
 	.venv/bin/python -m pytest -m long -o timeout=0 tests
 
 # ---- packages ------------------------------------------------------------------------------------------------------
 
-.PHONY: wheel sdist clean
+# docs/packaging.md says what these do and why. The wheels are built from the sdist, for each Python that is found.
+.PHONY: wheel sdist check-wheel check-sdist check-reproducible clean
 wheel: .venv-build/.required
-	rm -rf build/lib*
-	.venv-build/bin/python -m build --wheel .
+	rm -f dist/*.whl dist/*.tar.gz
+	.venv-build/bin/python packaging/make_wheel.py
 
 sdist: .venv-build/.required
-	.venv-build/bin/python -m build --sdist .
+	.venv-build/bin/python packaging/make_wheel.py --python
+
+check-wheel: wheel
+	.venv-build/bin/python packaging/check_wheel.py
+
+check-sdist: .venv-build/.required
+	.venv-build/bin/check-sdist
+
+check-reproducible: .venv-build/.required
+	.venv-build/bin/python packaging/check_reproducible.py
 
 clean:
-	rm -rf build dist lstmfast.egg-info .venv .venv-demo .venv-bench .venv-build
+	rm -rf build dist lstmfast.egg-info .venv .venv-demo .venv-bench .venv-build .venv-docs .venv-free
 	rm -f lstmfast/*.so co2.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

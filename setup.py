@@ -2,14 +2,17 @@
 
 No flag here depends on the CPU of the machine that builds: the kernels carry their own target attributes, and the
 right ones are chosen at run time. What each flag is for stands beside it.
-Environment: LSTMFAST_SANITIZE=address,undefined builds with those sanitizers.
+Environment: LSTMFAST_SANITIZE=address,undefined builds with those sanitizers; with SOURCE_DATE_EPOCH the sdist has that
+time all over, and so the same bytes each time.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import sys
+import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
@@ -17,6 +20,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.errors import CompileError, LinkError
 from setuptools.modified import newer_group
 
@@ -31,6 +35,7 @@ GNU_FLAGS = [
     "-fno-math-errno",
     "-fvisibility=hidden",
     "-g0",
+    f"-ffile-prefix-map={os.getcwd()}=.",  # the same bytes wherever it is built
 ]
 CLANG_CL_FLAGS = ["/O2", "/clang:-std=gnu11", "/clang:-O3", "/clang:-ffp-contract=off", "/clang:-fno-math-errno"]
 
@@ -105,8 +110,35 @@ class BuildCore(build_ext):
         return [], []
 
 
+class Sdist(sdist):
+    """sdist that writes its archive anew, without times, owners and order of this machine, where an epoch is set."""
+
+    def make_archive(self, *arguments: object, **options: object) -> str:
+        archive = str(super().make_archive(*arguments, **options))
+        epoch = os.environ.get("SOURCE_DATE_EPOCH")
+        if epoch is not None and archive.endswith(".tar.gz"):
+            self.rewrite(archive, int(epoch))
+        return archive
+
+    @staticmethod
+    def rewrite(archive: str, epoch: int) -> None:
+        with tarfile.open(archive) as old:
+            entries = [(entry, old.extractfile(entry)) for entry in sorted(old, key=lambda entry: entry.name)]
+            with (
+                open(f"{archive}.part", "wb") as file,
+                gzip.GzipFile("", "wb", 9, file, mtime=epoch) as packed,
+                tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as new,
+            ):
+                for entry, content in entries:
+                    plain = tarfile.TarInfo(entry.name)
+                    plain.size, plain.type, plain.mtime = entry.size, entry.type, epoch
+                    plain.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+                    new.addfile(plain, content)
+        os.replace(f"{archive}.part", archive)
+
+
 setup(
-    cmdclass={"build_ext": BuildCore},
+    cmdclass={"build_ext": BuildCore, "sdist": Sdist},
     ext_modules=[
         Extension(
             "lstmfast._core",

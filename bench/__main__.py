@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import json
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -52,18 +53,23 @@ def _progress(case: Case, row: dict[str, Any]) -> str:
 
 def _run(names: list[str], cases: list[Case], threads: int, options: argparse.Namespace) -> dict[str, Any]:
     """All cases at one thread count; the versions go along."""
+
+    def limit(case: Case, row: dict[str, Any], found: machine.Probe | None) -> None:
+        peak = statistics.median(row["peaks"]) if row["peaks"] else None
+        row["limit"] = machine.limit_microseconds(case, found, peak, threads)
+
     before = machine.probe(threads, options.isa)
     rows = {}
     with Bench(names, threads, options.isa) as bench:
         for number, case in enumerate(cases, 1):
-            row = {"kind": case.kind, "group": case.group, "batch": case.batch, "limit": None}
-            row["runners"] = bench.run(case, options.repeats, options.seconds)
-            row["limit"] = machine.limit_microseconds(case, before, threads)
+            row = {"kind": case.kind, "group": case.group, "batch": case.batch}
+            row["runners"], row["peaks"] = bench.run(case, options.repeats, options.seconds)
+            limit(case, row, before)
             rows[case.name] = row
             print(f"[{threads} thr {number:2}/{len(cases)}] {_progress(case, row)}", flush=True)
     found = machine.best(before, machine.probe(threads, options.isa))
     for case in cases:  # with the better of the two probes
-        rows[case.name]["limit"] = machine.limit_microseconds(case, found, threads)
+        limit(case, rows[case.name], found)
     return {"threads": threads, "probe": found, "versions": bench.versions, "cases": rows}
 
 

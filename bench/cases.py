@@ -1,6 +1,7 @@
 """The one table of cases, with the weights and inputs that every runner is given."""
 
 import fnmatch
+import math
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,10 +33,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Case:
-    """What is computed: layers over an input of (batch, steps, features); features 0 means integer tokens.
+    """What is computed: layers over an input of (batch, steps, *grid, features); features 0 means integer tokens.
 
     A "layer" case is one LSTM that returns its sequence, in the memory layout each runner likes best; a "model" case
-    takes and gives Keras's layout; a "stream" case is one step of one sequence per call, the state kept between calls.
+    takes and gives Keras's layout; a "stream" case is one step of one sequence per call, the state kept between calls;
+    a "convolutional" case is a model with a convolutional LSTM, whose steps are grids.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Case:
     short: bool
     group: str
     dtype: str = "float32"
+    grid: tuple[int, ...] = ()
 
     @property
     def units(self) -> int:
@@ -74,7 +77,7 @@ class Case:
         random = np.random.default_rng(self.random().integers(2**32))
         if self.features == 0:
             return random.integers(0, self.layers[0].options["input_dim"], (self.batch, self.steps)).astype("int32")
-        return random.uniform(-1, 1, (self.batch, self.steps, self.features)).astype(self.dtype)
+        return random.uniform(-1, 1, (self.batch, self.steps, *self.grid, self.features)).astype(self.dtype)
 
 
 def _uniform(random: np.random.Generator, rows: int, columns: int, gain: float = 1.0) -> np.ndarray:
@@ -97,14 +100,24 @@ def _weights(random: np.random.Generator, layer: Layer, width: int) -> tuple[lis
         units = options["units"]
         return [_uniform(random, width, units), random.uniform(-0.1, 0.1, units)], units
     if layer.kind == "LSTM":
-        units = options["units"]
-        kernel = np.concatenate([_uniform(random, width, units) for _ in range(GATES)], axis=1)
-        # A gain below 1 keeps float32 and float64 on one trajectory: the check is of arithmetic, not of chaos.
-        recurrent = np.concatenate([_uniform(random, units, units, 0.6) for _ in range(GATES)], axis=1)
-        bias = random.uniform(-0.1, 0.1, GATES * units)
-        bias[units : 2 * units] += 1  # Keras's unit_forget_bias
-        return [kernel, recurrent, bias], units
+        return _gates(random, width, options["units"], options["units"]), options["units"]
+    if layer.kind in ("ConvLSTM1D", "ConvLSTM2D"):
+        filters, window = options["filters"], options["kernel_size"]
+        taps = math.prod(window)
+        kernel, recurrent, bias = _gates(random, taps * width, taps * filters, filters)
+        shape = (*window, -1, GATES * filters)
+        return [kernel.reshape(shape), recurrent.reshape(shape), bias], filters
     return [], width
+
+
+def _gates(random: np.random.Generator, inputs: int, states: int, units: int) -> list[np.ndarray]:
+    """Kernel (inputs, 4 * units), recurrent kernel (states, 4 * units) and bias."""
+    kernel = np.concatenate([_uniform(random, inputs, units) for _ in range(GATES)], axis=1)
+    # A gain below 1 keeps float32 and float64 on one trajectory: the check is of arithmetic, not of chaos.
+    recurrent = np.concatenate([_uniform(random, states, units, 0.6) for _ in range(GATES)], axis=1)
+    bias = random.uniform(-0.1, 0.1, GATES * units)
+    bias[units : 2 * units] += 1  # Keras's unit_forget_bias
+    return [kernel, recurrent, bias]
 
 
 def single(group: str, batch: int, steps: int, features: int, units: int, short: bool = False, dtype: str = "float32"):
@@ -219,6 +232,14 @@ _MODELS = {
 }
 
 
+# name: batch, steps, grid, channels, filters; the window is 3 each way, the padding "same"
+_CONVOLUTIONAL = {
+    "conv1d-32": (32, 20, (64,), 4, 16, FULL),
+    "conv2d-1": (1, 10, (32, 32), 1, 32, SHORT),
+    "conv2d-8": (8, 10, (32, 32), 1, 32, SHORT),
+}
+
+
 def _table() -> list[Case]:
     table = [single(*row) for row in _SINGLE]
     for units, (steps, short) in _DEEPBENCH.items():
@@ -228,6 +249,10 @@ def _table() -> list[Case]:
         for batch in batches:
             quick = short and (batch, name) != (2000, "sentiment")  # a second a call for most peers
             table.append(Case(f"{name}-{batch}", "model", batch, steps, features, layers, quick, "models"))
+    for name, (batch, steps, grid, channels, filters, short) in _CONVOLUTIONAL.items():
+        options = {"filters": filters, "kernel_size": (3,) * len(grid), "padding": "same"}
+        layer = Layer(f"ConvLSTM{len(grid)}D", options)
+        table.append(Case(name, "convolutional", batch, steps, channels, (layer,), short, "convolutional", grid=grid))
     table.append(Case("stream-8-u32", "stream", 1, 20, 8, (_lstm(32, return_sequences=True),), SHORT, "streaming"))
     table.append(Case("stream-64-u128", "stream", 1, 20, 64, (_lstm(128, return_sequences=True),), FULL, "streaming"))
     return table

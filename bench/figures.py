@@ -54,6 +54,11 @@ def error_ratio(row: dict[str, Any]) -> float | None:
     return ours / max(theirs) if ours is not None and theirs and max(theirs) > 0 else None
 
 
+def extra_bytes(row: dict[str, Any]) -> int | None:
+    """What a call of lstmfast needs at its peak beyond its output."""
+    return row["runners"].get(US, {}).get("extra_bytes")
+
+
 def geometric_mean(values: Iterable[float | None]) -> float | None:
     """Of what is there."""
     logs = [math.log(value) for value in values if value]

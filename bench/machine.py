@@ -60,6 +60,17 @@ def probe(threads: int, isa: str | None = None) -> Probe | None:
     return {"peak_flops": peaks, "bytes_per_second": bandwidth} if peaks else None
 
 
+def peak(threads: int, isa: str | None = None) -> float | None:
+    """FLOP/s of all threads at this moment, with the best instruction set: clocks move while a benchmark runs."""
+    flags = _ARM if platform.machine() in ("aarch64", "arm64") else _X86
+    for name in list(flags)[list(flags).index(isa) if isa in flags else 0 :]:
+        program = _build(name, tuple(flags[name]))
+        run = program and subprocess.run([program, str(threads)], capture_output=True, text=True, check=False)
+        if run and run.returncode == 0:
+            return json.loads(run.stdout)["peak_flops"]
+    return None
+
+
 def best(first: Probe | None, second: Probe | None) -> Probe | None:
     """The larger of each figure: a shared machine shows its limit only at times."""
     if not (first and second):
@@ -102,6 +113,10 @@ def _works(layers: tuple[Layer, ...], rows: int, steps: int, width: int) -> Iter
                 yield _Work(rows, steps, units, GATES * units), True
             width = units * (2 if layer.inner else 1)
             steps = distinct = steps if inner.options.get("return_sequences") else 1
+        elif layer.kind in ("ConvLSTM1D", "ConvLSTM2D"):
+            taps, filters = math.prod(layer.options["kernel_size"]), layer.options["filters"]
+            yield _Work(rows * steps, 1, taps * width, GATES * filters), False
+            yield _Work(rows, steps, taps * filters, GATES * filters), True
         elif layer.kind == "RepeatVector":
             steps, distinct = layer.options["n"], 1
         elif layer.kind == "Embedding":
@@ -112,21 +127,22 @@ def _works(layers: tuple[Layer, ...], rows: int, steps: int, width: int) -> Iter
             width = units
 
 
-def limit_microseconds(case: Case, found: Probe | None, threads: int) -> float | None:
+def limit_microseconds(case: Case, found: Probe | None, peak_flops: float | None, threads: int) -> float | None:
     """The least time that the case can take; activations and everything else but the products count nothing.
 
     From 16 rows on it is work / peak. Below, each step also has to read the recurrent weights from wherever they fit:
     steps * max(recurrent flops / peak, recurrent bytes / bandwidth of that many bytes a thread).
+    `peak_flops` is the peak beside the case's own timings; the bandwidth is that of the whole run.
     """
-    if not found:
+    if not (found and peak_flops):
         return None
     item = 8 if case.dtype == "float64" else 4
-    peak = max(found["peak_flops"].values()) * 4 / item
+    flops = peak_flops * 4 / item
     steps = 1 if case.kind == "stream" else case.steps
     seconds = 0.0
-    for work, recurrent in _works(case.layers, case.batch, steps, case.features):
-        arithmetic = work.flops() / peak
-        if recurrent and case.batch < _MANY_ROWS:
+    for work, recurrent in _works(case.layers, case.batch * math.prod(case.grid), steps, case.features):
+        arithmetic = work.flops() / flops
+        if recurrent and work.rows < _MANY_ROWS:
             share = work.width * work.columns * item / threads
             arithmetic = max(arithmetic, work.steps * share / _bandwidth(found, share))
         seconds += arithmetic

@@ -32,10 +32,30 @@ def _lstm(x: np.ndarray, weights: list[np.ndarray], options: dict, backwards: bo
     return np.stack(outputs, axis=1) if options.get("return_sequences") else h
 
 
+def _windows(x: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
+    """(batch, *grid, channels) -> (batch, *grid, taps * channels) with "same" padding, for odd windows."""
+    axes = tuple(range(1, 1 + len(window)))
+    padded = np.pad(x, [(0, 0), *((size // 2, size // 2) for size in window), (0, 0)])
+    views = np.lib.stride_tricks.sliding_window_view(padded, window, axis=axes)  # (batch, *grid, channels, *window)
+    return np.moveaxis(views, 1 + len(window), -1).reshape(*x.shape[:-1], -1)
+
+
+def _conv_lstm(x: np.ndarray, weights: list[np.ndarray], options: dict) -> np.ndarray:
+    window = options["kernel_size"]
+    kernel, recurrent_kernel = (array.reshape(-1, array.shape[-1]) for array in weights[:2])
+    h = c = np.zeros((len(x), *x.shape[2:-1], options["filters"]), x.dtype)
+    for t in range(x.shape[1]):
+        gates = _windows(x[:, t], window) @ kernel + weights[2] + _windows(h, window) @ recurrent_kernel
+        h, c = lstm_step(gates, c, "tanh")
+    return h
+
+
 def _apply(layer: Layer, weights: list[np.ndarray], x: np.ndarray) -> np.ndarray:
     options = layer.options
     if layer.kind == "LSTM":
         return _lstm(x, weights, options)
+    if layer.kind in ("ConvLSTM1D", "ConvLSTM2D"):
+        return _conv_lstm(x, weights, options)
     if layer.kind == "Bidirectional":  # of the last outputs: a returned sequence would have to be turned round
         return np.concatenate(
             [_lstm(x, weights[:3], layer.inner.options), _lstm(x, weights[3:], layer.inner.options, True)], axis=-1

@@ -9,7 +9,12 @@ from bench.peers import PEERS
 Result = dict[str, Any]
 
 _NONE = "-"
-_KINDS = {"layer": "single layers", "model": "whole models", "stream": "streaming steps"}
+_KINDS = {
+    "layer": "single layers",
+    "model": "whole models",
+    "stream": "streaming steps",
+    "convolutional": "convolutional LSTMs",
+}
 _SCALING_BATCH, _SCALING_MICROSECONDS = 16, 200
 
 
@@ -40,12 +45,18 @@ def _cell(row: dict[str, Any], name: str) -> str:
 def _times(result: Result, run: Result) -> list[str]:
     runners = _runners(result)
     head = ["case", *(PEERS[name].title for name in runners), "limit", "fraction", "ratio to best peer", "error ratio"]
+    head.append("extra KiB")
     rows = []
     for name, row in run["cases"].items():
         values = [figures.fraction(row), figures.best_ratio(row), figures.error_ratio(row)]
         times = [_cell(row, runner) for runner in runners]
-        rows.append([f"`{name}`", *times, _time(row["limit"]), *map(_number, values)])
+        rows.append([f"`{name}`", *times, _time(row["limit"]), *map(_number, values), _kibibytes(row)])
     return _table(head, rows)
+
+
+def _kibibytes(row: dict[str, Any]) -> str:
+    extra = figures.extra_bytes(row)
+    return _NONE if extra is None else f"{extra / 1024:,.0f}"
 
 
 def _means(result: Result, run: Result) -> list[str]:
@@ -97,9 +108,14 @@ def _probe(run: Result) -> str:
     if not run["probe"]:
         return "The machine's limit could not be measured (no C compiler)."
     peaks = ", ".join(f"{isa} {peak / 1e9:.0f}" for isa, peak in run["probe"]["peak_flops"].items())
+    found = [peak for row in run["cases"].values() for peak in row.get("peaks", ())]
+    beside = f"; beside the cases {min(found) / 1e9:.0f} to {max(found) / 1e9:.0f}" if found else ""
     rates = run["probe"]["bytes_per_second"]
     sizes = ", ".join(f"{int(size) // 1024} KiB {rate / 1e9:.0f}" for size, rate in rates.items())
-    return f"Peak, GFLOP/s: {peaks}. Read bandwidth of each thread, GB/s, by bytes a thread: {sizes}."
+    return (
+        f"Peak before and after, GFLOP/s: {peaks}{beside}. "
+        f"Read bandwidth of each thread, GB/s, by bytes a thread: {sizes}."
+    )
 
 
 def markdown(result: Result) -> str:
@@ -117,7 +133,9 @@ def markdown(result: Result) -> str:
         "",
         "Times: microseconds a call; the fastest peer is bold. Fraction: the machine's limit over lstmfast's time; "
         "ratio, the best peer's time over lstmfast's; error ratio, lstmfast's largest error against float64 over the "
-        "largest of ONNX Runtime's, OpenVINO's and PyTorch's. A case is named `batch x steps x features - u units`.",
+        "largest of ONNX Runtime's, OpenVINO's and PyTorch's; extra, what a call of lstmfast needs at its peak beyond "
+        "its output, as the kernel counts pages (it may miss some 100 KiB). The peak FLOP/s behind the limit is that "
+        "measured before each repeat of the case. A case is named `batch x steps x features - u units`.",
         "",
     ]
     for run in result["runs"]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import machine
 from bench.cases import Case
 from bench.peers import PEERS, Peer
 from bench.reference import truth
@@ -107,8 +108,11 @@ class Bench:
         for runner in self._runners.values():
             runner.close()
 
-    def run(self, case: Case, repeats: int, seconds: float) -> dict[str, Any]:
-        """Check, then time: {runner: {"error", "microseconds": [...], "fastest"} or {"skipped": reason}}."""
+    def run(self, case: Case, repeats: int, seconds: float) -> tuple[dict[str, Any], list[float]]:
+        """Check, then time: {runner: {"error", "microseconds": [...], "fastest"} or {"skipped": reason}}.
+
+        Beside it, the machine's peak FLOP/s as it was before each repeat.
+        """
         results: dict[str, Any] = {}
         ready = []
 
@@ -127,7 +131,10 @@ class Bench:
                 ready.append(name)
             except RunnerError as failure:
                 drop(name, failure)
+        peaks = []
         for repeat in range(repeats):
+            time.sleep(PAUSE_SECONDS)
+            peaks.append(machine.peak(self.threads, self._isa))
             turn = repeat % len(ready) if ready else 0
             for name in ready[turn:] + ready[:turn]:
                 if "skipped" in results[name]:
@@ -141,4 +148,6 @@ class Bench:
                 row = results[name]
                 row["microseconds"].append(median)
                 row["fastest"] = min(least, row.get("fastest", least))
-        return results
+        if "lstmfast" in ready and "skipped" not in results["lstmfast"]:
+            results["lstmfast"]["extra_bytes"] = self._runners["lstmfast"].ask("extra_bytes")
+        return results, [peak for peak in peaks if peak]

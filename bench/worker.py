@@ -7,6 +7,7 @@ import traceback
 from typing import Any
 
 from bench.cases import Case
+from bench.memory import extra_bytes
 from bench.peers import PEERS
 from bench.timing import per_call
 
@@ -33,6 +34,10 @@ class Worker:
     def time(self, seconds: float) -> tuple[float, float]:
         """Median and least nanoseconds of one call."""
         return per_call(self.prepared.call, seconds)
+
+    def extra_bytes(self, _: None) -> int | None:
+        """Memory that a call needs at its peak beyond the output it returns; None where it cannot be told."""
+        return extra_bytes(self.prepared.call)
 
     def version(self, _: None) -> str:
         """Version of the library."""

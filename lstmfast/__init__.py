@@ -9,7 +9,8 @@
 
 from lstmfast import activations, initializers, layers
 from lstmfast._version import __version__
-from lstmfast.functional import lstm
+from lstmfast.converting import from_onnx, from_torch
+from lstmfast.functional import gru, lstm, simple_rnn
 from lstmfast.layers.core import Input
 from lstmfast.models import Model, Sequential
 from lstmfast.runtime import get_num_threads, set_num_threads, show_config, threads
@@ -23,7 +24,10 @@ __all__ = [
     "activations",
     "explain",
     "from_keras",
+    "from_onnx",
+    "from_torch",
     "get_num_threads",
+    "gru",
     "initializers",
     "layers",
     "load_model",
@@ -31,5 +35,6 @@ __all__ = [
     "model_from_json",
     "set_num_threads",
     "show_config",
+    "simple_rnn",
     "threads",
 ]

@@ -1,5 +1,6 @@
 """The boundary to the C core: buffers in, arrays out. No defaults, no Keras rules; `lstmfast.layers` has those."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,18 @@ class PackedLayer:
         return_state: bool,
         go_backwards: bool,
         zero_output_for_mask: bool,
-        out: Array | None,
+        out: Array | tuple[Array, ...] | None,
         threads: int,
     ) -> Any:
         """A recurrent layer over x (batch, steps, features).
 
+        Long calls are made in slices of rows and steps, and between these a Ctrl-C that is pending raises
+        KeyboardInterrupt; so it is for `apply`, `project` and `activate` too.
+
         x has the layer's dtype, any strides with a contiguous last axis (0 along steps is a repeated step). mask is
         bool or uint8 (batch, steps). initial_state holds C-contiguous (batch, units) arrays: (h, c) or (h,).
-        Returns y, or (y, h, c) / (y, h) with return_state. y is (batch, steps, units) or (batch, units).
+        Returns y, or (y, h, c) / (y, h) with return_state. y is (batch, steps, units) or (batch, units). out is y's
+        place or, in a tuple, that of all three or two; the states' are C-contiguous.
         threads 0 means the default.
         """
     def project(self, x: Array) -> Array:
@@ -63,7 +68,7 @@ class PackedLayer:
         return_state: bool,
         go_backwards: bool,
         zero_output_for_mask: bool,
-        out: Array | None,
+        out: Array | tuple[Array, ...] | None,
         threads: int,
     ) -> Any:
         """As run over table rows named by indices, int32 (batch, steps); the bits are those of run over the rows' x."""
@@ -78,7 +83,21 @@ class Stepper:
         """y (batch, units) of one step x (batch, features), C-contiguous in the layer's dtype; updates the state."""
     def get_state(self) -> tuple[Array, ...]:
         """Copies of the state: (h, c) or (h,), each (batch, units)."""
-    def set_state(self, state: tuple[Array, ...]) -> None: ...
+    def set_state(self, state: tuple[Array, ...]) -> None:
+        """Take over arrays as get_state gives them; raises before any of them is copied."""
+
+class StepChain:
+    """Steppers and functions of one array, each on what the one before it gave."""
+
+    def __init__(self, runs: Sequence[Callable[..., Array]]) -> None: ...
+    def step(self, x: Array, out: Array | None = None) -> Array:
+        """What the last one gives, written to out where it can do that; no Stepper has moved where one raises."""
+
+def check_out(out: Any, dtype: np.dtype[Any], shape: tuple[int, ...], inputs: Sequence[Any]) -> None:
+    """Raise unless out is a writable array of this dtype and shape, in C order but for gaps, apart from the inputs."""
+
+def set_slice_seconds(seconds: float) -> float:
+    """How long a call may keep signals waiting, for tests of what slicing changes; returns the number from before."""
 
 def activate(activation: Activation, x: Array) -> Array:
     """activation(x) for a C-contiguous float32 or float64 array of any rank; row-wise ones work on the last axis."""

@@ -3,11 +3,24 @@
 
 cimport cython
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy, memset
 
+from time import perf_counter
+
 cnp.import_array()
+
+# A call that takes longer is cut into slices of this length, between which a signal such as Ctrl-C is heard.
+cdef double _SLICE_SECONDS = 0.02
+# Rows, for each thread, that fill the core's tiles and caches: fewer only where there are no more, or one step of them
+# takes longer than a slice.
+cdef size_t _WIDE_ROWS = 192
+# Slices that cut the steps are multiples of this, the steps that the core likes to project at once.
+cdef size_t _STEPS = 12
+# Values that are activated between two looks at signals: 10 ms at 5 ns each.
+cdef size_t _ACTIVATED = 2_000_000
 
 cdef dict _CELLS = {
     "lstm": LF_LSTM,
@@ -77,13 +90,83 @@ cdef inline bint _last_axis_contiguous(object array, int axis, Py_ssize_t itemsi
             or cnp.PyArray_SIZE(array) == 0)
 
 
-cdef int _refuse_overlap(object out, tuple inputs) except -1:
-    from numpy import may_share_memory
+cdef bint _overlap(object a, object b) except -1:
+    import numpy
 
+    if not numpy.may_share_memory(a, b):
+        return False
+    try:
+        return numpy.shares_memory(a, b, max_work=10_000)
+    except getattr(numpy, "exceptions", numpy).TooHardError:
+        return True
+
+
+cdef int _refuse_overlap(object out, object inputs) except -1:
     for array in inputs:
-        if array is not None and may_share_memory(out, array):
-            raise ValueError("out: the array overlaps an input")
+        if isinstance(array, cnp.ndarray) and _overlap(out, array):
+            raise ValueError("out: the array overlaps an input, or another array of `out`")
     return 0
+
+
+cdef int _check_out(object out, object dtype, tuple shape) except -1:
+    cdef int axis, ndim
+    cdef Py_ssize_t extent
+    if not isinstance(out, cnp.ndarray):
+        raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"out: expected {dtype}, got {out.dtype.str if out.dtype.byteorder == '>' else out.dtype}")
+    if (<object> out).shape != shape:
+        raise ValueError(f"out: expected shape {shape}, got {out.shape}")
+    if not cnp.PyArray_ISALIGNED(out):
+        raise ValueError("out: the array is not aligned")
+    if not cnp.PyArray_ISWRITEABLE(out):
+        raise ValueError("out: the array is read-only")
+    if cnp.PyArray_IS_C_CONTIGUOUS(out):
+        return 0
+    ndim = cnp.PyArray_NDIM(out)
+    if not _last_axis_contiguous(out, ndim - 1, cnp.PyArray_ITEMSIZE(out)):
+        raise ValueError("out: expected a contiguous last axis")
+    extent = cnp.PyArray_DIM(out, ndim - 1) * cnp.PyArray_ITEMSIZE(out)
+    axes = [axis for axis in range(ndim - 1) if cnp.PyArray_DIM(out, axis) > 1]
+    for axis in sorted(axes, key=out.strides.__getitem__):
+        if cnp.PyArray_STRIDE(out, axis) < extent:
+            raise ValueError(f"out: its elements overlap or run backwards; strides {out.strides}")
+        extent = cnp.PyArray_DIM(out, axis) * cnp.PyArray_STRIDE(out, axis)
+    return 0
+
+
+def check_out(out, dtype, tuple shape, inputs):
+    _check_out(out, dtype, shape)
+    _refuse_overlap(out, inputs)
+
+
+cdef bint _hears_signals():
+    """Whether signals are waiting for this thread to look at them."""
+    import threading
+
+    return threading.get_ident() == threading.main_thread().ident
+
+
+cdef inline void *_at(const void *base, ptrdiff_t index, Py_ssize_t itemsize) noexcept nogil:
+    return <void *> (<char *> base + index * itemsize)
+
+
+cdef inline bint _is_valid(const lf_run *call, size_t row, size_t step) noexcept nogil:
+    """Whether a row's step, in processing order, is not masked."""
+    cdef size_t time = call.steps - 1 - step if call.go_backwards else step
+    return call.mask[<ptrdiff_t> row * call.mask_row_stride + <ptrdiff_t> time * call.mask_step_stride] != 0
+
+
+cdef bint _indices_fit(const lf_run *call) noexcept nogil:
+    cdef size_t row, step
+    cdef const int32_t *index
+    for row in range(call.batch):
+        index = call.indices + <ptrdiff_t> row * call.index_row_stride
+        for step in range(call.steps):
+            if index[0] < 0 or <size_t> index[0] >= call.table_rows:
+                return False
+            index += call.index_step_stride
+    return True
 
 
 @cython.final
@@ -95,6 +178,7 @@ cdef class PackedLayer:
     cdef int typenum
     cdef Py_ssize_t itemsize
     cdef str _isa
+    cdef double _row_step_seconds
 
     def __cinit__(self):
         self.layer = NULL
@@ -125,7 +209,7 @@ cdef class PackedLayer:
         if self.cell == LF_DENSE:
             if recurrent_kernel is not None:
                 raise ValueError("recurrent_kernel: a dense layer has none")
-        else:
+        elif self.cell != LF_LSTM or recurrent_kernel is not None:
             _check_weights(recurrent_kernel, self.typenum, (self._units, columns), "recurrent_kernel")
             config.recurrent_kernel = cnp.PyArray_DATA(recurrent_kernel)
         if bias is not None:
@@ -136,13 +220,153 @@ cdef class PackedLayer:
         if gates > 1:
             _activation(recurrent_activation, &config.recurrent_activation)
         self._isa = lf_isa().decode()
+        self._row_step_seconds = self._guess(gates, columns)
         with nogil:
             status = lf_layer_create(&config, &self.layer)
         if status != LF_OK:
             _raise(status, f"a {kind} layer of {self._units} units")
 
+    cdef double _guess(self, Py_ssize_t gates, Py_ssize_t columns):
+        """About the time that one step of one row takes on one thread, rather too much than too little."""
+        cdef double lanes = 4.0 * {"avx512": 16, "avx2": 8}.get(self._isa, 4) / self.itemsize
+        cdef double inputs = self._features + (0 if self.cell == LF_DENSE else self._units)
+        return columns * (inputs + 50) * 0.5e-9 / lanes
+
     def __dealloc__(self):
         lf_layer_destroy(self.layer)
+
+    # ---- running, in slices where it takes long
+
+    cdef int execute(self, lf_run *call) except -1:
+        """Run a call whose buffers are checked."""
+        cdef lf_status status
+        if self._row_step_seconds * call.batch * call.steps > _SLICE_SECONDS / 2 and _hears_signals():
+            return self._execute_in_slices(call)
+        with nogil:
+            status = lf_layer_run(self.layer, call)
+        return self._finish(status, call)
+
+    cdef int _finish(self, lf_status status, const lf_run *call) except -1:
+        if status == LF_INVALID and call.table != NULL:
+            raise ValueError(f"indices: expected numbers from 0 to {call.table_rows - 1}")
+        if status != LF_OK:
+            _raise(status, "this call")
+        return 0
+
+    cdef int _execute_in_slices(self, lf_run *call) except -1:
+        cdef double pace = 4 * self._row_step_seconds
+        cdef size_t row = 0, rows
+        cdef bint fits = True
+        if call.table != NULL:
+            with nogil:
+                fits = _indices_fit(call)
+        if not fits:
+            return self._finish(LF_INVALID, call)
+        while row < call.batch:
+            rows = self._rows_of_slice(call.batch - row, call.steps, pace)
+            self._execute_rows(call, row, rows, &pace)
+            row += rows
+        return 0
+
+    cdef size_t _rows_of_slice(self, size_t left, size_t steps, double pace) noexcept:
+        """How many rows to take next: all steps of some, or, where those were too few, some steps of more."""
+        cdef size_t wide = _WIDE_ROWS * lf_threads()
+        cdef double rows = _SLICE_SECONDS / (pace * steps)
+        if rows < wide:
+            rows = min(<double> wide, _SLICE_SECONDS / pace)
+        if rows >= left:
+            return left
+        rows = max(rows, 16.0)
+        return min(left, <size_t> (left / (left // <size_t> rows + 1.0) + 1))
+
+    cdef int _execute_rows(self, lf_run *call, size_t row, size_t rows, double *pace) except -1:
+        """Some rows of a call, slice by slice through their steps; the state goes from slice to slice."""
+        cdef lf_run part = call[0]
+        cdef lf_status status
+        cdef size_t step = 0, count, first
+        cdef double begin
+        cdef ptrdiff_t states = row * self._units
+        cdef bint repeats_outputs = call.mask != NULL and not call.zero_output_for_mask and self.cell != LF_DENSE
+        part.batch = rows
+        part.y = _at(call.y, <ptrdiff_t> row * call.y_row_stride, self.itemsize)
+        if call.final_h != NULL:
+            part.final_h = _at(call.final_h, states, self.itemsize)
+        if call.final_c != NULL:
+            part.final_c = _at(call.final_c, states, self.itemsize)
+        if call.initial_h != NULL:
+            part.initial_h = _at(call.initial_h, states, self.itemsize)
+        if call.initial_c != NULL:
+            part.initial_c = _at(call.initial_c, states, self.itemsize)
+        h = c = y = None
+        while step < call.steps:
+            count = call.steps - step
+            if self.cell != LF_DENSE and pace[0] * rows * count > 1.5 * _SLICE_SECONDS:
+                count = max(<size_t> 1, <size_t> (_SLICE_SECONDS / (pace[0] * rows)))
+                if count > _STEPS:
+                    count -= count % _STEPS
+                if part.final_h == NULL:
+                    h = self._scratch(rows)
+                    part.final_h = cnp.PyArray_DATA(h)
+                if part.final_c == NULL and self.cell == LF_LSTM:
+                    c = self._scratch(rows)
+                    part.final_c = cnp.PyArray_DATA(c)
+            first = call.steps - step - count if call.go_backwards else step
+            part.steps = count
+            self._place_inputs(&part, call, row, first)
+            if call.return_sequences:
+                part.y = _at(call.y, <ptrdiff_t> row * call.y_row_stride + <ptrdiff_t> step * call.y_step_stride,
+                             self.itemsize)
+            elif repeats_outputs and step > 0:
+                y = self._scratch(rows)
+                part.y = cnp.PyArray_DATA(y)
+                part.y_row_stride = self._units
+            begin = perf_counter()
+            with nogil:
+                status = lf_layer_run(self.layer, &part)
+                if status == LF_OK and repeats_outputs and step > 0:
+                    self._repeat_outputs(call, &part, row, step)
+            pace[0] = max((perf_counter() - begin) / (<double> rows * count), 1e-12)
+            self._finish(status, call)
+            part.initial_h = part.final_h
+            part.initial_c = part.final_c
+            step += count
+            PyErr_CheckSignals()
+        return 0
+
+    cdef object _scratch(self, size_t rows):
+        cdef cnp.npy_intp shape[2]
+        shape[0] = rows
+        shape[1] = self._units
+        return cnp.PyArray_EMPTY(2, shape, self.typenum, 0)
+
+    cdef void _place_inputs(self, lf_run *part, const lf_run *call, size_t row, size_t step) noexcept:
+        """Let a part of a call read from this row and this step on."""
+        cdef ptrdiff_t i = row, j = step
+        if call.x != NULL:
+            part.x = _at(call.x, i * call.x_row_stride + j * call.x_step_stride, self.itemsize)
+        if call.mask != NULL:
+            part.mask = call.mask + i * call.mask_row_stride + j * call.mask_step_stride
+        if call.indices != NULL:
+            part.indices = call.indices + i * call.index_row_stride + j * call.index_step_stride
+
+    cdef void _repeat_outputs(self, const lf_run *call, const lf_run *part, size_t row, size_t step) noexcept nogil:
+        """After a slice that begins at `step`: its masked rows repeat what came before it, which the core cannot see."""
+        cdef size_t i, k
+        cdef size_t bytes_ = self._units * self.itemsize
+        cdef char *y
+        for i in range(part.batch):
+            k = 0
+            while k < part.steps and not _is_valid(call, row + i, step + k):
+                k += 1
+            if call.return_sequences:
+                y = <char *> _at(part.y, <ptrdiff_t> i * part.y_row_stride, self.itemsize)
+                while k > 0:
+                    k -= 1
+                    memcpy(_at(y, <ptrdiff_t> k * part.y_step_stride, self.itemsize),
+                           _at(y, -part.y_step_stride, self.itemsize), bytes_)
+            elif k < part.steps:
+                memcpy(_at(call.y, <ptrdiff_t> (row + i) * call.y_row_stride, self.itemsize),
+                       _at(part.y, <ptrdiff_t> i * part.y_row_stride, self.itemsize), bytes_)
 
     @property
     def kind(self):
@@ -177,27 +401,19 @@ cdef class PackedLayer:
             raise TypeError("x: expected a contiguous last axis")
         return 0
 
-    cdef object _output(self, object out, int ndim, cnp.npy_intp *shape):
+    cdef object _output(self, object out, int ndim, cnp.npy_intp *shape, object inputs):
+        """A fresh array, or `out` if it can be written to without changing an input."""
         cdef int i
-        cdef Py_ssize_t extent
         if out is None:
             return cnp.PyArray_EMPTY(ndim, shape, self.typenum, 0)
-        expected = tuple([shape[i] for i in range(ndim)])
-        if _typenum(out) != self.typenum:
-            raise TypeError(f"out: expected {self.dtype}, got {out.dtype}")
-        if out.shape != expected:
-            raise ValueError(f"out: expected shape {expected}, got {out.shape}")
-        if not cnp.PyArray_ISWRITEABLE(out):
-            raise ValueError("out: the array is read-only")
-        if not _last_axis_contiguous(out, ndim - 1, self.itemsize):
-            raise ValueError("out: expected a contiguous last axis")
-        extent = shape[ndim - 1] * self.itemsize
-        for i in range(ndim - 2, -1, -1):
-            if shape[i] > 1:
-                if cnp.PyArray_STRIDE(out, i) < extent:
-                    raise ValueError(f"out: its elements overlap or run backwards; strides {out.strides}")
-                extent = shape[i] * cnp.PyArray_STRIDE(out, i)
+        _check_out(out, self.dtype, tuple([shape[i] for i in range(ndim)]))
+        _refuse_overlap(out, inputs)
         return out
+
+    cdef object _final(self, object out, cnp.npy_intp *shape, tuple inputs):
+        if out is not None and isinstance(out, cnp.ndarray) and not cnp.PyArray_IS_C_CONTIGUOUS(out):
+            raise ValueError("out: expected C-contiguous states")
+        return self._output(out, 2, shape, inputs)
 
     cdef const void *_state(self, object state, Py_ssize_t batch, str what) except NULL:
         if _typenum(state) != self.typenum or not cnp.PyArray_IS_C_CONTIGUOUS(state):
@@ -244,9 +460,9 @@ cdef class PackedLayer:
     cdef object _run(self, lf_run *call, object x, object mask, object initial_state, bint return_sequences,
                      bint return_state, bint go_backwards, bint zero_output_for_mask, object out, int threads):
         """The part that all inputs share; x is (batch, steps, ...)."""
-        cdef lf_status status
         cdef cnp.npy_intp shape[3]
         cdef bint has_cell = self.cell == LF_LSTM
+        whole = out
         call.return_sequences = return_sequences
         call.go_backwards = go_backwards
         call.zero_output_for_mask = zero_output_for_mask
@@ -269,33 +485,33 @@ cdef class PackedLayer:
             call.initial_h = self._state(initial_state[0], call.batch, "initial_state[0]")
             if has_cell:
                 call.initial_c = self._state(initial_state[1], call.batch, "initial_state[1]")
+        inputs = () if out is None else (x, mask, *(initial_state or ()))
+        out_h = out_c = None
+        if isinstance(out, tuple):
+            if not return_state or len(out) != 2 + has_cell:
+                raise ValueError(f"out: expected {(2 + has_cell) if return_state else 1} arrays, got {len(out)}")
+            out, out_h = out[0], out[1]
+            out_c = (<tuple> whole)[2] if has_cell else None
         shape[0] = call.batch
         if call.return_sequences:
             shape[1] = call.steps
             shape[2] = self._units
-            y = self._output(out, 3, shape)
+            y = self._output(out, 3, shape, inputs)
             call.y_step_stride = _stride(y, 1, self.itemsize)
         else:
             shape[1] = self._units
-            y = self._output(out, 2, shape)
-        if out is not None:
-            _refuse_overlap(out, (x, mask, *(initial_state or ())))
+            y = self._output(out, 2, shape, inputs)
         call.y = cnp.PyArray_DATA(y)
         call.y_row_stride = _stride(y, 0, self.itemsize)
         h = c = None
         if return_state:
             shape[1] = self._units
-            h = cnp.PyArray_EMPTY(2, shape, self.typenum, 0)
+            h = self._final(out_h, shape, (*inputs, out))
             call.final_h = cnp.PyArray_DATA(h)
             if has_cell:
-                c = cnp.PyArray_EMPTY(2, shape, self.typenum, 0)
+                c = self._final(out_c, shape, (*inputs, out, out_h))
                 call.final_c = cnp.PyArray_DATA(c)
-        with nogil:
-            status = lf_layer_run(self.layer, call)
-        if status == LF_INVALID and call.table != NULL:
-            raise ValueError(f"indices: expected numbers from 0 to {call.table_rows - 1}")
-        if status != LF_OK:
-            _raise(status, "this call")
+        self.execute(call)
         if not return_state:
             return y
         return (y, h, c) if has_cell else (y, h)
@@ -310,24 +526,27 @@ cdef class PackedLayer:
         cdef const void *source
         cdef void *target
         cdef ptrdiff_t stride
-        cdef size_t rows
+        cdef size_t row = 0, rows, count
         cdef cnp.npy_intp shape[2]
         shape[1] = self._projection_width()
         self.check_x(x, 2)
         shape[0] = rows = cnp.PyArray_DIM(x, 0)
         table = cnp.PyArray_ZEROS(2, shape, self.typenum, 0)
-        source = cnp.PyArray_DATA(x)
-        target = cnp.PyArray_DATA(table)
         stride = _stride(x, 0, self.itemsize)
-        with nogil:
-            status = lf_layer_project(self.layer, source, stride, rows, target)
-        if status != LF_OK:
-            _raise(status, "this projection")
+        while row < rows:
+            count = min(rows - row, <size_t> (_SLICE_SECONDS / self._row_step_seconds) + 16)
+            source = _at(cnp.PyArray_DATA(x), <ptrdiff_t> row * stride, self.itemsize)
+            target = _at(cnp.PyArray_DATA(table), <ptrdiff_t> row * shape[1], self.itemsize)
+            with nogil:
+                status = lf_layer_project(self.layer, source, stride, count, target)
+            if status != LF_OK:
+                _raise(status, "this projection")
+            row += count
+            PyErr_CheckSignals()
         return table
 
     def apply(self, x, out, int threads):
         cdef lf_run call
-        cdef lf_status status
         cdef cnp.npy_intp shape[2]
         if self.cell != LF_DENSE:
             raise ValueError("a recurrent layer has steps: use run")
@@ -339,55 +558,52 @@ cdef class PackedLayer:
         call.x_row_stride = _stride(x, 0, self.itemsize)
         shape[0] = call.batch
         shape[1] = self._units
-        y = self._output(out, 2, shape)
-        if out is not None:
-            _refuse_overlap(out, (x,))
+        y = self._output(out, 2, shape, (x,))
         call.y = cnp.PyArray_DATA(y)
         call.y_row_stride = _stride(y, 0, self.itemsize)
         call.threads = threads
-        with nogil:
-            status = lf_layer_run(self.layer, &call)
-        if status != LF_OK:
-            _raise(status, "this call")
+        self.execute(&call)
         return y
 
 
 @cython.final
 cdef class Stepper:
-    """One recurrent layer with a state of its own, one step a call: no argument is looked at twice."""
+    """One recurrent layer with a state of its own, one step a call.
+
+    A step reads one of two states and writes the other, so that it can be undone.
+    """
 
     cdef PackedLayer packed
     cdef lf_run call
     cdef Py_ssize_t batch
-    cdef object h
-    cdef object c
+    cdef tuple states  # two of (h, c) or (h,), each (batch, units)
+    cdef int current
 
     def __init__(self, PackedLayer packed not None, Py_ssize_t batch, int threads):
         cdef cnp.npy_intp shape[2]
         if packed.layer == NULL or packed.cell == LF_DENSE or batch < 1:
             raise ValueError(f"expected a recurrent layer and a batch of at least 1, got {packed.kind} and {batch}")
-        self.packed = packed
-        self.batch = batch
+        if self.packed is not None:
+            raise TypeError("a Stepper is made once")
         shape[0] = batch
         shape[1] = packed._units
-        self.h = cnp.PyArray_ZEROS(2, shape, packed.typenum, 0)
+        count = 2 if packed.cell == LF_LSTM else 1
+        self.states = tuple([
+            tuple([cnp.PyArray_ZEROS(2, shape, packed.typenum, 0) for _ in range(count)]) for _ in range(2)
+        ])
+        self.batch = batch
         memset(&self.call, 0, sizeof(self.call))
         self.call.batch = batch
         self.call.steps = 1
         self.call.x_row_stride = packed._features
-        self.call.y_row_stride = packed._units
-        self.call.initial_h = self.call.final_h = cnp.PyArray_DATA(self.h)
-        if packed.cell == LF_LSTM:
-            self.c = cnp.PyArray_ZEROS(2, shape, packed.typenum, 0)
-            self.call.initial_c = self.call.final_c = cnp.PyArray_DATA(self.c)
         self.call.threads = threads
+        self.packed = packed
 
-    def __call__(self, x):
-        """y (batch, units) of one step x (batch, features), C-contiguous in the layer's dtype; updates the state."""
+    cdef object step(self, object x, object out):
         cdef PackedLayer packed = self.packed
         cdef lf_run call
-        cdef lf_status status
         cdef cnp.npy_intp shape[2]
+        cdef tuple before, after
         if packed is None:
             raise ValueError("this Stepper was never initialised")
         packed.check_x(x, 2)
@@ -395,62 +611,105 @@ cdef class Stepper:
             raise ValueError(f"x: expected a C-contiguous array of shape {(self.batch, packed._features)}, got {x.shape}")
         shape[0] = self.batch
         shape[1] = packed._units
-        y = cnp.PyArray_EMPTY(2, shape, packed.typenum, 0)
+        y = packed._output(out, 2, shape, (x,))
+        before, after = self.states[self.current], self.states[1 - self.current]
         call = self.call
         call.x = cnp.PyArray_DATA(x)
         call.y = cnp.PyArray_DATA(y)
-        with nogil:
-            status = lf_layer_run(packed.layer, &call)
-        if status != LF_OK:
-            _raise(status, "this step")
+        call.y_row_stride = _stride(y, 0, packed.itemsize)
+        call.initial_h = cnp.PyArray_DATA(before[0])
+        call.final_h = cnp.PyArray_DATA(after[0])
+        if packed.cell == LF_LSTM:
+            call.initial_c = cnp.PyArray_DATA(before[1])
+            call.final_c = cnp.PyArray_DATA(after[1])
+        packed.execute(&call)
+        self.current = 1 - self.current
         return y
 
+    def __call__(self, x):
+        return self.step(x, None)
+
     def get_state(self):
-        """Copies of the state's arrays: (h, c) or (h,)."""
         if self.packed is None:
             raise ValueError("this Stepper was never initialised")
-        return (self.h.copy(),) if self.c is None else (self.h.copy(), self.c.copy())
+        return tuple([array.copy() for array in self.states[self.current]])
 
     def set_state(self, state):
-        """Take over arrays as get_state gives them; raises before any of them is copied."""
         cdef Py_ssize_t bytes_
-        cdef const void *h
-        cdef const void *c = NULL
+        cdef const void *source[2]
+        cdef int i, count
         if self.packed is None:
             raise ValueError("this Stepper was never initialised")
-        bytes_ = self.batch * self.packed._units * self.packed.itemsize
-        count = 1 if self.c is None else 2
+        own = self.states[self.current]
+        count = len(own)
         if len(state) != count:
             raise ValueError(f"state: expected {count} arrays, got {len(state)}")
-        h = self.packed._state(state[0], self.batch, "state[0]")
-        if self.c is not None:
-            c = self.packed._state(state[1], self.batch, "state[1]")
-        memcpy(self.call.final_h, h, bytes_)
-        if c != NULL:
-            memcpy(self.call.final_c, c, bytes_)
+        for i in range(count):
+            source[i] = self.packed._state(state[i], self.batch, f"state[{i}]")
+        bytes_ = self.batch * self.packed._units * self.packed.itemsize
+        for i in range(count):
+            memcpy(cnp.PyArray_DATA(own[i]), source[i], bytes_)
+
+
+@cython.final
+cdef class StepChain:
+    """Steppers, and functions without a state, one behind the other: all of them take a step, or none does."""
+
+    cdef tuple runs
+
+    def __init__(self, runs):
+        self.runs = tuple(runs)
+
+    def step(self, x, out=None):
+        cdef Py_ssize_t place = 0, last = len(self.runs) - 1
+        cdef tuple runs = self.runs
+        try:
+            while place <= last:
+                run = runs[place]
+                if type(run) is Stepper:
+                    x = (<Stepper> run).step(x, out if place == last else None)
+                elif place == last and out is not None and getattr(run, "takes_out", False):
+                    x = run(x, out=out)
+                else:
+                    x = run(x)
+                place += 1
+        except BaseException:
+            for run in runs[:place]:
+                if type(run) is Stepper:
+                    (<Stepper> run).current = 1 - (<Stepper> run).current
+            raise
+        return x
 
 
 def activate(activation, x):
     cdef lf_activation description
-    cdef lf_status status
+    cdef lf_status status = LF_OK
     cdef int typenum = _typenum(x)
     cdef int ndim = cnp.PyArray_NDIM(x)
-    cdef size_t size = cnp.PyArray_SIZE(x)
     cdef size_t columns = cnp.PyArray_DIM(x, ndim - 1) if ndim > 0 else 1
+    cdef size_t row = 0, rows = 0, at_once, count
+    cdef Py_ssize_t itemsize = cnp.PyArray_ITEMSIZE(x)
+    cdef lf_real real = LF_F32 if typenum == cnp.NPY_FLOAT32 else LF_F64
     cdef const void *source
     cdef void *target
     if not cnp.PyArray_IS_C_CONTIGUOUS(x):
         raise TypeError("x: expected a C-contiguous array")
     _activation(activation, &description)
     y = cnp.PyArray_EMPTY(ndim, cnp.PyArray_DIMS(x), typenum, 0)
-    if size > 0:
-        source = cnp.PyArray_DATA(x)
-        target = cnp.PyArray_DATA(y)
+    if columns > 0:
+        rows = cnp.PyArray_SIZE(x) // columns
+        at_once = _ACTIVATED // columns + 1
+    while row < rows:
+        count = min(rows - row, at_once)
+        source = _at(cnp.PyArray_DATA(x), row * columns, itemsize)
+        target = _at(cnp.PyArray_DATA(y), row * columns, itemsize)
         with nogil:
-            status = lf_activate(LF_F32 if typenum == cnp.NPY_FLOAT32 else LF_F64, description, source, target,
-                                 size // columns, columns)
+            status = lf_activate(real, description, source, target, count, columns)
         if status != LF_OK:
             _raise(status, "this call")
+        row += count
+        if row < rows:
+            PyErr_CheckSignals()
     return y
 
 
@@ -474,6 +733,12 @@ def get_num_threads_set():
 def set_num_threads(int threads):
     if lf_set_threads(threads) != LF_OK:
         raise ValueError(f"threads: expected 0 (the default) to 1024, got {threads}")
+
+
+def set_slice_seconds(double seconds):
+    global _SLICE_SECONDS
+    before, _SLICE_SECONDS = _SLICE_SECONDS, seconds
+    return before
 
 
 def isa():

@@ -65,14 +65,20 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
 
 
 class KerasTensor:
-    """The place of a value in a model: its shape, its dtype, and which call of which layer makes it."""
+    """The place of a value in a model: its shape, its dtype, and which call of which layer makes it.
 
-    __slots__ = ("dtype", "history", "name", "shape")
+    An operation runs on batches of two sizes to find the shape of its output. ``extents`` are the output's shapes for
+    these, and ``samples`` its values, where they are made of shapes alone.
+    """
+
+    __slots__ = ("dtype", "extents", "history", "name", "samples", "shape")
 
     def __init__(self, shape: Shape, dtype: str = "float32", name: str | None = None) -> None:
         self.shape = tuple(shape)
         self.dtype = dtype
         self.name = name or unique_name("keras_tensor")
+        self.extents: tuple[Shape, Shape] | None = None
+        self.samples: tuple[Any, Any] | None = None
         self.history: tuple[Any, int, int] | None = None  # (layer, index of its node, index among its outputs)
 
     @property

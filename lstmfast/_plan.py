@@ -6,7 +6,8 @@ Next: layers/base.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -68,6 +69,7 @@ class Operation:
         "auto_mask",
         "call",
         "cast",
+        "compute_mask",
         "inputs",
         "layer",
         "masked",
@@ -76,6 +78,8 @@ class Operation:
         "run",
         "single",
         "stops_mask",
+        "supports_mask",
+        "uses_mask",
     )
 
     def __init__(self, node: Node, slots: dict[int, int]) -> None:
@@ -92,6 +96,9 @@ class Operation:
         self.release: list[int] = []
         self.cast: np.dtype[Any] | None = None
         self.auto_mask = self.masked = self.stops_mask = False
+        self.uses_mask: bool = node.layer.uses_mask
+        self.supports_mask: bool = node.layer.supports_masking
+        self.compute_mask: Callable[[Any, Any], Any] = node.layer.compute_mask
 
 
 class Slot:
@@ -140,7 +147,8 @@ class Plan:
         self.input_slots = [slots[id(tensor)] for tensor in inputs]
         self.output_slots = [slots[id(tensor)] for tensor in outputs]
         self.operations = [Operation(node, slots) for node in nodes]
-        self.stateful = any(_is_stateful(node.layer) for node in nodes)
+        self.keepers: list[Any] = list({id(layer): layer for node in nodes for layer in _keepers(node.layer)}.values())
+        self.stateful = bool(self.keepers)
         self._plan_masks(rules)
         self._plan_casts(nodes)
         self._plan_lookups()
@@ -150,7 +158,16 @@ class Plan:
             None if numpy_dtype(tensor.dtype) is real_of(tensor.dtype) else numpy_dtype(tensor.dtype)
             for tensor in outputs
         ]
-        self.chain: tuple[Callable[[Array], Array], ...] | None = self._as_chain()
+        self.output_dtypes = [
+            real_of(tensor.dtype) if result is None else result
+            for tensor, result in zip(outputs, self.results, strict=True)
+        ]
+        self.by_rows = all(_is_by_rows(node.layer) for node in nodes) and not self.stateful
+        self.chain: tuple[Callable[..., Array], ...] | None = self._as_chain()
+        # whether the chain's last function can put its result where it is told
+        self.takes_out = bool(self.chain) and bool(getattr(self.chain[-1], "takes_out", False))  # type: ignore[index]
+        # shapes of the inputs, and of the outputs that go with them
+        self.known_outputs: dict[tuple[Shape, ...], list[Shape]] = {}
 
     # -- planning -----------------------------------------------------------------------------------------------
 
@@ -162,13 +179,16 @@ class Plan:
             explicit = operation.arguments.get("mask") is not None
             incoming = explicit or any(index in live for index in first)
             other = any(isinstance(leaf, Slot) for leaf in flatten(operation.arguments))
+            operation.uses_mask = layer.uses_mask or (layer.uses_mask_since_34 and rules.merges == "or")
+            operation.compute_mask = layer.mask_function(rules.merges)
+            operation.supports_mask = layer.supports_masking and not (rules.is_keras_2 and layer.stops_mask_before_3)
             operation.auto_mask = (
-                layer.uses_mask and not explicit and incoming and (rules.mask_beside_state or not other)
+                operation.uses_mask and not explicit and incoming and (rules.mask_beside_state or not other)
             )
             operation.stops_mask = rules.recurrent_stops and layer.stops_mask_since_316
             carries = getattr(operation.run, "with_masks", None) is not None
             operation.masked = carries or (
-                not operation.stops_mask and (layer.makes_mask or (incoming and layer.supports_masking))
+                not operation.stops_mask and (layer.makes_mask or (incoming and operation.supports_mask))
             )
             if operation.masked:
                 live.update(operation.outputs)
@@ -228,10 +248,11 @@ class Plan:
                 tensor = node.inputs[0]
         return owned
 
-    def _as_chain(self) -> tuple[Callable[[Array], Array], ...] | None:
+    def _as_chain(self) -> tuple[Callable[..., Array], ...] | None:
         if len(self.input_slots) != 1 or len(self.output_slots) != 1:
             return None
-        place, runs = self.input_slots[0], []
+        place = self.input_slots[0]
+        runs: list[Callable[..., Array]] = []
         for operation in self.operations:
             if operation.single != place or operation.arguments or operation.masked or len(operation.outputs) != 1:
                 return None
@@ -253,18 +274,37 @@ class Plan:
     def quick(self, x: Array, bounded: bool) -> Any:
         """What the chain gives for an array that needs neither check nor conversion; None where it does.
 
-        With ``bounded``, only for as many rows as are run at once.
+        With ``bounded``, and where no row depends on another, only for as many rows as are run at once.
         """
         shape = x.shape
         rows = self.quick_rows.get(shape[1:])
-        if rows is not None and x.dtype is self.dtype and not (bounded and shape[0] > rows):
+        if rows is not None and x.dtype is self.dtype and (shape[0] <= rows or not (bounded or self.by_rows)):
             flags = x.flags
             if flags.c_contiguous and flags.aligned:
+                if self.keepers:
+                    with self.keeping_states():
+                        return self._through(x)
                 result: Any = x
                 for run in self.chain:  # type: ignore[union-attr]
                     result = run(result)
                 return result
         return None
+
+    def _through(self, x: Any) -> Any:
+        for run in self.chain:  # type: ignore[union-attr]
+            x = run(x)
+        return x
+
+    @contextlib.contextmanager
+    def keeping_states(self) -> Iterator[None]:
+        """Give stateful layers their states back where the block raises, be it for Ctrl-C."""
+        states = [layer.states for layer in self.keepers]
+        try:
+            yield
+        except BaseException:
+            for layer, state in zip(self.keepers, states, strict=True):
+                layer.states = state
+            raise
 
     def run(self, arrays: list[Array], masks: Masks | None = None) -> tuple[list[Array], Masks]:
         """Outputs and their masks for prepared inputs, in the types in which values travel between layers."""
@@ -296,16 +336,16 @@ class Plan:
                 incoming = arguments.get("mask")
                 if incoming is None:
                     incoming = known[single] if single is not None else map_tree(mask_of, operation.inputs)
-                    auto = operation.auto_mask or (some_mask and operation.layer.uses_mask and not arguments)
+                    auto = operation.auto_mask or (some_mask and operation.uses_mask and not arguments)
                     if auto and (single is None or incoming is not None):
                         arguments = {**arguments, "mask": incoming}
-                masked = masked or (some_mask and operation.layer.supports_masking and not operation.stops_mask)
+                masked = masked or (some_mask and operation.supports_mask and not operation.stops_mask)
             carrying = getattr(operation.run, "with_masks", None)
             if carrying is not None:
                 y, out_masks = carrying(x, **arguments)
             else:
                 y = operation.call(x, **arguments)
-                out_masks = operation.layer.compute_mask(x, incoming) if masked else None
+                out_masks = operation.compute_mask(x, incoming) if masked else None
             outputs = operation.outputs
             if len(outputs) == 1:
                 values[outputs[0]] = y if type(y) is np.ndarray else flatten(y)[0]
@@ -364,17 +404,30 @@ class MaskRules:
         (major, minor).
     """
 
-    __slots__ = ("mask_beside_state", "recurrent_stops")
+    __slots__ = ("is_keras_2", "mask_beside_state", "merges", "recurrent_stops")
 
     def __init__(self, keras_version: tuple[int, int]) -> None:
         # Keras 3 looks for a mask only where a layer is called on one tensor, Keras 2 beside initial_state too
-        self.mask_beside_state = keras_version[0] < 3
+        self.is_keras_2 = self.mask_beside_state = keras_version[0] < 3
+        # merging layers: Keras 2 masks what any input masks; before keras-team/keras#19685 (3.4) Keras 3 handed nothing
+        # on, since then it masks what all inputs mask
+        self.merges = "and" if keras_version[0] < 3 else "or" if keras_version >= (3, 4) else "none"
         # keras-team/keras#23235: from 3.16 on, recurrent layers and their wrappers hand no mask on
         self.recurrent_stops = keras_version >= (3, 16)
 
 
-def _is_stateful(layer: Any) -> bool:
-    return bool(getattr(layer, "stateful", False)) or any(_is_stateful(inner) for inner in layer.sublayers())
+def _keepers(layer: Any) -> Iterator[Any]:
+    """The layers in and below this one that keep states from call to call."""
+    if getattr(layer, "stateful", False) and hasattr(layer, "states"):
+        yield layer
+    for inner in layer.sublayers():
+        yield from _keepers(inner)
+
+
+def _is_by_rows(layer: Any) -> bool:
+    """Whether a row of the output depends on the same row of the input alone: so it is for all layers of Keras."""
+    own = not layer.row_by_row or getattr(layer, "time_major", False)
+    return not own and all(_is_by_rows(inner) for inner in layer.sublayers())
 
 
 def _caster(dtype: np.dtype[Any]) -> Callable[[Array], Array]:

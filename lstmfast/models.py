@@ -22,6 +22,7 @@ from lstmfast.layers.base import (
     Run,
     changes,
     deserialize_layer,
+    fill,
     is_plain_shape,
     lock,
     positive,
@@ -290,6 +291,39 @@ class Model(Layer):
             raise ValueError(f'Layer "{self.name}" expects {count} input(s), but it received {found} input tensors.')
         return list(inputs)
 
+    def output_shapes(self, shapes: list[Shape]) -> list[Shape]:
+        """The shape of each output, for these shapes of the inputs."""
+        known = self.plan().known_outputs
+        key = tuple(shapes)
+        found = known.get(key)
+        if found is None:
+            found = _flat_shapes(self.compute_output_shape(_alone(shapes)))
+            if len(known) < _MOST_SHAPES:
+                known[key] = found
+        return found
+
+    def checked_out(self, out: Any, shapes: list[Shape], dtypes: list[Any], caller: Any) -> list[Array]:
+        """The caller's arrays for the outputs, in the order of `outputs`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If their structure, a shape or a dtype is wrong, one cannot be written to, or overlaps another array.
+        """
+        if not _alike(out, self._outputs_struct):
+            raise ValueError(
+                f"out: expected what model '{self.name}' returns, {_described(self._outputs_struct)}, got "
+                f"{_described(out)}."
+            )
+        targets = flatten(out)
+        for place, (target, shape, dtype) in enumerate(zip(targets, shapes, dtypes, strict=True)):
+            _core.check_out(target, dtype, shape, [*caller, *targets[:place]])
+        return targets
+
+    def _targets(self, plan: Plan, arrays: list[Array], out: Any, inputs: Any) -> list[Array]:
+        shapes = self.output_shapes([array.shape for array in arrays])
+        return self.checked_out(out, shapes, plan.output_dtypes, flatten(inputs))
+
     def _pack_outputs(self, outputs: list[Array]) -> Any:
         if isinstance(self._outputs_struct, KerasTensor):
             return outputs[0]
@@ -301,8 +335,10 @@ class Model(Layer):
 
     # -- running ------------------------------------------------------------------------------------------------
 
-    def __call__(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
-        """Run on array-likes (all rows at once), or record the call on symbolic tensors.
+    def __call__(
+        self, inputs: Any, training: Any = None, mask: Any = None, out: Any = None, lengths: Any = None
+    ) -> Any:
+        """Run on array-likes, or record the call on symbolic tensors.
 
         Parameters
         ----------
@@ -312,22 +348,28 @@ class Model(Layer):
             Accepted and ignored.
         mask : array-like, optional
             (batch, steps) of the input, False where a step is to be skipped; one for each input.
+        out : numpy.ndarray, or list or dict of them as the model's outputs, optional
+            Where to put the outputs: of their shapes and dtypes, writable, in C order but for gaps between rows, and
+            apart from the inputs and from each other.
+        lengths : array-like of int, optional
+            (batch,): how many steps of each row count, as in `predict`.
 
         Returns
         -------
         numpy.ndarray, or a list or dict of them as the model's outputs
-            Fresh arrays.
+            Fresh arrays, or those of ``out``.
 
         Raises
         ------
         ValueError
-            If a shape is not what the model was built for.
+            If a shape is not what the model was built for, or an array of ``out`` cannot be written to; it is
+            untouched then.
         TypeError
-            If the input does not hold numbers.
+            If the input does not hold numbers, or ``out`` has another dtype.
         """
         entry = self._plan
         if entry is not None and entry[0] == changes[0]:
-            if type(inputs) is np.ndarray and mask is None:
+            if type(inputs) is np.ndarray and mask is out is lengths is None:
                 outputs = entry[1].quick(inputs, False)
                 if outputs is not None:
                     return outputs
@@ -338,9 +380,18 @@ class Model(Layer):
             return self._record(inputs, {} if mask is None else {"mask": mask})
         self._build_for(inputs)
         plan = self.plan()
+        if lengths is not None:
+            if mask is not None:
+                raise ValueError(f"Model '{self.name}': `lengths` and `mask` do not go together.")
+            return self._run_ragged(plan, inputs, lengths, out, None, 0)
         arrays = self._adjusted(plan, inputs)
         masks = None if mask is None else as_masks(mask, arrays, self.name)
-        return self._run(plan, arrays, masks)
+        targets = None if out is None else self._targets(plan, arrays, out, [inputs, mask])
+        if plan.by_rows and masks is None:
+            size = self._slice_rows(plan, [array.shape[1:] for array in arrays], None)
+            if arrays[0].shape[0] > size:
+                return self._predict_slices(plan, arrays, size, size, 0, targets)
+        return self._run(plan, arrays, masks, targets)
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """As calling the model."""
@@ -363,17 +414,33 @@ class Model(Layer):
             )
         return arrays
 
-    def _run(self, plan: Plan, arrays: list[Array], masks: Any = None) -> Any:
+    def _run(self, plan: Plan, arrays: list[Array], masks: Any = None, targets: list[Array] | None = None) -> Any:
+        """The outputs for all rows at once, put into ``targets`` where that is given."""
+        if plan.stateful:
+            with plan.keeping_states():
+                outputs = self._outputs(plan, arrays, masks, targets)
+        else:
+            outputs = self._outputs(plan, arrays, masks, targets)
+        if targets is not None:
+            fill(targets, outputs)
+        return self._pack_outputs(outputs if targets is None else targets)
+
+    def _outputs(self, plan: Plan, arrays: list[Array], masks: Any, targets: list[Array] | None) -> list[Array]:
         prepared = [port.prepare(array) for port, array in zip(plan.ports, arrays, strict=True)]
-        if masks is None and plan.chain is not None:
-            y = prepared[0]
-            shape = y.shape[1:]
+        if masks is not None or plan.chain is None:
+            return plan.finish(plan.run(prepared, masks)[0])
+        y = prepared[0]
+        shape = y.shape[1:]
+        if targets is not None and plan.takes_out:
+            for run in plan.chain[:-1]:
+                y = run(y)
+            y = plan.chain[-1](y, out=targets[0])
+        else:
             for run in plan.chain:
                 y = run(y)
-            if isinstance(self._outputs_struct, KerasTensor) and len(plan.quick_rows) < _MOST_SHAPES:
-                plan.quick_rows[shape] = 0 if plan.stateful else self._slice_rows(plan, [shape], None)
-            return self._pack_outputs([y])
-        return self._pack_outputs(plan.finish(plan.run(prepared, masks)[0]))
+        if isinstance(self._outputs_struct, KerasTensor) and len(plan.quick_rows) < _MOST_SHAPES:
+            plan.quick_rows[shape] = 0 if plan.stateful else self._slice_rows(plan, [shape], None)
+        return [y]
 
     def predict(
         self,
@@ -382,13 +449,17 @@ class Model(Layer):
         verbose: int | str = "auto",
         steps: int | None = None,
         callbacks: Any = None,
+        out: Any = None,
+        lengths: Any = None,
     ) -> Any:
         """Outputs for all rows of ``x``.
 
         Parameters
         ----------
-        x : array-like, list or dict of them, or an iterable of batches
-            (rows, ...) as the model's inputs. An iterable may give tuples, whose first element counts.
+        x : array-like, list or dict of them, iterable of batches, or list of rows of different lengths
+            (rows, ...) as the model's inputs. An iterable (a generator, a ``tf.data.Dataset``, a PyTorch
+            ``DataLoader``, a ``keras.utils.PyDataset``) gives batches, of a tuple the first element. A list of arrays
+            (steps, features) for a model of one input holds rows that may differ in their steps.
         batch_size : int, optional
             Bounds the memory that is taken beside the outputs, and is what the progress bar counts. It changes no
             number: rows are computed independently, and in slices that suit the caches. Only a stateful model is
@@ -399,21 +470,48 @@ class Model(Layer):
             How many batches to take at most.
         callbacks : optional
             Must be None or empty.
+        out : numpy.ndarray, or list or dict of them as the model's outputs, optional
+            Where to put the outputs: of their shapes and dtypes, writable, in C order but for gaps between rows, and
+            apart from the inputs and from each other. What is allocated beside them does not grow with the rows.
+        lengths : array-like of int, optional
+            (rows,): how many steps of each row of ``x`` (rows, steps, ...) count, at least 1. A row's output is that
+            of ``x[row : row + 1, : lengths[row]]`` alone, the same bits, and steps that do not count cost nothing.
 
         Returns
         -------
         numpy.ndarray, or a list or dict of them as the model's outputs
-            (rows, ...), fresh.
+            (rows, ...), fresh or those of ``out``. With ``lengths``, zeros stand behind the ends of outputs that have
+            steps; for a list of rows such outputs are lists of arrays.
 
         Raises
         ------
         ValueError
-            If a shape is not what the model was built for; before anything has been computed.
+            If a shape is not what the model was built for, a length is out of range, or an array of ``out`` cannot be
+            written to; before anything has been computed.
+        TypeError
+            If the input does not hold numbers, or ``out`` has another dtype.
+        KeyboardInterrupt
+            Soon after Ctrl-C, in the midst of any work. The model is as before, stateful layers included; what is in
+            ``out`` then is not said.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lstmfast import Input, Sequential, layers
+        >>> model = Sequential([Input((None, 3)), layers.LSTM(4, return_sequences=True)])
+        >>> x, out = np.ones((2, 5, 3)), np.empty((2, 5, 4), "float32")
+        >>> model.predict(x, out=out) is out
+        True
+        >>> [y.shape for y in model.predict([x[0, :2], x[1]])]
+        [(2, 4), (5, 4)]
+        >>> padded = model.predict(x, lengths=[2, 5])
+        >>> padded.shape, bool(padded[0, 2:].any())
+        ((2, 5, 4), False)
         """
         entry = self._plan
         if (
             type(x) is np.ndarray
-            and batch_size is steps is callbacks is None
+            and batch_size is steps is callbacks is out is lengths is None
             and (verbose == "auto" or verbose == 0)
             and entry is not None
             and entry[0] == changes[0]
@@ -429,30 +527,72 @@ class Model(Layer):
             batch_size = positive("batch_size", batch_size)
         if steps is not None:
             steps = positive("steps", steps)
-        if not hasattr(x, "__array__") and hasattr(x, "__iter__") and not isinstance(x, (list, tuple, dict, str)):
-            return self._predict_batches(x, verbose, steps)
+        batches = None if isinstance(x, (list, tuple, dict, str, bytes)) else _batches(x)
+        if batches is not None:
+            if out is not None or lengths is not None:
+                raise ValueError("`out` and `lengths` go with arrays, not with an iterable of batches.")
+            return self._predict_batches(batches, verbose, steps)
+        if lengths is not None or self._is_ragged(x):
+            if steps is not None:
+                raise ValueError("`steps` does not go with rows of different lengths.")
+            self._build_for(x if lengths is not None else x[0][None])
+            return self._run_ragged(self.plan(), x, lengths, out, batch_size, verbose)
         self._build_for(x)
         plan = self.plan()
         arrays = self._adjusted(plan, x)
         rows = arrays[0].shape[0]
-        if plan.stateful:
-            batch = batch_size or self._fixed_batch() or _DEFAULT_BATCH
-            return self._predict_stateful(plan, arrays, min(batch, max(1, rows)), verbose, steps)
-        batch = batch_size or _DEFAULT_BATCH
+        batch = batch_size or (plan.stateful and self._fixed_batch()) or _DEFAULT_BATCH
         if steps is not None and steps * batch < rows:
             rows = steps * batch
             arrays = [array[:rows] for array in arrays]
+        targets = None if out is None else self._targets(plan, arrays, out, x)
+        if plan.stateful:
+            with plan.keeping_states():
+                return self._predict_stateful(plan, arrays, min(batch, max(1, rows)), verbose, targets)
         size = self._slice_rows(plan, [array.shape[1:] for array in arrays], batch_size)
         if rows <= size:
             progress = _progress(-(-rows // batch), verbose) if verbose in (1, 2) else None
-            outputs = self._run(plan, arrays)
+            outputs = self._run(plan, arrays, None, targets)
             if progress is not None:
                 progress.update(progress.target)
             return outputs
         # even slices, so that the last is no stub
         size = -(-rows // -(-rows // size))
         size = -(-size // SLICE_ROWS) * SLICE_ROWS if size > SLICE_ROWS else size
-        return self._predict_slices(plan, arrays, size, batch, verbose)
+        return self._predict_slices(plan, arrays, size, batch, verbose, targets)
+
+    def _is_ragged(self, x: Any) -> bool:
+        """Whether x is a list of rows, each an array of one sample."""
+        if not isinstance(x, (list, tuple)) or not x or not all(isinstance(row, np.ndarray) for row in x):
+            return False
+        if not self.built:
+            return len({row.shape[:1] for row in x}) > 1
+        if len(self.inputs) != 1:
+            return False
+        shape = self.inputs[0].shape
+        if len(x) == 1 and len(shape) > 1 and shape[-1] == 1 and x[0].shape[1:] != (1,):
+            return False  # Keras's list of inputs, without the last axis
+        return len(shape) > 1 and all(row.ndim == len(shape) - 1 for row in x)
+
+    def _run_ragged(
+        self, plan: Plan, x: Any, lengths: Any, out: Any, batch_size: int | None, verbose: int | str
+    ) -> Any:
+        from lstmfast import _ragged
+
+        if plan.stateful:
+            raise ValueError(f"Model '{self.name}' is stateful: it cannot take rows of different lengths.")
+        if len(plan.ports) != 1:
+            raise ValueError(
+                f"Model '{self.name}' has {len(plan.ports)} inputs: rows of different lengths go with models of one."
+            )
+        if lengths is not None:
+            x = self._flat_inputs(x)[0]
+        rows = _ragged.rows_of(self, plan.ports[0], x, lengths)
+        options = {"out": out, "caller": flatten([x, lengths]), "batch_size": batch_size}
+        if verbose:
+            options["progress"] = _progress(len(rows.lengths), verbose)
+        steps = None if lengths is None else np.shape(x)[1]
+        return _ragged.run_model(self, plan, rows, steps, options)
 
     def _fixed_batch(self) -> int | None:
         sizes = {tensor.shape[0] for tensor in self.inputs if tensor.shape}
@@ -464,28 +604,35 @@ class Model(Layer):
         least = max(SLICE_ROWS * threads, _DEFAULT_BATCH)
         return max(SLICE_BYTES * threads // plan.row_bytes(shapes), least if batch is None else min(batch, least))
 
-    def _predict_slices(self, plan: Plan, arrays: list[Array], size: int, batch: int, verbose: int | str) -> Any:
-        rows = arrays[0].shape[0]
-        progress = _progress(-(-rows // batch), verbose)
-        whole: list[Array] | None = None
-        struct: Any = None
-        for start in range(0, rows, size):
-            struct = self._run(plan, [array[start : start + size] for array in arrays])
-            parts = flatten(struct)
-            if whole is None:
-                whole = [np.empty((rows, *part.shape[1:]), part.dtype) for part in parts]
-            for target, part in zip(whole, parts, strict=True):
-                target[start : start + len(part)] = part
-            progress.update(min(rows, start + size) // batch if start + size < rows else progress.target)
-        assert whole is not None
-        return _repack(struct, whole)
-
-    def _predict_stateful(
-        self, plan: Plan, arrays: list[Array], batch: int, verbose: int | str, steps: int | None
+    def _predict_slices(
+        self,
+        plan: Plan,
+        arrays: list[Array],
+        size: int,
+        batch: int,
+        verbose: int | str,
+        targets: list[Array] | None = None,
     ) -> Any:
         rows = arrays[0].shape[0]
-        if steps is not None:
-            rows = min(rows, steps * batch)
+        progress = _progress(-(-rows // batch), verbose) if verbose else None
+        for start in range(0, rows, size):
+            some = [array[start : start + size] for array in arrays]
+            if targets is None:
+                parts = flatten(self._run(plan, some))
+                targets = [np.empty((rows, *part.shape[1:]), part.dtype) for part in parts]
+                for target, part in zip(targets, parts, strict=True):
+                    target[: len(part)] = part
+            else:
+                self._run(plan, some, None, [target[start : start + size] for target in targets])
+            if progress is not None:
+                progress.update(min(rows, start + size) // batch if start + size < rows else progress.target)
+        assert targets is not None
+        return self._pack_outputs(targets)
+
+    def _predict_stateful(
+        self, plan: Plan, arrays: list[Array], batch: int, verbose: int | str, targets: list[Array] | None
+    ) -> Any:
+        rows = arrays[0].shape[0]
         fixed = self._fixed_batch()
         if rows % batch or (fixed is not None and batch != fixed):
             received = rows % batch or batch
@@ -493,14 +640,14 @@ class Model(Layer):
                 "If an RNN is stateful, the batch size of the input sequences must be the same as the batch size of "
                 f"the initial state. \n- Expected batch size: {fixed or batch}\n- Received batch size: {received}"
             )
-        return self._predict_slices(plan, [array[:rows] for array in arrays], batch, batch, verbose)
+        return self._predict_slices(plan, arrays, batch, batch, verbose, targets)
 
     def _predict_batches(self, batches: Any, verbose: int | str, steps: int | None) -> Any:
         parts: list[list[Array]] = []
         struct: Any = None
         progress = _progress(steps, verbose) if steps is not None else None
         for count, batch in enumerate(batches, 1):
-            struct = self(batch[0] if isinstance(batch, tuple) else batch)
+            struct = self(self._batch_inputs(batch))
             parts.append(flatten(struct))
             if progress is not None:
                 progress.update(count)
@@ -509,6 +656,17 @@ class Model(Layer):
         if not parts:
             raise ValueError("Unexpected result of `predict`: the iterable gave no batch.")
         return _repack(struct, [np.concatenate(column) for column in zip(*parts, strict=True)])
+
+    def _batch_inputs(self, batch: Any) -> Any:
+        """The inputs in what an iterable gave: as in Keras, of a tuple or list (x, y, ...) its x."""
+        if isinstance(batch, list) and batch and hasattr(batch[0], "shape"):
+            several = self.built and len(self.inputs) > 1
+            return batch if several and len(batch) == len(self.inputs) else batch[0]
+        if not isinstance(batch, tuple):
+            return batch
+        if not batch:
+            raise ValueError("Unexpected result of `predict`: the iterable gave an empty batch.")
+        return batch[0]
 
     def predict_on_batch(self, x: Any) -> Any:
         """As calling the model."""
@@ -642,9 +800,9 @@ class Model(Layer):
             return run, False
         if hasattr(run, "with_masks"):
             raise ValueError(f"Model '{self.name}' cannot be streamed inside another model: a layer of it makes masks.")
-        from lstmfast.streaming import NestedStage
+        from lstmfast.streaming import NestedStage, Stream
 
-        stage = NestedStage(self, batch_size)
+        stage = NestedStage(Stream(self, batch_size), self.name)
         return stage, stage.gives_sequence
 
     # -- configs ------------------------------------------------------------------------------------------------
@@ -1014,6 +1172,36 @@ def _flat_shapes(shapes: Any) -> list[Shape]:
     flat: list[Shape] = []
     _graph.map_shapes(flat.append, shapes)
     return flat
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two trees have the same branches; a list is as good as a tuple."""
+    if isinstance(b, dict):
+        return isinstance(a, dict) and a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in b)
+    if isinstance(b, (list, tuple)):
+        return isinstance(a, (list, tuple)) and len(a) == len(b) and all(map(_alike, a, b))
+    return not isinstance(a, (dict, list, tuple))
+
+
+def _described(tree: Any) -> str:
+    """What a tree of arrays or tensors is, in words."""
+    if isinstance(tree, dict):
+        return f"a dict of {', '.join(map(repr, sorted(tree)))}"
+    if isinstance(tree, (list, tuple)):
+        return f"a {type(tree).__name__} of {len(tree)}"
+    return "one array" if isinstance(tree, (KerasTensor, np.ndarray)) else type(tree).__name__
+
+
+def _batches(x: Any) -> Iterator[Any] | None:
+    """The batches that an iterable or a Keras dataset gives; None where x is no such thing."""
+    if hasattr(x, "__array__") or hasattr(x, "__dlpack__"):
+        return None
+    if hasattr(x, "__iter__"):
+        batches: Iterator[Any] = iter(x)
+        return batches
+    if hasattr(x, "__getitem__") and hasattr(x, "__len__"):  # PyDataset, whose indices do not end by themselves
+        return (x[place] for place in range(len(x)))
+    return None
 
 
 def _repack(struct: Any, arrays: list[Array]) -> Any:

@@ -8,6 +8,7 @@ Next: layers/recurrent.py.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from lstmfast._arrays import as_array
 from lstmfast._graph import flatten, map_tree
 from lstmfast._plan import Plan, Slot
 from lstmfast.layers.activation import Activation
-from lstmfast.layers.base import Array, positive
+from lstmfast.layers.base import Array, fill, lock, positive
 from lstmfast.layers.core import Dense, identity
 from lstmfast.layers.wrappers import TimeDistributed
 
@@ -29,11 +30,16 @@ State = tuple[Array, ...]
 class Stateful:
     """Base of the stages that keep a state: one tuple of arrays."""
 
-    __slots__ = ("name", "shapes", "step")
+    __slots__ = ("_made", "name", "shapes", "step")
 
+    _made: tuple[Any, ...]  # the arguments of the constructor
     step: Stage  # y of one step x; it leaves the state as it was where it raises
     shapes: tuple[tuple[int, ...], ...]  # of the state's arrays
     name: str  # of the layer
+
+    def again(self) -> Stateful:
+        """Another one with the same weights, at the beginning."""
+        return type(self)(*self._made)
 
     def masked(self, x: Array, mask: Array) -> Array:
         """As ``step``, for rows of which some skip this step."""
@@ -54,6 +60,7 @@ class SequenceStage(Stateful):
     __slots__ = ("_run", "_state", "_zero")
 
     def __init__(self, core: Any, layer: Any, batch: int) -> None:
+        self._made = (core, layer, batch)
         self.name = layer.name
         self._run = core.run
         self._zero = layer.zero_output_for_mask
@@ -86,17 +93,18 @@ class SequenceStage(Stateful):
 class CellStage(SequenceStage):
     """One LSTM, GRU or SimpleRNN: its packed weights, and its state."""
 
-    __slots__ = ("_stepper",)
+    __slots__ = ("stepper",)
 
     def __init__(self, core: _core.PackedLayer, layer: Any, batch: int) -> None:
         super().__init__(core, layer, batch)
-        self._stepper = self.step = _core.Stepper(core, batch, 0)
+        self._state = ()  # the stepper has it
+        self.stepper = self.step = _core.Stepper(core, batch, 0)
 
     def get_state(self) -> State:
-        return self._stepper.get_state()
+        return self.stepper.get_state()
 
     def set_state(self, state: State) -> None:
-        self._stepper.set_state(state)
+        self.stepper.set_state(state)
 
 
 class WindowStage(Stateful):
@@ -105,6 +113,7 @@ class WindowStage(Stateful):
     __slots__ = ("_run", "_state")
 
     def __init__(self, run: Any, layer: Any, batch: int) -> None:
+        self._made = (run, layer, batch)
         self.name = layer.name
         self._run = run
         reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
@@ -137,11 +146,16 @@ class NestedStage(Stateful):
 
     __slots__ = ("_stream",)
 
-    def __init__(self, model: Any, batch: int) -> None:
-        self._stream = Stream(model, batch)
-        self.name = model.name
+    def __init__(self, stream: Stream, name: str) -> None:
+        self._stream = stream
+        self.name = name
         self.step = self._stream.step
         self.shapes = tuple(array.shape for state in self._stream.state for array in state)
+
+    def again(self) -> Stateful:
+        stream = self._stream.fork()
+        stream.reset()
+        return NestedStage(stream, self.name)
 
     @property
     def gives_sequence(self) -> bool:
@@ -162,15 +176,44 @@ class NestedStage(Stateful):
 class Stream:
     """A model with a state of its own, stepped from outside; `Model.stream` makes it.
 
-    The weights are those that the model had then. Streams of one model share them and nothing else. A stream must not
-    be stepped by two threads at once.
+    The weights are those that the model had then. Streams of one model share them and nothing else: thousands of them
+    take little more than their states. A stream must not be stepped by two threads at once. It pickles with its model
+    and its state; `copy.copy` and `copy.deepcopy` do what `fork` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lstmfast import Input, Sequential, layers
+    >>> model = Sequential([Input((None, 3)), layers.LSTM(4), layers.Dense(1)])
+    >>> stream = model.stream()
+    >>> y = stream.step(np.ones((1, 3)))
+    >>> other = stream.fork()
+    >>> bool((other.step(np.zeros((1, 3))) == stream.step(np.zeros((1, 3)))).all())
+    True
     """
 
-    __slots__ = ("_batch", "_chain", "_dtype", "_keepers", "_name", "_plan", "_shape", "_stages", "gives_sequence")
+    __slots__ = (
+        "__weakref__",
+        "_batch",
+        "_chain",
+        "_dtype",
+        "_keepers",
+        "_model",
+        "_name",
+        "_out_shapes",
+        "_plan",
+        "_shape",
+        "_stages",
+        "_weights",
+        "gives_sequence",
+    )
 
     def __init__(self, model: Any, batch_size: int = 1) -> None:
         batch = positive("batch_size", batch_size)
-        plan: Plan = model.plan()
+        with lock:
+            plan: Plan = model.plan()
+            self._weights = tuple(model.weights)
+        self._model = model
         self._name: str = model.name
         self._batch = batch
         self._plan = plan
@@ -205,13 +248,20 @@ class Stream:
             stage, kind = layer.as_stage(operation.run, batch, kinds.pop())
             self._stages.append(stage)
             sequence.update((id(tensor), kind) for tensor in node.outputs)
-        made = {slot: id(tensor) for node in plan.nodes for tensor in node.outputs for slot in [plan.slots[id(tensor)]]}
-        self.gives_sequence = all(sequence[made[slot]] for slot in plan.output_slots if slot in made)
-        self._keepers = [stage for stage in self._stages if isinstance(stage, Stateful)]
+        tensors = [*plan.input_tensors, *(tensor for node in plan.nodes for tensor in node.outputs)]
+        made = {plan.slots[id(tensor)]: tensor for tensor in tensors}
+        outputs = [made[slot] for slot in plan.output_slots]
+        self.gives_sequence = all(sequence[id(tensor)] for tensor in outputs)
+        self._out_shapes = [(batch, *tensor.shape[2 if sequence[id(tensor)] else 1 :]) for tensor in outputs]
+        self._set_stages(self._stages)
+
+    def _set_stages(self, stages: list[Stage | Stateful]) -> None:
+        self._stages = stages
+        self._keepers = [stage for stage in stages if isinstance(stage, Stateful)]
         self._chain = self._as_chain()
 
-    def _as_chain(self) -> Stage | None:
-        """One function for a chain in which nothing can fail but the checks at its beginning."""
+    def _as_chain(self) -> _core.StepChain | None:
+        """The stages of a chain of cells, Dense layers and activations, which makes a step whole or not at all."""
         plan = self._plan
         runs: list[Stage] = []
         place = plan.input_slots[0]
@@ -221,7 +271,7 @@ class Stream:
                 return None
             place = operation.outputs[0]
             if isinstance(stage, CellStage):
-                runs.append(stage.step)
+                runs.append(stage.stepper)
             elif isinstance(stage, Stateful):
                 return None
             elif stage is not identity:
@@ -232,18 +282,7 @@ class Stream:
         # the steppers check the shape and the type of what they take
         if not self._keepers or [place] != plan.output_slots or plan.results[0] is not None:
             return None
-        if len(runs) == 1:
-            return runs[0]
-        if len(runs) == 2:
-            first, second = runs
-            return lambda x: second(first(x))
-
-        def chain(x: Array) -> Array:
-            for run in runs:
-                x = run(x)
-            return x
-
-        return chain
+        return _core.StepChain(runs)
 
     # -- state --------------------------------------------------------------------------------------------------
 
@@ -294,9 +333,34 @@ class Stream:
         for stage, state in zip(self._keepers, states, strict=True):
             stage.set_state(state)
 
+    # -- copies -------------------------------------------------------------------------------------------------
+
+    def fork(self) -> Stream:
+        """A second stream that goes on from here on its own, with the same weights."""
+        twin = Stream.__new__(Stream)
+        for name in ("_batch", "_dtype", "_model", "_name", "_out_shapes", "_plan", "_shape", "_weights"):
+            setattr(twin, name, getattr(self, name))
+        twin.gives_sequence = self.gives_sequence
+        twin._set_stages([stage.again() if isinstance(stage, Stateful) else stage for stage in self._stages])
+        twin._restore(self.state)
+        return twin
+
+    def __copy__(self) -> Stream:
+        return self.fork()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
+        return self.fork()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        model = self._model
+        if any(mine is not own for mine, own in zip(self._weights, model.weights, strict=True)):
+            model = copy.deepcopy(model)  # its weights have changed since
+            model.set_weights(self._weights)
+        return _opened, (model, self._batch, self.state)
+
     # -- stepping -----------------------------------------------------------------------------------------------
 
-    def step(self, x: Any, mask: Any = None) -> Any:
+    def step(self, x: Any, mask: Any = None, out: Any = None) -> Any:
         """Take one step.
 
         Parameters
@@ -305,24 +369,43 @@ class Stream:
             (batch, features): one step of each sequence. With a batch of 1, (features,) will do.
         mask : array-like, optional
             (batch,), False for the sequences that skip this step.
+        out : numpy.ndarray, or list of them, optional
+            Where to put what the step gives; as of `Model.predict`.
 
         Returns
         -------
-        numpy.ndarray, or a list or dict of them as the model's outputs
+        numpy.ndarray, or a list of them where the model has several outputs
             What the model would give for the sequence up to this step; of a returned sequence its last step.
 
         Raises
         ------
         ValueError
-            If the shape is wrong; the state has not changed then.
+            If the shape is wrong, or ``out`` cannot be written to; the state has not changed then, nor ``out``.
+        TypeError
+            If ``x`` does not hold numbers, or ``out`` has another dtype.
         """
         chain = self._chain
+        if out is not None:
+            return self._step_into(x, mask, out)
         if chain is not None and mask is None:
             try:
-                return chain(x)
+                return chain.step(x)
             except (AttributeError, TypeError, ValueError):  # no array as the core takes it
-                return chain(self._checked(x))
+                return chain.step(self._checked(x))
         return self._step_graph(self._checked(x), mask)
+
+    def _step_into(self, x: Any, mask: Any, out: Any) -> Any:
+        targets = list(out) if isinstance(out, (list, tuple)) else [out]
+        if len(targets) != len(self._out_shapes):
+            raise ValueError(f"out: a step returns {len(self._out_shapes)} arrays, got {len(targets)}.")
+        for place, (target, shape) in enumerate(zip(targets, self._out_shapes, strict=True)):
+            _core.check_out(target, self._plan.output_dtypes[place], shape, [x, mask, *targets[:place]])
+        x = self._checked(x)
+        if self._chain is not None and mask is None:
+            outputs = self._chain.step(x, targets[0])
+        else:
+            outputs = self._step_graph(x, mask)
+        return fill(targets, outputs)
 
     def _checked(self, x: Any) -> Array:
         array = as_array(x, "the step")
@@ -386,3 +469,9 @@ class Stream:
             for array, owned, result in zip(outputs, plan.owned, plan.results, strict=True)
         ]
         return finished[0] if len(finished) == 1 else finished
+
+
+def _opened(model: Any, batch: int, state: list[State]) -> Stream:
+    stream = Stream(model, batch)
+    stream.state = state
+    return stream

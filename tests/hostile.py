@@ -1,8 +1,8 @@
-"""Makes model files that attack a loader, each from a good one; `python hostile.py FOLDER` loads a folder of them.
+"""Makes model files that attack a loader, each from a good one; `python hostile.py FOLDER ELSEWHERE` loads a folder.
 
-Loading happens in a process of its own with an audit hook: it reports, as JSON, how each file ended, what it took, and
+Loading happens in a process of its own that is watched: it reports, as JSON, how each file ended, what it took, and
 every forbidden thing that was tried (code run, modules imported, files opened, programs started).
-Next: test_hostile_files.py.
+Next: watching.py; test_hostile_files.py.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import json
 import marshal
 import struct
 import sys
-import time
-import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from watching import Watch
 
 GOLDEN = Path(__file__).parent / "golden"
 KERAS, H5 = GOLDEN / "stacked-relu.keras", GOLDEN / "stacked-relu.h5"
@@ -244,7 +244,7 @@ def _(folder: Path, marker: Path) -> None:
             if name == "model.weights.h5":
                 info = zipfile.ZipInfo(name)
                 info.external_attr = 0o120777 << 16
-                new.writestr(info, str(H5))
+                new.writestr(info, str(decoy(marker)))
             else:
                 new.writestr(name, old.read(name))
 
@@ -254,7 +254,20 @@ def first_kernel(file: Any) -> str:
     return "layers/lstm/cell/vars/0" if "layers" in file else "model_weights/a/tutorial/a/lstm_cell/kernel"
 
 
-def replaced(make: Callable[[Any, str], None]) -> Callable[[Any], None]:
+def decoy(marker: Path) -> Path:
+    """A file that no attack may make anybody open."""
+    path = marker.with_name("decoy.h5")
+    if not path.exists():
+        with h5py.File(path, "w") as file:
+            file["x"] = np.ones((3, 40), "float32")
+            file.create_group("model_weights")
+    return path
+
+
+Make = Callable[[Any, str, Path], None]  # (file, path of the first kernel in it, decoy)
+
+
+def replaced(make: Make, decoy: Path) -> Callable[[Any], None]:
     """Takes the first kernel away and lets `make` put something else in its place."""
 
     def change(file: Any) -> None:
@@ -264,83 +277,122 @@ def replaced(make: Callable[[Any, str], None]) -> Callable[[Any], None]:
             file.visititems(lambda key, item: found.append(key) if isinstance(item, h5py.Dataset) else None)
             name = next(key for key in found if file[key].shape == (3, 40))
         del file[name]
-        make(file, name)
+        make(file, name, decoy)
 
     return change
 
 
-def twice(name: str, make: Callable[[Any, str], None]) -> None:
+def twice(name: str, make: Make) -> None:
     """The same attack in a .keras and in a .h5 file."""
 
     @attack(f"{name}.keras")
     def _(folder: Path, marker: Path) -> None:
-        archive(folder / f"{name}.keras", weights=replaced(make))
+        archive(folder / f"{name}.keras", weights=replaced(make, decoy(marker)))
 
     @attack(f"{name}.h5")
     def _(folder: Path, marker: Path) -> None:
-        legacy(folder / f"{name}.h5", replaced(make))
+        legacy(folder / f"{name}.h5", replaced(make, decoy(marker)))
 
 
-def _external_link(file: Any, name: str) -> None:
-    file[name] = h5py.ExternalLink(str(H5), "/model_weights")
+def _external_link(file: Any, name: str, decoy: Path) -> None:
+    file[name] = h5py.ExternalLink(str(decoy), "/x")
 
 
-def _soft_link(file: Any, name: str) -> None:
+def _soft_link(file: Any, name: str, decoy: Path) -> None:
     file["elsewhere"] = np.ones((3, 40), "float32")
     file[name] = h5py.SoftLink("/elsewhere")
 
 
-def _external_storage(file: Any, name: str) -> None:
-    file.create_dataset(name, (3, 40), "float32", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
+def _external_link_nearby(file: Any, name: str, decoy: Path) -> None:
+    file[name] = h5py.ExternalLink(decoy.name, "/x")
 
 
-def _virtual(file: Any, name: str) -> None:
+def _external_group(file: Any, name: str, decoy: Path) -> None:
+    """All weights lie elsewhere."""
+    top = name.split("/", 1)[0]
+    del file[top]
+    file[top] = h5py.ExternalLink(str(decoy), "/model_weights")
+
+
+def _soft_group(file: Any, name: str, decoy: Path) -> None:
+    top = name.split("/", 1)[0]
+    file.move(top, "elsewhere")
+    file[top] = h5py.SoftLink("/elsewhere")
+
+
+def _link_to_itself(file: Any, name: str, decoy: Path) -> None:
+    file[name] = h5py.SoftLink(name)
+
+
+def _external_storage(file: Any, name: str, decoy: Path) -> None:
+    file.create_dataset(name, (3, 40), "float32", external=[(str(decoy), 0, h5py.h5f.UNLIMITED)])
+
+
+def _virtual(file: Any, name: str, decoy: Path) -> None:
     layout = h5py.VirtualLayout((3, 40), "float32")
-    layout[:] = h5py.VirtualSource(str(H5), "x", (3, 40))
+    layout[:] = h5py.VirtualSource(str(decoy), "x", (3, 40))
     file.create_virtual_dataset(name, layout)
 
 
 # ---- bombs: CVE-2026-0897 ------------------------------------------------------------------------------------------
 
 
-def _huge_shape(file: Any, name: str) -> None:
+def _huge_shape(file: Any, name: str, decoy: Path) -> None:
     file.create_dataset(name, (1 << 20, 1 << 20), "float32", chunks=(1, 1024))
 
 
-def _compressed_zeros(file: Any, name: str) -> None:
+def _compressed_zeros(file: Any, name: str, decoy: Path) -> None:
     file.create_dataset(name, (1 << 27,), "float32", chunks=(1 << 20,), compression="gzip", fillvalue=0)
 
 
-def _strings(file: Any, name: str) -> None:
+def _large_chunk(file: Any, name: str, decoy: Path) -> None:
+    """Few values, in one chunk that is large when it is inflated."""
+    data = file.create_dataset(
+        name, (3, 40), "float32", chunks=(1 << 10, 1 << 17), maxshape=(None, None), compression="gzip"
+    )
+    data.id.write_direct_chunk((0, 0), zlib.compress(bytes(1 << 29)))
+
+
+def _filter_to_load(file: Any, name: str, decoy: Path) -> None:
+    """A filter for which libhdf5 would look for a library."""
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_chunk((3, 40))
+    creation.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, ())
+    space, real = h5py.h5s.create_simple((3, 40)), h5py.h5t.NATIVE_FLOAT
+    data = h5py.Dataset(h5py.h5d.create(file.id, name.encode(), real, space, dcpl=creation))
+    data.id.write_direct_chunk((0, 0), bytes(480))
+
+
+def _strings(file: Any, name: str, decoy: Path) -> None:
     file.create_dataset(name, (3, 40), h5py.string_dtype(), fillvalue="x")
 
 
-def _compound(file: Any, name: str) -> None:
+def _compound(file: Any, name: str, decoy: Path) -> None:
     file.create_dataset(name, (3, 40), np.dtype([("a", "f4"), ("b", "S100000")]))
 
 
-def _references(file: Any, name: str) -> None:
+def _references(file: Any, name: str, decoy: Path) -> None:
     file.create_dataset(name, (3, 40), h5py.ref_dtype)
 
 
-def _scalar(file: Any, name: str) -> None:
+def _scalar(file: Any, name: str, decoy: Path) -> None:
     file[name] = 3.0
 
 
-def _a_group(file: Any, name: str) -> None:
+def _a_group(file: Any, name: str, decoy: Path) -> None:
     file.create_group(name)
 
 
-def _empty(file: Any, name: str) -> None:
+def _empty(file: Any, name: str, decoy: Path) -> None:
     file[name] = h5py.Empty("f")
 
 
-def _cycle(file: Any, name: str) -> None:
+def _cycle(file: Any, name: str, decoy: Path) -> None:
     group = file.create_group(name)
     group["again"] = group
 
 
-def _deep(file: Any, name: str) -> None:
+def _deep(file: Any, name: str, decoy: Path) -> None:
     group = file.create_group(name)
     for _level in range(300):
         group = group.create_group("g")
@@ -350,7 +402,13 @@ for _name, _make in (
     ("external-link", _external_link),
     ("soft-link", _soft_link),
     ("external-storage", _external_storage),
+    ("external-link-nearby", _external_link_nearby),
+    ("external-group", _external_group),
+    ("soft-group", _soft_group),
+    ("link-to-itself", _link_to_itself),
     ("virtual-data-set", _virtual),
+    ("large-chunk", _large_chunk),
+    ("filter-to-load", _filter_to_load),
     ("huge-shape", _huge_shape),
     ("compressed-zeros", _compressed_zeros),
     ("strings-for-weights", _strings),
@@ -370,6 +428,31 @@ def _(folder: Path, marker: Path) -> None:
     archive(folder / "zip-bomb.keras", config=lambda config: b" " * (300 << 20) + b"{}", deflate=True)
 
 
+@attack("weights-bomb.keras")
+def _(folder: Path, marker: Path) -> None:
+    path = folder / "weights-bomb.keras"
+    with zipfile.ZipFile(KERAS) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in ("config.json", "metadata.json"):
+            new.writestr(name, old.read(name))
+        with new.open("model.weights.h5", "w") as member:
+            member.write(old.read("model.weights.h5"))
+            for _block in range(300):
+                member.write(bytes(1 << 20))
+
+
+@attack("npz-shape-bomb.keras")
+def _(folder: Path, marker: Path) -> None:
+    buffer = io.BytesIO()
+    header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }"
+    with zipfile.ZipFile(buffer, "w") as npz:
+        npz.writestr("layers/lstm/cell/vars/0.npy", header.ljust(127) + b"\n")
+    path = folder / "npz-shape-bomb.keras"
+    with zipfile.ZipFile(KERAS) as old, zipfile.ZipFile(path, "w") as new:
+        for name in ("config.json", "metadata.json"):
+            new.writestr(name, old.read(name))
+        new.writestr("model.weights.npz", buffer.getvalue())
+
+
 @attack("deep-json.keras")
 def _(folder: Path, marker: Path) -> None:
     archive(folder / "deep-json.keras", config=lambda config: b'{"config":' * 100_000 + b"1" + b"}" * 100_000)
@@ -383,6 +466,43 @@ def _(folder: Path, marker: Path) -> None:
         return config
 
     archive(folder / "deep-models.keras", config=nest)
+
+
+@attack("deep-wrappers.keras")
+def _(folder: Path, marker: Path) -> None:
+    def nest(config: Any) -> Any:
+        entry = config["config"]["layers"][4]
+        for level in range(150):
+            entry = {
+                "module": "keras.layers",
+                "class_name": "TimeDistributed",
+                "config": {"name": f"t{level}", "layer": entry},
+            }
+        config["config"]["layers"][4] = entry
+        return config
+
+    archive(folder / "deep-wrappers.keras", config=nest)
+
+
+@attack("graph-in-a-loop.keras")
+def _(folder: Path, marker: Path) -> None:
+    def node(name: str) -> Any:
+        tensor = {"class_name": "__keras_tensor__", "config": {"shape": [None, 3], "keras_history": [name, 0, 0]}}
+        return [{"args": [tensor], "kwargs": {}}]
+
+    def entry(name: str, source: str) -> Any:
+        config = {"name": name, "units": 3}
+        return {"class_name": "Dense", "config": config, "name": name, "inbound_nodes": node(source)}
+
+    def loop(config: Any) -> Any:
+        layers = [entry("a", "b"), entry("b", "a")]
+        return {
+            "module": "keras",
+            "class_name": "Functional",
+            "config": {"name": "m", "layers": layers, "input_layers": [["a", 0, 0]], "output_layers": [["b", 0, 0]]},
+        }
+
+    archive(folder / "graph-in-a-loop.keras", config=loop)
 
 
 @attack("many-layers.keras")
@@ -520,80 +640,38 @@ def _(folder: Path, marker: Path) -> None:
 
 # ---- the process that loads them -----------------------------------------------------------------------------------
 
-FORBIDDEN = (
-    "exec",
-    "import",
-    "marshal.loads",
-    "pickle.find_class",
-    "os.system",
-    "os.exec",
-    "os.posix_spawn",
-    "os.fork",
-    "os.remove",
-    "os.rename",
-    "os.mkdir",
-    "os.symlink",
-    "os.link",
-    "subprocess.Popen",
-    "socket.connect",
-    "socket.getaddrinfo",
-    "urllib.Request",
-    "ctypes.dlopen",
-    "shutil.unpack_archive",
-    "tempfile.mkdtemp",
-    "tempfile.mkstemp",
-)
 
-
-def report(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """How loading each file ended, under an audit hook."""
+def report(paths: list[Path], elsewhere: Path) -> dict[str, dict[str, Any]]:
+    """How loading each file ended; nothing may touch the folder `elsewhere`, which becomes the current one."""
+    import os
     import warnings
 
     import lstmfast
 
     warnings.simplefilter("ignore")
-    tried: list[str] = []
-    current = ""
-    watching = False
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if not watching:
-            return
-        if event in FORBIDDEN:
-            tried.append(f"{event} {str(arguments[:1])[:120]}")
-        elif event == "open" and str(arguments[0]) != current:
-            tried.append(f"open {arguments[0]}")
-
     for good in (KERAS, H5):  # imports what loading needs
         lstmfast.load_model(good).predict(np.zeros((1, 12, 3)))
     with contextlib.suppress(OSError):
         lstmfast.load_model(KERAS.with_name("missing"))
-    sys.addaudithook(hook)
+    os.chdir(elsewhere)
+    watch = Watch([elsewhere, *{path.parent for path in paths}])
     results = {}
-    tracemalloc.start()
     for path in paths:
-        current = str(path)
-        tried.clear()
-        tracemalloc.reset_peak()
-        base = tracemalloc.get_traced_memory()[0]
-        begin = time.perf_counter()
-        watching = True
-        try:
-            model = lstmfast.load_model(path)
-            ended, says = "Model", type(model).__name__
-        except BaseException as error:
-            ended, says = type(error).__name__, str(error)
-        watching = False
+        with watch.over(path):
+            try:
+                model = lstmfast.load_model(path)
+                ended, says = "Model", type(model).__name__
+            except BaseException as error:
+                ended, says = type(error).__name__, str(error)
         results[path.name] = {
             "ended": ended,
             "says": says[:2000],
-            "tried": list(tried),
-            "seconds": time.perf_counter() - begin,
-            "bytes": tracemalloc.get_traced_memory()[1] - base,
+            "tried": watch.tried,
+            "seconds": watch.seconds,
+            "bytes": watch.held,
         }
-    tracemalloc.stop()
     return results
 
 
 if __name__ == "__main__":
-    print(json.dumps(report(sorted(Path(sys.argv[1]).iterdir()))))
+    print(json.dumps(report(sorted(Path(sys.argv[1]).iterdir()), Path(sys.argv[2]))))

@@ -106,17 +106,21 @@ def assert_case(case: layer_cases.Case, actual: Arrays, dtype: str = "float32") 
 
 
 def _chaos(case: layer_cases.Case, position: int, dtype: str) -> np.ndarray[Any, Any]:
-    """`CHAOS` times what rounding does to an output, relative to 1 + |y|.
+    single, double = (layer_outputs(case, one)[position] for one in ("float32", "float64"))
+    return rounding(single, double, 1.0 if dtype == "float32" else 1e-8)
+
+
+def rounding(single: np.ndarray[Any, Any], double: np.ndarray[Any, Any], unit: float = 1.0) -> np.ndarray[Any, Any]:
+    """`CHAOS` times what rounding does to an output, relative to 1 + |y|; ``unit`` times that.
 
     A row that explodes multiplies its rounding errors by luck: it is held to one hundredth, and one that overflows to
     nothing.
     """
-    single = layer_outputs(case, "float32")[position].astype(np.float64)
-    double = layer_outputs(case, "float64")[position]
+    single = single.astype(np.float64)
     size = 1 + np.abs(double)
     finite = np.isfinite(double) & np.isfinite(single)
     relative = np.abs(np.where(finite, single - double, 0)) / np.where(finite, size, 1)
-    bound = CHAOS * relative.max() * size * (1.0 if dtype == "float32" else 1e-8)
+    bound: np.ndarray[Any, Any] = CHAOS * relative.max() * size * unit
     exploding = (size > EXPLODED).reshape(len(size), -1).any(axis=1)
     bound[exploding] = np.maximum(bound, 1e-2 * size)[exploding]
     bound[~finite.reshape(len(finite), -1).all(axis=1)] = np.inf

@@ -799,6 +799,194 @@ def test_a_closed_door_stays_closed():
         made.__init__("lstm", zeros(3, 16), zeros(4, 16), None, ("tanh", 0, 0, 0), ("sigmoid", 0, 0, 0))
 
 
+# ---- out= and lengths= -------------------------------------------------------------------------------------------
+
+
+def two_outputs() -> lstmfast.Model:
+    entry = lstmfast.Input((STEPS, FEATURES))
+    sequence = lstm_of_a_model(return_sequences=True)(entry)
+    net = lstmfast.Model(entry, {"all": sequence, "last": layers.GRU(UNITS, name="last")(sequence)}, name="net")
+    net.set_weights(random_weights(net))
+    return net
+
+
+def ready_model() -> lstmfast.Sequential:
+    net = lstmfast.Sequential([lstmfast.Input((None, FEATURES)), lstm_of_a_model()], name="net")
+    net.set_weights(random_weights(net))
+    net.predict(X)
+    return net
+
+
+# What makes a subject, and a call of it that returns one (BATCH, UNITS) array of float32 for X.
+CALLERS: dict[str, tuple[Callable[[], Any], Callable[..., Any]]] = {
+    "a layer": (lstm, lambda layer, x, out: layer(x, out=out)),
+    "a stateful layer": (stateful, lambda layer, x, out: layer(x, out=out)),
+    "a layer around one": (
+        lambda: layers.Bidirectional(layers.LSTM(UNITS), merge_mode="sum"),
+        lambda layer, x, out: layer(x, out=out),
+    ),
+    "a model": (ready_model, lambda net, x, out: net(x, out=out)),
+    "predict": (ready_model, lambda net, x, out: net.predict(x, out=out)),
+    "predict with lengths": (ready_model, lambda net, x, out: net.predict(x, lengths=[3, 5], out=out)),
+    "a function": (lambda: random_weights(lstm()), lambda weights, x, out: lstmfast.lstm(x, *weights, out=out)),
+    "a stream": (lambda: ready_model().stream(BATCH), lambda opened, x, out: opened.step(x[:, 0], out=out)),
+}
+
+
+def misaligned(*shape: int) -> np.ndarray:
+    return np.full(4 * int(np.prod(shape)) + 1, 7, "uint8")[1:].view("float32").reshape(shape)
+
+
+def read_only(*shape: int) -> np.ndarray:
+    array = zeros(*shape)
+    array.flags.writeable = False
+    return array
+
+
+# (what, out for the input x, error, what the message says)
+BAD_OUTS = [
+    ("too many rows", lambda x: zeros(3, 4), ValueError, ("out", "(2, 4)", "(3, 4)")),
+    ("too many units", lambda x: zeros(2, 5), ValueError, ("out", "(2, 4)", "(2, 5)")),
+    ("one axis more", lambda x: zeros(2, 1, 4), ValueError, ("out", "(2, 4)", "(2, 1, 4)")),
+    ("one axis less", lambda x: zeros(8), ValueError, ("out", "(2, 4)", "(8,)")),
+    ("float64", lambda x: np.zeros((2, 4)), TypeError, ("out", "float32", "float64")),
+    ("integers", lambda x: zeros(2, 4, dtype="int32"), TypeError, ("out", "float32", "int32")),
+    ("the other byte order", lambda x: zeros(2, 4, dtype=">f4"), TypeError, ("out", "float32", ">f4")),
+    ("a list", lambda x: [[0.0] * 4] * 2, (TypeError, ValueError), ("out",)),
+    ("two arrays", lambda x: (zeros(2, 4), zeros(2, 4)), ValueError, ("out",)),
+    ("text", lambda x: "out", TypeError, ("out", "str")),
+    ("a read-only array", lambda x: read_only(2, 4), ValueError, ("out", "read-only")),
+    ("misaligned memory", lambda x: misaligned(2, 4), ValueError, ("out", "aligned")),
+    ("Fortran order", lambda x: np.zeros((2, 4), "float32", order="F"), ValueError, ("out", "contiguous last axis")),
+    ("rows backwards", lambda x: zeros(2, 4)[::-1], ValueError, ("out", "backwards")),
+    (
+        "rows upon each other",
+        lambda x: np.lib.stride_tricks.as_strided(zeros(8), (2, 4), (8, 4)),
+        ValueError,
+        ("out", "overlap"),
+    ),
+    ("the input's memory", lambda x: x.reshape(-1)[2:10].reshape(2, 4), ValueError, ("out", "overlaps an input")),
+]
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize(
+    ("what", "make", "error", "says"), BAD_OUTS, ids=lambda value: value if type(value) is str else ""
+)
+def test_an_out_that_will_not_do_is_refused_and_left_alone(caller, what, make, error, says):
+    prepare, call = CALLERS[caller]
+    subject, x = prepare(), X.copy()
+    out = make(x)
+    arrays = [part for part in flatten(out) if isinstance(part, np.ndarray)]
+    before = [part.tobytes() for part in arrays]
+    with pytest.raises(error) as caught:
+        call(subject, x, out)
+    for part in says:
+        assert part in str(caught.value), f"{part!r} is not in: {caught.value}"
+    assert [part.tobytes() for part in arrays] == before
+    assert_same_bits(x, X)
+    good = zeros(2, 4)
+    assert call(subject, x, good) is good, "the failed call has broken it"
+
+
+def test_a_refused_out_keeps_the_state_of_what_is_stateful():
+    layer, opened = stateful(), stream()
+    for subject, call in ((layer, lambda out: layer(X, out=out)), (opened, lambda out: opened.step(X[:, 1], out=out))):
+        before = observe(subject)
+        for out in (zeros(9, 9), np.zeros((2, 4)), np.zeros((2, 2))):
+            with pytest.raises((ValueError, TypeError), match="out"):
+                call(out)
+        assert_same_bits(observe(subject), before)
+
+
+def test_outs_of_several_outputs_are_checked_together():
+    net = two_outputs()
+    good = {"all": zeros(2, 5, 4), "last": zeros(2, 4)}
+    assert net(X, out=good)["all"] is good["all"]
+    assert_same_bits(flatten(net.predict(X)), flatten(good))
+    for wrong, says in (
+        ({"all": good["all"]}, "dict"),
+        ({**good, "more": zeros(1)}, "dict"),
+        ([good["all"], good["last"]], "dict"),
+        (good["all"], "dict"),
+        ({"all": good["all"], "last": good["all"][:, 0]}, "overlaps"),
+        ({"all": good["all"], "last": zeros(2, 3)}, "(2, 3)"),
+    ):
+        kept = good["all"].copy()
+        for call in (net, net.predict):
+            with pytest.raises(ValueError, match=re.escape(says)):
+                call(X, out=wrong)
+        assert_same_bits(good["all"], kept)
+
+
+def test_outs_of_states_are_checked_together():
+    layer = lstm(return_state=True)
+    good = (zeros(2, 4), zeros(2, 4), zeros(2, 4))
+    result = layer(X, out=list(good))
+    assert all(mine is given for mine, given in zip(result, good, strict=True))
+    assert_same_bits(good, layer(X))
+    for wrong in (
+        good[:2],
+        good[0],
+        (*good, zeros(2, 4)),
+        (good[0], good[1], good[1]),
+        (good[0], zeros(2, 5), good[2]),
+    ):
+        with pytest.raises(ValueError, match="out"):
+            layer(X, out=wrong)
+    state = [zeros(2, 4), zeros(2, 4)]
+    with pytest.raises(ValueError, match="overlaps"):
+        layer(X, initial_state=state, out=(zeros(2, 4), state[0], zeros(2, 4)))
+
+
+BAD_LENGTHS = [
+    ("a length of 0", [0, 5], ValueError, ("1 to 5", "got 0", "row 0")),
+    ("a length beyond the steps", [5, 6], ValueError, ("1 to 5", "got 6", "row 1")),
+    ("a negative length", [5, -1], ValueError, ("1 to 5", "got -1")),
+    ("too few lengths", [5], ValueError, ("(2,)", "(1,)")),
+    ("too many lengths", [5, 5, 5], ValueError, ("(2,)", "(3,)")),
+    ("lengths of two axes", [[5, 5]], ValueError, ("(2,)", "(1, 2)")),
+    ("fractions", [5.0, 2.5], TypeError, ("integers", "float64")),
+    ("bools", [True, True], TypeError, ("integers", "bool")),
+    ("text", ["5", "5"], TypeError, ("numbers",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("what", "lengths", "error", "says"), BAD_LENGTHS, ids=lambda value: value if type(value) is str else ""
+)
+def test_lengths_that_will_not_do(what, lengths, error, says):
+    net, layer = ready_model(), lstm()
+    for call in (net, net.predict, layer):
+        with pytest.raises(error) as caught:
+            call(X, lengths=lengths)
+        for part in says:
+            assert part in str(caught.value)
+
+
+def test_where_lengths_have_no_meaning():
+    for call, says in (
+        (lambda: dense()(X, lengths=[1, 1]), "lengths"),
+        (lambda: stateful()(X, lengths=[1, 1]), "stateful"),
+        (lambda: stateful_model().predict(X, lengths=[1, 1]), "stateful"),
+        (lambda: lstm()(X, lengths=[1, 1], mask=np.ones((2, 5))), "mask"),
+        (lambda: ready_model()(X, lengths=[1, 1], mask=np.ones((2, 5))), "mask"),
+        (lambda: ready_model().predict(X, lengths=[1, 1], steps=1), "steps"),
+        (lambda: model().predict(X, lengths=[5, 4]), "(1, 4, 3)"),  # it was built for 5 steps
+        (lambda: ready_model().predict([X[0], X[1, :0]]), "at least 1 step"),
+        (lambda: ready_model().predict([X[0], X[1, :, :2]]), "(5, 2)"),
+        (lambda: ready_model().predict([X[0].astype(str), X[1, :3]]), "numbers"),
+        (
+            lambda: lstmfast.Sequential([lstmfast.Input((3,)), layers.Dense(2)]).predict(X[:, 0], lengths=[1, 1]),
+            "(None, 3)",
+        ),
+        (lambda: ready_model().predict(iter([X]), lengths=[1, 1]), "iterable"),
+        (lambda: ready_model().predict(iter([X]), out=zeros(2, 4)), "iterable"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=re.escape(says)):
+            call()
+
+
 def test_out_may_not_overlap_the_input():
     buffer = zeros(2, 5, 4)
     layer = bits.packed("lstm", 4, 4)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import http.client
 import os
 import pickle
+import socket
+import subprocess
 import sys
 import threading
+import time
 from textwrap import dedent
 
 import bits
+import interrupts
 import numpy as np
 import pytest
 from bits import assert_same_bits
@@ -135,18 +140,153 @@ def test_multiprocessing(method, tmp_path):
     assert run_script(script, method, timeout=120).strip() == "done"
 
 
-@pytest.mark.parametrize("first", ["torch", "lstmfast"])
-def test_two_copies_of_openmp_in_one_process(first):
-    pytest.importorskip("torch")
-    second = "torch" if first == "lstmfast" else "lstmfast"
-    code = f"""
-    import {first}
-    import {second}
+OTHER_OPENMP = {
+    "torch": """
+def other(size):
     import torch
-    a = torch.ones(300, 300) @ torch.ones(300, 300)
+    torch.set_num_threads(2)
+    return torch.ones(size, size) @ torch.ones(size, size)
+""",
+    "sklearn": """
+def other(size):
+    import numpy
+    from sklearn.cluster import KMeans
+    return KMeans(8, n_init=1, max_iter=5, random_state=0).fit(numpy.eye(size)).labels_
+""",
+}
+
+
+@pytest.mark.parametrize("library", OTHER_OPENMP)
+@pytest.mark.parametrize("other_first", [True, False])
+def test_two_copies_of_openmp_in_one_process(library, other_first):
+    pytest.importorskip(library)
+    before = f"import {library}\n" if other_first else f"import lstmfast\nimport {library}\n"
+    code = before + OTHER_OPENMP[library] + "other(300)\n" + SETUP + "other(400)\nprint(same())\nother(500)"
+    assert run_python(code).strip() == "True"
+
+
+SERVED = (
+    SETUP
+    + """
+import hashlib
+workers = [threading.Thread(target=same) for _ in range(2)]  # before the fork: gunicorn --preload imports this once
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+
+def app(environ, start_response):
+    body = f"{os.getpid()} {os.getppid()} {hashlib.sha256(model.predict(x).tobytes()).hexdigest()}".encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+)
+
+
+@pytest.mark.skipif(not FORKS, reason="no fork on this system")
+def test_gunicorn_with_preloading(tmp_path):
+    pytest.importorskip("gunicorn")
+    (tmp_path / "served.py").write_text(SERVED)
+    address = str(tmp_path / "socket")
+    command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", "2", "--threads", "2", "--timeout", "60"]
+    log = tmp_path / "log"
+    with (
+        open(log, "w") as errors,
+        subprocess.Popen(
+            [*command, "--bind", f"unix:{address}", "--chdir", str(tmp_path), "served:app"],
+            stderr=errors,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        ) as server,
+    ):
+        try:
+            answers: list[list[str]] = []
+            in_threads(4, lambda _: answers.extend(ask(address, server, log) for _ in range(15)))
+            extra = 0
+            while len({answer[0] for answer in answers}) < 2 and extra < 200:  # until both workers have answered
+                answers.append(ask(address, server, log))
+                extra += 1
+        finally:
+            server.terminate()
+        assert server.wait(60) == 0, log.read_text()
+    workers, parents, digests = map(set, zip(*answers, strict=True))
+    assert len(workers) == 2
+    assert parents == {str(server.pid)}
+    code = SETUP + "import hashlib; print(hashlib.sha256(expected.tobytes()).hexdigest())"
+    assert digests == {run_python(code).strip()}
+
+
+def ask(address: str, server: subprocess.Popen, log) -> list[str]:
+    """What the server at a Unix socket says, once it is up."""
+    deadline = time.monotonic() + 60
+    while True:
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(60)
+        try:
+            connection.sock.connect(address)
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+            assert answer.status == 200, log.read_text()
+            return answer.read().decode().split()
+        except (FileNotFoundError, ConnectionRefusedError):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        finally:
+            connection.close()
+
+
+# ---- Ctrl-C -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not FORKS, reason="SIGINT cannot be sent to one process on this system")
+@pytest.mark.parametrize("case", ["predict_rows", "layer_steps", "masked_steps", "convolution", "stateful"])
+def test_ctrl_c_stops_long_work_and_leaves_the_model_as_it_was(case):
+    """Each call takes minutes by itself; `make check-interrupts` prints how soon they end."""
+    assert interrupts.latency(case, after=0.5) < 10
+
+
+def test_ctrl_c_is_for_the_main_thread():
+    code = """
+    import interrupts, signal, threading
+    layer, x, _ = interrupts.layer_rows()
+    x = x[:200]
+    results, done = [], threading.Event()
+    threading.Thread(target=lambda: (results.append(layer(x)), done.set())).start()
+    try:
+        threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        done.wait()
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError("no interrupt")
+    done.wait()
+    print(np.array_equal(results[0], layer(x)))
     """
-    out = run_python(dedent(code) + SETUP + "b = torch.ones(400, 400) @ torch.ones(400, 400)\nprint(same())")
-    assert out.strip() == "True"
+    assert run_python("import os, time, numpy as np\n" + dedent(code)).strip() == "True"
+
+
+def test_an_interrupted_stateful_layer_keeps_its_states():
+    code = """
+    import signal, numpy as np
+    from lstmfast import Input, Sequential, layers
+    stack = [layers.LSTM(8, stateful=True, return_sequences=True), layers.GRU(600, stateful=True)]
+    model = Sequential([Input((None, 3), batch_size=4), *stack])
+    model(np.ones((4, 2, 3), "float32"))
+    states = lambda: [np.array(state) for layer in model.layers for state in layer.states]
+    before = states()
+    x = np.zeros((4, 300_000, 3), "float32")
+
+    for call in (model, model.predict):
+        signal.setitimer(signal.ITIMER_REAL, 1.0)  # when the second layer runs
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            call(x)
+        except KeyboardInterrupt:
+            print(all(np.array_equal(a, b) for a, b in zip(states(), before)))
+    """
+    assert run_python(code).split() == ["True", "True"]
 
 
 def test_the_results_of_another_process_have_the_same_bits():

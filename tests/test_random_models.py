@@ -1,7 +1,7 @@
-"""Random Sequential models, saved by Keras 3 and tf_keras in every format, and taken over live.
+"""Random models, saved by Keras 3 and tf_keras in every format, and taken over live.
 
-Stacks of recurrent layers, their wrappers, Dense and the layers that only change shapes; with padding behind a Masking
-layer or an Embedding. Each has to give what the Keras that made it gives.
+Stacks of recurrent layers, their wrappers, Dense and the layers that only change shapes, with padding behind a Masking
+layer or an Embedding; then graphs of every layer (model_cases.py). Each has to give what the Keras that made it gives.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 import layer_cases
+import model_cases
 import numpy as np
 import oracle
 import pytest
@@ -18,7 +19,8 @@ from tutorial_models import build
 
 import lstmfast
 
-COUNT = 72
+COUNT = 48
+GRAPHS = {"keras": 160, "tf_keras": 12}
 LONG_BLOCK, LONG_BLOCKS = 50, 20
 SOURCES = (
     ("keras", "model.keras"),
@@ -185,3 +187,144 @@ def test_models_are_varied():
         "Masking",
     } <= names
     assert sum(case.padded for case in cases) > 8
+
+
+# -- graphs of every layer ------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Graph:
+    """A random model of `model_cases` as its Keras made it."""
+
+    seed: int
+    dialect: str
+    model: Any
+    builder: model_cases.Builder
+
+    def weights(self) -> list[np.ndarray]:
+        named = [(getattr(weight, "path", weight.name), tuple(weight.shape)) for weight in self.model.weights]
+        return model_cases.weights(named, self.seed)
+
+    def inputs(self) -> Any:
+        """The arrays, as the model takes them."""
+        return self.as_inputs(model_cases.inputs(self.builder, self.seed))
+
+    def as_inputs(self, arrays: list[np.ndarray]) -> Any:
+        structs = (getattr(self.model, name, None) for name in ("_inputs_struct", "_nested_inputs"))
+        if any(isinstance(struct, dict) for struct in structs):
+            names = [model_cases.source_name(kind, index) for index, (kind, _) in enumerate(self.builder.feeds)]
+            return dict(zip(names, arrays, strict=True))
+        return arrays if len(arrays) > 1 else arrays[0]
+
+
+def make_graph(framework: Any, seed: int, dialect: str, dtype: str = "float32") -> Graph:
+    if dtype != "float32":
+        framework.backend.set_floatx(dtype)
+    try:
+        model, builder = model_cases.build(framework, seed, dialect)
+        graph = Graph(seed, dialect, model, builder)
+        model.set_weights([value.astype(dtype) for value in graph.weights()])
+        for layer in model._flatten_layers():
+            if hasattr(layer, "finalize_state"):  # a Normalization keeps what it makes of its weights
+                layer.finalize_state()
+        return graph
+    finally:
+        if dtype != "float32":
+            framework.backend.set_floatx("float32")
+
+
+def arrays_of(struct: Any) -> list[np.ndarray]:
+    """The outputs in the order of their names, or their own."""
+    if isinstance(struct, dict):
+        return [np.asarray(struct[key]) for key in sorted(struct)]
+    return layer_cases.flatten(struct)
+
+
+def assert_agree(mine: Any, graph: Graph, x: Any, what: str) -> None:
+    """Fail where outputs differ by more than rounding does to the model itself."""
+    expected = arrays_of(graph.model(x))
+    outputs = arrays_of(mine)
+    assert len(outputs) == len(expected), what
+    for position, (y, theirs) in enumerate(zip(outputs, expected, strict=True)):
+        bound = oracle.LOOSE * (1 + np.abs(theirs))
+        if y.shape == theirs.shape and oracle.exceeds(y, theirs, bound).any():
+            framework = oracle.live_keras(graph.dialect)
+            double = make_graph(framework, graph.seed, graph.dialect, "float64")
+            exact = arrays_of(double.model(x))[position]
+            bound = np.fmax(bound, oracle.rounding(theirs, exact))
+        oracle.assert_close(y, theirs, bound, f"{what}, output {position}")
+        assert y.dtype == theirs.dtype, f"{what}, output {position}: {y.dtype}, expected {theirs.dtype}"
+
+
+def check_graph(seed: int, dialect: str, folder: Any) -> None:
+    """One random model, from the source that its seed picks."""
+    framework = oracle.live_keras(dialect)
+    if framework is None:
+        pytest.skip(f"needs TensorFlow and {dialect}")
+    graph = make_graph(framework, seed, dialect)
+    theirs, x = graph.model, graph.inputs()
+    source = ("model.keras", "model.h5", None)[seed % 3]
+    what = f"{dialect} {seed} from {source}"
+    if source is None:
+        mine = lstmfast.from_keras(theirs)
+    else:
+        theirs.save(folder / source)
+        mine = lstmfast.load_model(folder / source)
+    assert mine.count_params() == theirs.count_params(), what
+    y = mine(x)
+    assert_agree(y, graph, x, what)
+    assert_same_bits(arrays_of(mine.predict(x, batch_size=2, verbose=0)), arrays_of(y), f"{what}, predict")
+    arrays = model_cases.inputs(graph.builder, seed)
+    row = len(arrays[0]) - 1
+    alone = arrays_of(mine(graph.as_inputs([array[row : row + 1] for array in arrays])))
+    assert_same_bits(alone, [array[row : row + 1] for array in arrays_of(y)], f"{what}, a row alone")
+    if dialect == "keras" and seed % 2 == 0:  # the same definition, with the import line changed
+        again, _ = model_cases.build(lstmfast, seed, dialect)
+        again.set_weights(theirs.get_weights())
+        assert_same_bits(arrays_of(again(x)), arrays_of(y), f"{what}, in lstmfast")
+    if dialect == "keras" and seed % 4 == 1:
+        path = folder / "again.keras"
+        mine.save(path)
+        assert_same_bits(arrays_of(lstmfast.load_model(path)(x)), arrays_of(y), f"{what}, written and read")
+        back = framework.models.load_model(path)
+        assert_agree(arrays_of(back(x)), graph, x, f"{what}, written for Keras")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("dialect", "seed"), [(dialect, seed) for dialect in GRAPHS for seed in range(GRAPHS[dialect])]
+)
+def test_random_graph(dialect, seed, tmp_path):
+    check_graph(seed, dialect, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dialect", GRAPHS)
+@pytest.mark.parametrize("block", range(LONG_BLOCKS))
+def test_many_random_graphs(block, dialect, tmp_path):
+    blocks = LONG_BLOCK if dialect == "keras" else LONG_BLOCK // 5
+    for seed in range(1000 + block * blocks, 1000 + (block + 1) * blocks):
+        check_graph(seed, dialect, tmp_path)
+        oracle.live_keras(dialect).backend.clear_session()
+
+
+def test_graphs_are_varied():
+    """All layers take part, in code that needs no Keras."""
+    builders = [model_cases.build(lstmfast, seed, "keras")[1] for seed in range(GRAPHS["keras"])]
+    made = set().union(*(builder.names for builder in builders))
+    kinds = [kind.split()[0] for builder in builders for kind, _ in builder.feeds]
+    assert len(made) > 60, sorted(made)
+    assert {
+        "nested",
+        "RNN",
+        "LSTMCell",
+        "Bidirectional",
+        "ConvLSTM1D",
+        "ConvLSTM2D",
+        "Dot",
+        "MultiHeadAttention",
+    } <= made
+    for kind in ("sequence", "padded", "tokens", "vector", "planes", "volumes"):
+        assert kinds.count(kind) > 5, kind
+    assert sum(len(builder.feeds) > 1 for builder in builders) > 40

@@ -6,6 +6,8 @@ Held for every instruction set, float32 and float64, every cell that the core ha
 from __future__ import annotations
 
 import itertools
+import tracemalloc
+from collections.abc import Callable
 
 import bits
 import layer_cases
@@ -139,6 +141,26 @@ def test_out_receives_the_same_bits(isa, problem, padding):
     assert_same_bits([y, *states], expected)
     out[...] = 7
     assert (whole == 7).all(), "something outside `out` was written"
+
+
+@pytest.fixture
+def tiny_slices():
+    """Cuts every call that the core makes into slices of 16 rows and one step, as long calls are for signals."""
+    before = _core.set_slice_seconds(0)
+    yield
+    _core.set_slice_seconds(before)
+
+
+@given(problem=problems(most_rows=40), flags=st.tuples(*[st.booleans()] * 4), seconds=st.sampled_from([0, 1e-6, 1e-5]))
+def test_slices_of_long_calls_change_nothing(isa, problem, flags, seconds):
+    layer, x, mask, state = problem
+    expected = layer.run(x, mask, state, *flags, None, 0)
+    before = _core.set_slice_seconds(seconds)
+    try:
+        sliced = layer.run(x, mask, state, *flags, None, 0)
+    finally:
+        _core.set_slice_seconds(before)
+    assert_same_bits(sliced, expected, f"flags {flags}")
 
 
 @given(
@@ -283,3 +305,213 @@ def test_random_layers_do_not_see_their_neighbours(isa, seed):
     for row in {0, case.batch // 2, case.batch - 1}:
         one = slice(row, row + 1)
         assert_same_bits(call(one), [part[one] for part in whole], f"{case}, row {row}")
+
+
+@pytest.mark.parametrize(
+    "moved", [layers.Flatten(), layers.Reshape((12,)), layers.Reshape((3, 4)), layers.Permute((2, 1))]
+)
+@pytest.mark.parametrize("features", [1, 3])
+def test_a_repeated_step_may_be_moved(moved, features):
+    """Behind a RepeatVector the steps are one in memory; NumPy's views of that may have any strides."""
+    if isinstance(moved, layers.Reshape):
+        moved = layers.Reshape((*moved.target_shape[:-1], moved.target_shape[-1] * features))
+    moved = type(moved).from_config(moved.get_config())
+    source = lstmfast.Input((features,))
+    repeated = moved(layers.RepeatVector(12)(source))
+    head = layers.Dense(2)(repeated)
+    model = lstmfast.Model(source, [repeated, head])
+    x = bits.sequences(1, 1, features)[0]
+    whole = np.repeat(x[:, None], 12, axis=1)
+    whole = whole.transpose(0, 2, 1) if isinstance(moved, layers.Permute) else whole.reshape(1, *repeated.shape[1:])
+    y, on_top = model(x)
+    assert_same_bits(y, np.ascontiguousarray(whole))
+    assert_same_bits(on_top, model.layers[-1](np.ascontiguousarray(whole)))
+
+
+def test_tiny_slices_change_no_model(model_and_input, tiny_slices):
+    model, x = model_and_input
+    sliced = model(x)
+    _core.set_slice_seconds(1)
+    assert_same_bits(model(x), sliced)
+
+
+# ---- out= and rows of different lengths ----------------------------------------------------------------------------
+
+
+def test_models_and_layers_put_the_same_bits_into_out(model_and_input):
+    model, x = model_and_input
+    expected = model(x)
+    for call in (model, model.predict, lambda x, out: model.predict(x, batch_size=7, verbose=0, out=out)):
+        whole = np.full((len(x) + 2, expected.shape[1] + 3), 7, expected.dtype)
+        out = whole[1:-1, :-3]
+        assert call(x, out=out) is out
+        assert_same_bits(out, expected)
+        out[...] = 7
+        assert (whole == 7).all(), "something outside `out` was written"
+    assert_same_bits(model.predict(x, batch_size=9, steps=2, out=np.empty_like(expected[:18])), expected[:18])
+
+
+@given(seed=st.integers(0, 10**6))
+def test_random_layers_put_the_same_bits_into_out(isa, seed):
+    case = layer_cases.random_case(seed)
+    assume(not case.options.get("stateful"))
+    layer = layer_cases.build(layers, case)
+    x, mask, state = case.inputs()[0], case.masks()[0], case.initial_state()
+    expected = layer_cases.flatten(layer(x, mask=mask, initial_state=state))
+    out = [np.full_like(part, 7) for part in expected]
+    result = layer(x, mask=mask, initial_state=state, out=out if len(out) > 1 else out[0])
+    assert all(mine is given for mine, given in zip(layer_cases.flatten(result), out, strict=True))
+    assert_same_bits(out, expected, str(case))
+
+
+@given(seed=st.integers(0, 10**6), data=st.data())
+def test_a_row_of_any_length_is_the_row_alone(isa, seed, data):
+    case = layer_cases.random_case(seed)
+    assume(not case.options.get("stateful"))
+    layer = layer_cases.build(layers, case)
+    x, state = case.inputs()[0], case.initial_state()
+    lengths = data.draw(st.lists(st.integers(1, case.steps), min_size=case.batch, max_size=case.batch))
+    together = layer_cases.flatten(layer(x, lengths=lengths, initial_state=state))
+    for row, length in enumerate(lengths):
+        one = slice(row, row + 1)
+        alone = layer(x[one, :length], initial_state=None if state is None else [part[one] for part in state])
+        for mine, expected in zip(together, layer_cases.flatten(alone), strict=True):
+            if expected.ndim == 3:
+                assert_same_bits(mine[one, :length], expected, f"{case}, row {row} of {lengths}")
+                assert not mine[row, length:].any(), "no zeros behind the end"
+            else:
+                assert_same_bits(mine[one], expected, f"{case}, row {row} of {lengths}")
+
+
+SEQUENCES = {"return_sequences": True}
+RAGGED_STACKS: dict[str, Callable[[], list[layers.Layer]]] = {
+    "last step": lambda: [layers.LSTM(5), layers.Dense(3, activation="softmax")],
+    "sequences": lambda: [layers.Dense(4), layers.GRU(5, **SEQUENCES), layers.LSTM(4, **SEQUENCES), layers.Dense(2)],
+    "both directions": lambda: [
+        layers.Bidirectional(layers.LSTM(5, **SEQUENCES)),
+        layers.Bidirectional(layers.SimpleRNN(3), merge_mode="ave"),
+    ],
+    "backwards": lambda: [layers.LSTM(5, go_backwards=True, **SEQUENCES), layers.LayerNormalization()],
+    "cells": lambda: [layers.RNN([layers.LSTMCell(4), layers.GRUCell(5)], **SEQUENCES), layers.RNN(layers.LSTMCell(3))],
+    "convolution": lambda: [layers.Conv1D(4, 3, padding="same"), layers.LSTM(5, **SEQUENCES)],
+    "mask": lambda: [layers.Masking(0.0), layers.LSTM(4)],
+    "pooled": lambda: [layers.LSTM(4, **SEQUENCES), layers.GlobalAveragePooling1D(), layers.Dense(2)],
+    "float16": lambda: [layers.LSTM(4, dtype="mixed_float16", **SEQUENCES)],
+}
+
+
+@pytest.mark.parametrize("name", RAGGED_STACKS)
+@pytest.mark.parametrize("slice_bytes", [1 << 21, 1])
+def test_models_take_rows_of_different_lengths(monkeypatch, name, slice_bytes):
+    from lstmfast import models
+
+    monkeypatch.setattr(models, "SLICE_BYTES", slice_bytes)
+    model = lstmfast.Sequential([lstmfast.Input((None, 3)), *RAGGED_STACKS[name]()])
+    x = bits.sequences(80, 9, 3)
+    lengths = np.random.default_rng(2).integers(1, 10, 80)
+    padded, listed = model.predict(x, lengths=lengths), model.predict([x[row, :n] for row, n in enumerate(lengths)])
+    assert isinstance(listed, list) == (padded.ndim == 3)
+    assert_same_bits(model(x, lengths=lengths), padded)
+    assert_same_bits(model.predict(x, lengths=lengths, out=np.full_like(padded, 7)), padded)
+    for row, length in enumerate(lengths):
+        alone = model(x[row : row + 1, :length])[0]
+        assert_same_bits(listed[row], alone, f"row {row}")
+        assert_same_bits(padded[row, :length] if padded.ndim == 3 else padded[row], alone, f"row {row}")
+    if padded.ndim == 3:
+        assert not padded[np.arange(9) >= lengths[:, None]].any(), "no zeros behind the ends"
+
+
+def test_rows_of_different_lengths_of_every_kind():
+    model = stacked_model()
+    x = bits.sequences(3, 6, 3)
+    expected = [model(x[:1, :2])[0], model(x[1:2])[0], model(x[2:, :4])[0]]
+    rows = [x[0, :2], x[1], x[2, :4]]
+    for some in (rows, tuple(rows), [row.astype("float64") for row in rows], [np.asfortranarray(row) for row in rows]):
+        assert_same_bits(model.predict(some), np.stack(expected))
+    for lengths in ([2, 6, 4], (2, 6, 4), np.array([2, 6, 4], "uint8"), np.array([2, 6, 4], ">i8")):
+        for form in (x, x.tolist(), np.asfortranarray(x), x.astype("float64")):
+            assert_same_bits(model.predict(form, lengths=lengths), np.stack(expected))
+    words = lstmfast.Sequential([lstmfast.Input((None,)), layers.Embedding(9, 3), layers.LSTM(4)])
+    ids = np.arange(12).reshape(2, 6) % 9
+    assert_same_bits(words.predict([ids[0, :3], ids[1]]), np.concatenate([words(ids[:1, :3]), words(ids[1:])]))
+    assert_same_bits(words.predict(ids, lengths=[3, 6]), np.concatenate([words(ids[:1, :3]), words(ids[1:])]))
+    assert model.predict(x[:0], lengths=np.zeros(0, int)).shape == (0, 5)
+
+
+def test_functions_of_every_cell():
+    x = bits.sequences(4, 6, 3)
+    lengths = [1, 6, 3, 4]
+    for function, kind in (
+        (lstmfast.lstm, layers.LSTM),
+        (lstmfast.gru, layers.GRU),
+        (lstmfast.simple_rnn, layers.SimpleRNN),
+    ):
+        layer = kind(5, return_sequences=True, return_state=True)
+        expected = layer(x)
+        weights = layer.get_weights()
+        assert_same_bits(function(x, *weights, return_sequences=True, return_state=True), expected)
+        out = [np.empty_like(part) for part in expected]
+        function(x, *weights, return_sequences=True, return_state=True, out=out)
+        assert_same_bits(out, expected)
+        assert_same_bits(function(x, *weights, lengths=lengths), layer(x, lengths=lengths)[1])
+
+
+def calls_with_out(rows: int) -> dict[str, Callable[[], object]]:
+    x = bits.sequences(rows, 20, 4)
+    sequences, states, heads = (np.empty(shape, "float32") for shape in ((rows, 20, 16), (rows, 16), (rows, 20, 8)))
+    step = x[:, 0].copy()
+    layer = layers.LSTM(16, return_sequences=True)
+    with_state = layers.GRU(16, return_sequences=True, return_state=True)
+    dense = layers.Dense(8)
+    model = lstmfast.Sequential([lstmfast.Input((None, 4)), layers.LSTM(16, return_sequences=True), layers.Dense(8)])
+    stream = lstmfast.Sequential([lstmfast.Input((None, 4)), layers.LSTM(16)]).stream(rows)
+    return {
+        "layer": lambda: layer(x, out=sequences),
+        "layer and state": lambda: with_state(x, out=(sequences, states)),
+        "dense": lambda: dense(x, out=heads),
+        "model": lambda: model(x, out=heads),
+        "predict": lambda: model.predict(x, verbose=0, out=heads),
+        "stream": lambda: stream.step(step, out=states),
+    }
+
+
+def peak_of(call: Callable[[], object]) -> int:
+    """Bytes that a call holds at most beside what was there before."""
+    call()  # once, for what is made at the first call
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_call_with_out_allocates_nothing_that_grows_with_the_data(thread_count):
+    thread_count(1)
+    few, many = ({what: peak_of(call) for what, call in calls_with_out(rows).items()} for rows in (400, 8000))
+    between_layers = 4 << 20  # a slice of predict, in and out of a layer; the sequences of all rows are 10 MB
+    for what in few:
+        allowed = few[what] + (between_layers if what in ("model", "predict") else 1 << 15)
+        assert many[what] < allowed, f"{what}: {few[what]} bytes, and {many[what]} for 20 times the rows"
+
+
+class Indexed:
+    """As a keras.utils.PyDataset: batches by number, and no end of its own."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, place):
+        return self.x[5 * place : 5 * place + 5], None
+
+
+def test_predict_takes_batches_from_iterables():
+    model, x = stacked_model(), bits.sequences(15, 6, 3)
+    expected = model(x)
+    parts = [x[:5], x[5:10], x[10:]]
+    for batches in (iter(parts), ((part, 0) for part in parts), ([part, 0] for part in parts), Indexed(x)):
+        assert_same_bits(model.predict(batches, verbose=0), expected)
+    assert_same_bits(model.predict(iter(parts), steps=2, verbose=0), expected[:10])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import tracemalloc
 
 import bits
 import layer_cases
@@ -14,7 +16,7 @@ from test_same_bits import stacked_model
 from tutorial_models import build
 
 import lstmfast
-from lstmfast import Input, Sequential, layers
+from lstmfast import Input, Sequential, _core, layers
 
 STEPS, FEATURES = 7, 3
 X = bits.sequences(4, STEPS, FEATURES)
@@ -215,3 +217,145 @@ def test_random_layers_stream(isa, seed):
     stream = model.stream(batch_size=case.batch)
     for step in range(case.steps):
         assert_same_bits(np.array(stream.step(x[:, step])), y[:, step], f"{case}, step {step}")
+
+
+# ---- copies, and many of them ------------------------------------------------------------------------------------
+
+CAUSAL = {
+    "cells": lambda: [layers.GRU(5, return_sequences=True), layers.LSTM(4), layers.Dense(2)],
+    "window": lambda: [layers.Conv1D(4, 3, padding="causal"), layers.LSTM(5, return_sequences=True)],
+    "stacked cells": lambda: [layers.RNN([layers.LSTMCell(4), layers.GRUCell(3)])],
+    "nested": lambda: [
+        Sequential([Input((None, FEATURES)), layers.LSTM(4, return_sequences=True)]),
+        layers.SimpleRNN(3),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize(
+    "duplicate",
+    [lambda stream: stream.fork(), copy.copy, copy.deepcopy, lambda stream: pickle.loads(pickle.dumps(stream))],
+    ids=["fork", "copy", "deepcopy", "pickle"],
+)
+def test_a_copy_goes_on_from_there_alone(name, duplicate):
+    model = Sequential([Input((None, FEATURES)), *CAUSAL[name]()])
+    stream = model.stream(batch_size=4)
+    for step in range(3):
+        stream.step(X[:, step])
+    twin = duplicate(stream)
+    went_on = [np.array(stream.step(X[:, step])) for step in range(3, STEPS)]
+    assert_same_bits([np.array(twin.step(X[:, step])) for step in range(3, STEPS)], went_on)
+    assert twin.batch_size == 4
+    twin.reset()
+    assert_same_bits(twin.step(X[:, 0]), model.stream(batch_size=4).step(X[:, 0]))
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_copies_keep_the_weights_that_the_stream_began_with(name):
+    model = Sequential([Input((None, FEATURES)), *CAUSAL[name]()])
+    stream = model.stream(batch_size=4)
+    twins = [model.stream(batch_size=4)]
+    model.set_weights([0.5 * weight for weight in model.get_weights()])
+    changed = model(X)
+    twins += [stream.fork(), pickle.loads(pickle.dumps(stream))]
+    expected = stream.step(X[:, 0])
+    for twin in twins:
+        assert_same_bits(twin.step(X[:, 0]), expected)
+    assert not np.array_equal(model.stream(batch_size=4).step(X[:, 0]), expected)
+    assert_same_bits(model(X), changed)
+
+
+def test_a_model_and_its_streams_stay_together_in_a_pickle():
+    model = model_of("a stack")
+    streams = [model.stream() for _ in range(20)]
+    for number, stream in enumerate(streams):
+        stream.step(X[number % 4 : number % 4 + 1, 0])
+    text = pickle.dumps((model, streams))
+    assert len(text) < len(pickle.dumps(model)) + 20 * 1500, "the weights are in it more than once"
+    again, twins = pickle.loads(text)
+    assert_same_bits(again(X), model(X))
+    for stream, twin in zip(streams, twins, strict=True):
+        assert_same_bits(twin.step(X[:1, 1]), stream.step(X[:1, 1]))
+
+
+def test_thousands_of_streams_share_one_set_of_weights():
+    count, units = 5000, 64
+    model = Sequential(
+        [Input((None, 3)), layers.LSTM(units, return_sequences=True), layers.LSTM(units), layers.Dense(2)]
+    )
+    x = bits.sequences(count, 3, 3)
+    expected = np.stack([model(x[:, : step + 1]) for step in range(3)], axis=1)
+    weights = sum(weight.nbytes for weight in model.weights)
+    model.stream().step(x[:1, 0])
+    gc.collect()
+    tracemalloc.start()
+    first = model.stream()
+    streams = [first, *(model.stream() for _ in range(count // 2)), *(first.fork() for _ in range(count // 2 - 1))]
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    states = 2 * 4 * units * 4  # a step reads one set of h and c of both layers and writes another
+    assert taken / count < states + 6000 < weights / 10, f"{taken / count:.0f} bytes a stream"
+    for step in range(3):
+        for number, stream in enumerate(streams):
+            if step < 2 or number % 50 == 0:
+                y = stream.step(x[number : number + 1, step])
+                assert_same_bits(y, expected[number : number + 1, step])
+
+
+def test_a_batch_of_streams_is_put_together_and_taken_apart():
+    model = model_of("a stack")
+    singles = [model.stream() for _ in range(4)]
+    for number, stream in enumerate(singles):
+        stream.step(X[number : number + 1, 0])
+    batch = model.stream(batch_size=4)
+    states = [stream.state for stream in singles]
+    batch.state = [
+        tuple(np.concatenate([state[layer][part] for state in states]) for part in range(len(states[0][layer])))
+        for layer in range(len(states[0]))
+    ]
+    together = batch.step(X[:, 1])
+    for number, stream in enumerate(singles):
+        assert_same_bits(together[number : number + 1], stream.step(X[number : number + 1, 1]))
+        stream.state = [tuple(part[number : number + 1] for part in state) for state in batch.state]
+        assert_same_bits(stream.step(X[:1, 2]), outputs_after(model, [X[number, 0], X[number, 1], X[0, 2]]))
+
+
+def outputs_after(model: Sequential, steps: list[np.ndarray]) -> np.ndarray:
+    return model(np.stack(steps)[None])
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_a_step_into_out(name):
+    model = model_of(name)
+    stream, other = model.stream(batch_size=4), model.stream(batch_size=4)
+    for step in range(3):
+        expected = other.step(X[:, step])
+        out = np.full_like(expected, 7)
+        assert stream.step(X[:, step], out=out) is out
+        assert_same_bits(out, expected)
+    mask = np.array([True, False, True, True])
+    expected = other.step(X[:, 3], mask)
+    assert_same_bits(stream.step(X[:, 3], mask, out=out), expected)
+
+
+def test_a_chain_makes_a_step_whole_or_not_at_all():
+    """As where Ctrl-C comes between two layers."""
+
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    steppers = [
+        _core.Stepper(bits.packed(kind, 3, 3, seed=seed), 2, 0)
+        for seed, kind in enumerate(("lstm", "gru", "simple_rnn"))
+    ]
+    x = bits.sequences(1, 2, 3)[0]
+    good = _core.StepChain(steppers)
+    good.step(x)
+    before = [part for stepper in steppers for part in stepper.get_state()]
+    for runs in ([interrupted, *steppers], [steppers[0], interrupted, *steppers[1:]], [*steppers, interrupted]):
+        with pytest.raises(KeyboardInterrupt):
+            _core.StepChain(runs).step(x)
+        assert_same_bits([part for stepper in steppers for part in stepper.get_state()], before)
+    good.step(x)
+    assert not np.array_equal(steppers[0].get_state()[0], before[0])

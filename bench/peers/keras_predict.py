@@ -25,7 +25,7 @@ def keras_model(case: Case, weights: list[list[np.ndarray]], **options):
 
     keras.backend.set_floatx(case.dtype)
     tokens = case.features == 0
-    shape = (case.steps,) if tokens else (None if case.kind == "stream" else case.steps, case.features)
+    shape = (case.steps,) if tokens else (None if case.kind == "stream" else case.steps, *case.grid, case.features)
     entry = keras.Input(batch_shape=(case.batch, *shape), dtype="int32" if tokens else case.dtype)
     layers = [layer.build(keras.layers, case.dtype) for layer in case.layers]
     for name, value in options.items():
@@ -42,6 +42,7 @@ class KerasPredict(Peer):
     title = "Keras predict"
     module = "tensorflow"
     distribution = "keras"
+    kinds = ("layer", "model", "stream", "convolutional")
 
     def version(self) -> str:
         """Of Keras and of what runs it."""

@@ -14,6 +14,7 @@ class Lstmfast(Peer):
     name = "lstmfast"
     title = "lstmfast"
     module = distribution = "lstmfast"
+    kinds = ("layer", "model", "stream", "convolutional")
     ours = True
 
     def environment(self, threads: int, isa: str | None) -> dict[str, str]:
@@ -44,7 +45,7 @@ class Lstmfast(Peer):
             layer.set_weights(weights[0])
             return Prepared(partial(layer, x), partial(layer, x))
         model = self.model(case, weights)
-        if case.kind == "model":
+        if case.kind != "stream":
             return self.whole(model, x)
         stream = model.stream(batch_size=case.batch)
 
@@ -60,7 +61,7 @@ class Lstmfast(Peer):
         """The case as a Sequential model."""
         import lstmfast
 
-        shape = (case.steps, case.features) if case.features else (case.steps,)
+        shape = (case.steps, *case.grid, case.features) if case.features else (case.steps,)
         if case.kind == "stream":
             shape = (None, case.features)
         entry = lstmfast.Input(shape) if case.features else lstmfast.Input(shape, dtype="int32")
@@ -79,7 +80,7 @@ class LstmfastPredict(Lstmfast):
 
     name = "lstmfast-predict"
     title = "lstmfast predict"
-    kinds = ("model",)
+    kinds = ("model", "convolutional")
 
     @staticmethod
     def whole(model, x: np.ndarray) -> Prepared:

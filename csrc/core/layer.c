@@ -40,7 +40,7 @@ void *lf_allocate(size_t bytes) {
 #elif defined(__linux__) && defined(MADV_HUGEPAGE)
     /* Weights that are read from memory every step come 1.3 times as fast from pages of 2 MiB (Zen 4). */
     enum { HUGE_PAGE = 2 << 20 };
-    if (rounded < 2 * HUGE_PAGE) return aligned_alloc(LF_ALIGNMENT, rounded);
+    if (rounded < 2 * (size_t)HUGE_PAGE) return aligned_alloc(LF_ALIGNMENT, rounded);
     size_t pages;
     if (!lf_sum(rounded, HUGE_PAGE - 1, &pages)) return NULL;
     pages = pages / HUGE_PAGE * HUGE_PAGE;
@@ -64,10 +64,15 @@ static int is_activation(lf_activation activation) {
     return activation.kind >= 0 && activation.kind < LF_ACTIVATION_COUNT;
 }
 
+static int has_its_recurrent_kernel(const lf_layer_config *config) {
+    if (config->cell == LF_DENSE) return config->recurrent_kernel == NULL;
+    return config->recurrent_kernel != NULL || config->cell == LF_LSTM;
+}
+
 lf_status lf_layer_create(const lf_layer_config *config, lf_layer **result) {
     if (config == NULL || result == NULL || config->cell < 0 || config->cell >= LF_CELL_COUNT || config->real < 0 ||
         config->real >= LF_REAL_COUNT || config->features == 0 || config->units == 0 || config->kernel == NULL ||
-        (config->recurrent_kernel == NULL) != (config->cell == LF_DENSE) || !is_activation(config->activation))
+        !has_its_recurrent_kernel(config) || !is_activation(config->activation))
         return LF_INVALID;
     const lf_kernels *kernels = lf_kernels_selected(config->real);
     if (kernels->step[config->cell] == NULL) return LF_UNAVAILABLE;

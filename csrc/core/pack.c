@@ -62,11 +62,12 @@ static void lay_out(lf_panels *panels, size_t lanes) {
 }
 
 /* See LF_CHAIN. */
-static void choose_chains(lf_panels *panels, size_t state) {
-    const size_t depth = panels->features + state;
-    panels->chain = depth >= LF_DEEP ? LF_DEEP_CHAIN : LF_CHAIN;
-    const int hardly_longer = depth <= LF_JOINED_CHAIN || panels->features <= state / 4;
-    panels->h_restarts = depth > panels->chain || !hardly_longer;
+static void choose_chains(const lf_layer_config *config, lf_panels *panels) {
+    const size_t state = config->recurrent_kernel == NULL ? 0 : config->units, depth = config->features + state;
+    const int hardly_longer = depth <= LF_JOINED_CHAIN || config->features <= state / 4;
+    panels->chain = config->cell == LF_LSTM && depth >= LF_DEEP ? LF_DEEP_CHAIN : LF_CHAIN;
+    if (config->cell == LF_SIMPLE_RNN) panels->chain = LF_UNGATED_CHAIN;
+    panels->h_restarts = config->cell == LF_SIMPLE_RNN || depth > panels->chain || !hardly_longer;
 }
 
 /* Bias of a GRU that resets after the product, (2, 3 * units): input and recurrent rows add up for z and r, and stay
@@ -137,7 +138,7 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
     panels->units = config->units;
     panels->activation = config->activation;
     panels->recurrent_activation = config->recurrent_activation;
-    choose_chains(panels, config->recurrent_kernel == NULL ? 0 : config->units);
+    choose_chains(config, panels);
     panels->fused = has_gates ? fused_pair(config) : LF_FUSED_NONE;
     panels->row_activations = lf_activation_needs_row(config->activation.kind) ||
                               (has_gates && lf_activation_needs_row(config->recurrent_activation.kind));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../isa/cpu.h"
+#include "crowd.h"
 #include "layer.h"
 #include "threads.h"
 
@@ -27,6 +28,7 @@ struct sequence {
     size_t member_bytes; /* work space of one thread (by rows) or of all (by units) */
     char *workspace;     /* a row of zeros, then member_bytes for each member */
     lf_barrier barrier;
+    lf_watch watch;
 };
 
 /* What one thread does: blocks [block_begin, block_end) of rows [row, row + rows). */
@@ -291,9 +293,12 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
 }
 
 static void run_member(void *context, int index, int count) {
+    struct sequence *s = context;
+    if (count > 1) lf_watch_enter(&s->watch);
     const unsigned long long before = lf_flush_subnormals();
-    run_share(context, (size_t)index, (size_t)count);
+    run_share(s, (size_t)index, (size_t)count);
     lf_restore_subnormals(before);
+    if (count > 1) lf_watch_leave(&s->watch);
 }
 
 /* A block's weights are read again for every tile of rows, and x and h of the rows for every block: as many rows as let
@@ -334,7 +339,7 @@ static lf_status plan(struct sequence *s) {
     const lf_run *run = s->run;
     const lf_panels *panels = &layer->panels;
     const size_t bytes = layer->element_bytes;
-    const size_t inputs = (run->table != NULL ? 0 : panels->features) + (layer->cell == LF_DENSE ? 0 : panels->units);
+    const size_t inputs = (run->table != NULL ? 0 : panels->features) + (panels->recurrent == NULL ? 0 : panels->units);
     const double updates = (double)run->batch * (double)run->steps * (double)panels->units;
     s->chunk_rows = rows_of_chunk(layer, run, inputs);
     const lf_work work = {.rows = run->batch,
@@ -389,7 +394,13 @@ lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run) {
     s.workspace = total <= STACK_BYTES ? stack : lf_allocate(total);
     if (s.workspace == NULL) return LF_NO_MEMORY;
     memset(s.workspace, 0, zero_bytes);
-    lf_team_run(s.plan.threads, run_member, &s);
+    if (s.plan.threads > 1) {
+        lf_watch_begin(&s.watch);
+        lf_team_run(s.plan.threads, run_member, &s);
+        lf_watch_end(&s.watch, s.plan.threads, lf_processors(), atomic_load(&s.barrier.asleep_ns), s.plan.uneven);
+    } else {
+        run_member(&s, 0, 1);
+    }
     if (s.workspace != stack) lf_release(s.workspace);
     return LF_OK;
 }

@@ -4,6 +4,8 @@
 #define _GNU_SOURCE
 #include "threads.h"
 
+#include "crowd.h"
+
 #include <lstmfast.h>
 
 #include <stdio.h>
@@ -34,7 +36,7 @@ enum { MOST_THREADS = 1024 };
 static atomic_int threads_chosen;  /* 0: none, use the default */
 static atomic_int threads_default; /* 0: not found out yet */
 
-static int processors(void) {
+static int count_processors(void) {
 #if defined(_WIN32)
     return (int)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
 #else
@@ -45,6 +47,22 @@ static int processors(void) {
     const long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (int)online : 1;
 #endif
+}
+
+static atomic_int processors_known; /* 0: not counted yet */
+
+int lf_processors(void) {
+    int count = atomic_load_explicit(&processors_known, memory_order_relaxed);
+    if (count == 0) {
+        count = count_processors();
+        atomic_store_explicit(&processors_known, count, memory_order_relaxed);
+    }
+    return count;
+}
+
+void lf_assume_processors(int count) {
+    lf_crowd_ignore();
+    atomic_store_explicit(&processors_known, count, memory_order_relaxed);
 }
 
 #if defined(__linux__)
@@ -82,7 +100,7 @@ static double quota(void) {
         char *path = controllers == NULL ? NULL : strchr(controllers + 1, ':');
         if (path == NULL) continue;
         *path++ = '\0';
-        path[strcspn(path, "\n")] = '\0';
+        path[strcspn(path, "\n")] = '\0'; /* NOLINT(*.ArrayBound): its end at most */
         const int unified = controllers[1] == '\0';
         if (!unified && strstr(controllers + 1, "cpu") == NULL) continue;
         for (;;) {
@@ -114,7 +132,7 @@ static int environment_threads(const char *name) {
 static int default_threads(void) {
     const int asked = environment_threads("LSTMFAST_NUM_THREADS");
     if (asked > 0) return asked;
-    int threads = processors();
+    int threads = lf_processors();
     const double allowed = quota();
     if (allowed > 0 && allowed < threads) threads = (int)(allowed + 0.999);
     const int openmp = environment_threads("OMP_NUM_THREADS");
@@ -138,7 +156,10 @@ int lf_threads_set(void) { return atomic_load_explicit(&threads_chosen, memory_o
 lf_status lf_set_threads(int threads) {
     if (threads < 0 || threads > MOST_THREADS) return LF_INVALID;
     atomic_store_explicit(&threads_chosen, threads, memory_order_relaxed);
-    if (threads == 0) atomic_store_explicit(&threads_default, 0, memory_order_relaxed);
+    if (threads == 0) { /* found out again when next asked for */
+        atomic_store_explicit(&processors_known, 0, memory_order_relaxed);
+        atomic_store_explicit(&threads_default, 0, memory_order_relaxed);
+    }
     return LF_OK;
 }
 
@@ -185,13 +206,14 @@ static int in_forked_child(void) { return atomic_load_explicit(&forked, memory_o
 
 /* Costs in nanoseconds of one core, chosen by `python -m bench.profile_case` over the table's small cases on a
  * 2-core Zen 4: what matters is their ratio, which other CPUs share within a factor of two. */
-static const double team_ns = 2500;         /* to wake a team and join it again */
-static const double fresh_team_ns = 200000; /* to make one first, as a forked child has to each time */
-static const double barrier_ns = 250;       /* to meet at a barrier, for two threads */
-static const double product_ns = 0.27;      /* one multiply-add of a vector; divided by the lanes */
-static const double update_ns = 24;         /* one state's activations, likewise */
-static const double far_bytes_per_ns = 40;  /* weights read from beyond a core's own cache, mostly beside arithmetic */
-static const double worth_it = 0.95;        /* a plan with more threads has to promise this part of the time */
+static const double team_ns = 2500;            /* to wake a team and join it again */
+static const double sleeping_team_ns = 100000; /* where its threads must be woken first */
+static const double fresh_team_ns = 200000;    /* to make one first, as a forked child has to each time */
+static const double barrier_ns = 250;          /* to meet at a barrier, for two threads */
+static const double product_ns = 0.27;         /* one multiply-add of a vector; divided by the lanes */
+static const double update_ns = 24;            /* one state's activations, likewise */
+static const double far_bytes_per_ns = 40; /* weights read from beyond a core's own cache, mostly beside arithmetic */
+static const double worth_it = 0.95;       /* a plan with more threads has to promise this part of the time */
 
 /* Weights that do not fit a core's own cache come from further away, once a step and chunk of rows. */
 static double streaming_ns(const lf_work *work, double rows, double share_of_weights) {
@@ -206,17 +228,26 @@ static double few_rows(double rows) { return rows <= 1 ? 2.1 : rows <= 2 ? 1.3 :
 
 /* Largest of `count` things when `threads` share them out, as a part of all. */
 static double largest_share(size_t count, int threads) {
-    return (double)((count + (size_t)threads - 1) / (size_t)threads) / (double)count;
+    const size_t largest = (count + (size_t)threads - 1) / (size_t)threads;
+    return (double)largest / (double)count;
+}
+
+/* How much less than the largest the smallest share is, as a part of the largest. */
+static double unevenness(size_t count, int threads) {
+    return count % (size_t)threads == 0 ? 0 : 1 / ((double)count * largest_share(count, threads));
 }
 
 lf_plan lf_plan_threads(const lf_work *work, int most) {
     const double products = work->products * product_ns / work->lanes,
                  updates = work->unit_updates * update_ns / work->lanes;
     const double alone = products * few_rows((double)work->rows) + updates;
-    lf_plan best = {1, LF_BY_ROWS};
-    const double region_ns = in_forked_child() ? fresh_team_ns : team_ns;
+    lf_plan best = {1, LF_BY_ROWS, 0};
+    if (alone < 2 * team_ns) return best;
+    const double region_ns = in_forked_child() ? fresh_team_ns : lf_teams_sleep() ? sleeping_team_ns : team_ns;
     if (alone < 2 * region_ns) return best;
+    const int processors = lf_processors();
     if (most > MOST_THREADS) most = MOST_THREADS;
+    most = lf_crowd_bound(most, processors);
     double best_time = alone + streaming_ns(work, (double)work->rows, 1);
     for (int threads = 2; threads <= most; threads++) {
         if ((size_t)threads <= work->rows) {
@@ -226,16 +257,17 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
             const double time = region_ns + own + streaming_ns(work, rows, 1);
             if (time < worth_it * best_time) {
                 best_time = time;
-                best = (lf_plan){threads, LF_BY_ROWS};
+                best = (lf_plan){threads, LF_BY_ROWS, unevenness(work->rows, threads)};
             }
         }
-        if (work->splits_by_units && (size_t)threads <= work->blocks) {
+        /* Members without a processor would keep all others waiting at each step. */
+        if (work->splits_by_units && (size_t)threads <= work->blocks && threads <= processors) {
             const double share = largest_share(work->blocks, threads);
             const double meet = work->steps > 1 ? (double)work->steps * barrier_ns * (1 + 0.1 * threads) : 0;
             const double time = region_ns + alone * share + meet + streaming_ns(work, (double)work->rows, share);
             if (time < worth_it * best_time) {
                 best_time = time;
-                best = (lf_plan){threads, LF_BY_UNITS};
+                best = (lf_plan){threads, LF_BY_UNITS, unevenness(work->blocks, threads)};
             }
         }
     }
@@ -335,6 +367,8 @@ void lf_barrier_wait(lf_barrier *barrier, int count) {
     }
     /* Either the last member sees this sleeper, or the sleeper sees the new round: the futex compares it again. */
     atomic_fetch_add(&barrier->sleepers, 1);
+    const long long begin = lf_now_ns();
     while (atomic_load(&barrier->round) == round) sleep_at(barrier, round);
+    atomic_fetch_add_explicit(&barrier->asleep_ns, lf_now_ns() - begin, memory_order_relaxed);
     atomic_fetch_sub(&barrier->sleepers, 1);
 }

@@ -13,6 +13,7 @@ typedef enum lf_split {
 typedef struct lf_plan {
     int threads;
     lf_split split;
+    double uneven; /* part of the time that the thread with the least to do waits for the others */
 } lf_plan;
 
 /* What one call is going to do, in the terms its plan depends on. */
@@ -32,6 +33,10 @@ lf_plan lf_plan_threads(const lf_work *work, int most);
  * server's many calling threads would otherwise start a full team each. */
 int lf_threads_free(void);
 
+/* Processors that this process may run on. Tests assume more, for teams that the machine has no room for. */
+int lf_processors(void);
+void lf_assume_processors(int count);
+
 /* Bytes of the cache that one core has to itself (its second level). */
 size_t lf_private_cache_bytes(void);
 
@@ -46,6 +51,7 @@ typedef struct lf_barrier {
     _Alignas(64) atomic_uint arrived;
     _Alignas(64) atomic_uint round;
     atomic_uint sleepers;
+    atomic_llong asleep_ns; /* all members together */
 } lf_barrier;
 void lf_barrier_wait(lf_barrier *barrier, int count);
 

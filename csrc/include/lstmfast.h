@@ -44,7 +44,7 @@ typedef struct lf_layer_config {
     lf_activation activation;           /* of the candidate and the new state (recurrent), of the output (dense) */
     lf_activation recurrent_activation; /* of the gates; ignored by cells that have none */
     const void *kernel;                 /* C order, as above */
-    const void *recurrent_kernel;       /* C order, as above; NULL for LF_DENSE */
+    const void *recurrent_kernel;       /* C order, as above; NULL for LF_DENSE, and for an LF_LSTM whose h x holds */
     const void *bias;                   /* C order, as above; NULL for none */
 } lf_layer_config;
 

@@ -2,8 +2,6 @@
  * may run. NEON is part of every aarch64. Next: kernels/dispatch.c. */
 #include "cpu.h"
 
-#include <stdint.h>
-
 #if defined(__x86_64__)
 #include <cpuid.h>
 
@@ -14,20 +12,26 @@ static uint64_t enabled_states(void) {
     return (uint64_t)high << 32 | low;
 }
 
-lf_cpu lf_cpu_probe(void) {
-    lf_cpu cpu = {0};
-    unsigned eax, ebx, ecx, edx;
-    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx)) return cpu;
-    const int osxsave = ecx >> 27 & 1, avx = ecx >> 28 & 1, fma = ecx >> 12 & 1;
-    if (!osxsave || !avx || !fma) return cpu;
-    const uint64_t states = enabled_states();
+static int has(uint64_t bits, int number) { return (int)(bits >> number & 1); }
+
+lf_cpu lf_cpu_decide(const lf_cpu_registers *found) {
+    const uint32_t leaf1 = found->leaf1_ecx, leaf7 = found->leaf7_ebx;
     const uint64_t ymm = 0x6, zmm = 0xe6; /* SSE and AVX; with opmask, upper halves of 0-15, all of 16-31 */
-    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return cpu;
-    const int avx2 = ebx >> 5 & 1;
-    const int f = ebx >> 16 & 1, dq = ebx >> 17 & 1, bw = ebx >> 30 & 1, vl = ebx >> 31 & 1;
-    cpu.avx2 = avx2 && (states & ymm) == ymm;
-    cpu.avx512 = cpu.avx2 && f && dq && bw && vl && (states & zmm) == zmm;
+    const int osxsave = has(leaf1, 27), avx = has(leaf1, 28), fma = has(leaf1, 12), avx2 = has(leaf7, 5);
+    const int f = has(leaf7, 16), dq = has(leaf7, 17), bw = has(leaf7, 30), vl = has(leaf7, 31);
+    lf_cpu cpu = {0};
+    cpu.avx2 = osxsave && avx && fma && avx2 && (found->states & ymm) == ymm;
+    cpu.avx512 = cpu.avx2 && f && dq && bw && vl && (found->states & zmm) == zmm;
     return cpu;
+}
+
+lf_cpu lf_cpu_probe(void) {
+    lf_cpu_registers found = {0};
+    unsigned eax, ebx, ecx, edx;
+    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx)) found.leaf1_ecx = ecx;
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) found.leaf7_ebx = ebx;
+    if (has(found.leaf1_ecx, 27)) found.states = enabled_states(); /* without OSXSAVE it would be an illegal one */
+    return lf_cpu_decide(&found);
 }
 
 #else

@@ -2,12 +2,24 @@
 #ifndef LF_CPU_H
 #define LF_CPU_H
 
+#include <stdint.h>
+
 typedef struct lf_cpu {
     int avx2;   /* AVX2 and FMA, and the system saves the 256-bit registers */
     int avx512; /* AVX-512 F, DQ, BW, VL, and the system saves the 512-bit and mask registers */
 } lf_cpu;
 
 lf_cpu lf_cpu_probe(void);
+
+#if defined(__x86_64__)
+/* What the probe reads, and what follows from it. */
+typedef struct lf_cpu_registers {
+    uint32_t leaf1_ecx, leaf7_ebx; /* of CPUID; 0 where it has no such leaf */
+    uint64_t states;               /* XCR0: the registers that the system saves; 0 where it enables no XSAVE */
+} lf_cpu_registers;
+
+lf_cpu lf_cpu_decide(const lf_cpu_registers *found);
+#endif
 
 /* Makes this thread treat subnormal numbers as 0, as TensorFlow's threads do: a state that decays towards 0 would
  * otherwise run many times slower on some CPUs. Gives back what was set before, for lf_restore_subnormals. */

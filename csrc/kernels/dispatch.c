@@ -21,6 +21,7 @@ static int runs_here(const char *isa, const lf_cpu *cpu) {
     return 1;
 }
 
+/* The index is one of nth_available's, and never its -1. NOLINTNEXTLINE(*.ArrayBound) */
 static const char *isa_of(int index) { return tables[index][0]->isa; }
 
 static int nth_available(int index) {
@@ -39,6 +40,7 @@ static int selected_index(void) {
     return i;
 }
 
+/* NOLINTNEXTLINE(*.ArrayBound): likewise */
 const lf_kernels *lf_kernels_selected(lf_real real) { return tables[selected_index()][real]; }
 
 const char *lf_isa_available(int index) {

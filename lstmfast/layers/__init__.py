@@ -3,6 +3,7 @@
 Next: lstm.py, recurrent.py.
 """
 
+from lstmfast.layers import tensorflow_operations as _tensorflow_operations  # noqa: F401 (fills the table)
 from lstmfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from lstmfast.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from lstmfast.layers.base import Layer

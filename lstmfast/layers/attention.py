@@ -5,13 +5,14 @@ Next: core.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lstmfast import _core, activations, initializers
 from lstmfast._arrays import ordered_sum
-from lstmfast._graph import KerasTensor
+from lstmfast._graph import KerasTensor, Node
 from lstmfast.layers.base import Array, Layer, Run, as_mask, keys_of, positive, register
 from lstmfast.layers.core import matmul
 
@@ -25,6 +26,17 @@ def _softmax(scores: Array, allowed: Array | None) -> Array:
 
 def _causal(queries: int, keys: int) -> Array:
     return np.tril(np.ones((1, queries, keys), np.bool_))
+
+
+def _record_scores(layer: Any, inputs: Any, kwargs: dict[str, Any], record: Callable[..., Any]) -> Any:
+    """A call inside a model, which gives two tensors with ``return_attention_scores``."""
+    output = record(inputs, kwargs)
+    if not kwargs.get("return_attention_scores"):
+        return output
+    scores = KerasTensor(layer.score_shape([tuple(tensor.shape) for tensor in inputs]), output.dtype)
+    layer.nodes.pop()
+    Node(layer, (inputs,), kwargs, (output, scores))
+    return output, scores
 
 
 class _ScoredAttention(Layer):
@@ -89,10 +101,12 @@ class _ScoredAttention(Layer):
             ]
         return converted
 
+    def score_shape(self, input_shape: Any) -> Any:
+        """(batch, queries, keys)"""
+        return (*input_shape[0][:-1], input_shape[1][-2])
+
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
-        if kwargs.get("return_attention_scores"):
-            raise NotImplementedError(f"Layer '{self.name}': attention scores inside a model are not supported.")
-        return super()._record(inputs, kwargs)
+        return _record_scores(self, inputs, kwargs, super()._record)
 
 
 @register()
@@ -364,11 +378,13 @@ class MultiHeadAttention(Layer):
         return converted
 
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
-        if kwargs.get("return_attention_scores"):
-            raise NotImplementedError(f"Layer '{self.name}': attention scores inside a model are not supported.")
         if not all(isinstance(tensor, KerasTensor) for tensor in inputs):
             raise TypeError(f"Layer '{self.name}' was called on symbolic tensors and arrays at once.")
-        return super()._record(inputs, kwargs)
+        return _record_scores(self, inputs, kwargs, super()._record)
+
+    def score_shape(self, input_shape: Any) -> Any:
+        """(batch, heads, queries, keys)"""
+        return (input_shape[0][0], self.num_heads, input_shape[0][1], input_shape[1][1])
 
 
 class _Projection(Layer):

@@ -15,9 +15,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from lstmfast import activations, initializers
+from lstmfast import _core, activations, initializers
 from lstmfast._arrays import DTypePolicy, as_array, convert, policy
-from lstmfast._graph import KerasTensor, Node, Shape, contains_symbolic, map_shapes, map_tree, snake_case, unique_name
+from lstmfast._graph import (
+    KerasTensor,
+    Node,
+    Shape,
+    contains_symbolic,
+    flatten,
+    map_shapes,
+    map_tree,
+    snake_case,
+    unique_name,
+)
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., Any]
@@ -77,14 +87,17 @@ class Layer:
     ndim: int | None = None
     min_ndim: int | None = None
     uses_mask = False  # run takes mask=
+    uses_mask_since_34 = False  # so it does by the rules of Keras 3.4 and later
     makes_mask = False  # gives its output a mask whatever came in
     supports_masking = True  # passes its input's mask on
     per_step = False  # step t of the output depends on step t of the input alone
     last_axis_only = True  # and so does every other index but the last
+    row_by_row = True  # a row of the output depends on the same row of the input alone
     casts_input = True  # run takes arrays of policy.real
     allocates = True  # False where the output is a view of the input
     repeats = False  # the output is one step of memory seen many times
     stops_mask_since_316 = False  # Keras 3.16 stopped handing masks on here
+    stops_mask_before_3 = False  # Keras 2 did not hand masks on here
 
     def __init__(
         self,
@@ -146,6 +159,10 @@ class Layer:
         """The mask of the output, given the input and its mask."""
         return previous_mask
 
+    def mask_function(self, merges: str) -> Callable[[Any, Any], Any]:
+        """`compute_mask` by the rules for merging layers, "and", "none" or "or", of ../_plan.py's `MaskRules`."""
+        return self.compute_mask
+
     def sublayers(self) -> tuple[Layer, ...]:
         """The layers inside this one, in the order of their weights."""
         return ()
@@ -168,6 +185,11 @@ class Layer:
         return type(self).__name__
 
     # -- weights ------------------------------------------------------------------------------------------------
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "call" in cls.__dict__ and "freeze" not in cls.__dict__ and "row_by_row" not in cls.__dict__:
+            cls.row_by_row = False  # a user's own
 
     def add_weight(self, name: str, shape: Shape, initializer: Any = "zeros", trainable: bool = True) -> None:
         """Declare a weight; its values are made when they are first needed, unless `set_weights` comes before."""
@@ -377,10 +399,28 @@ class Layer:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run on array-likes, or record the call where an argument is a symbolic `Input` or what came from one.
 
+        Parameters
+        ----------
+        *args, **kwargs
+            The layer's call arguments, and for arrays:
+        out : numpy.ndarray, or list or tuple of them as the layer returns, optional
+            Where to put the results: of their shapes, in the policy's compute dtype, writable, in C order but for gaps
+            between rows, and apart from the inputs and from each other. LSTM, GRU, SimpleRNN and Dense write into
+            them directly; what other layers compute is copied there.
+        lengths : array-like of int, optional
+            (batch,), for recurrent layers: how many steps of each row count. See `Model.predict`.
+
         Returns
         -------
         numpy.ndarray or KerasTensor, or a structure of them
-            Fresh arrays in the policy's compute dtype.
+            Fresh arrays in the policy's compute dtype, or those of ``out``.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, or an array of ``out`` cannot be written to; it is untouched then.
+        TypeError
+            If the input does not hold numbers, or ``out`` has another dtype.
         """
         if len(args) == 1 and not kwargs and type(args[0]) is np.ndarray:
             x = args[0]
@@ -394,12 +434,17 @@ class Layer:
                 flags = x.flags
                 if flags.c_contiguous and flags.aligned:
                     return entry[1](x)
+        out = lengths = None
         if len(args) != 1 or kwargs:
+            out, lengths = kwargs.pop("out", None), kwargs.pop("lengths", None)
             inputs, kwargs = self._bind(args, kwargs)
         else:
             inputs = args[0]
         if contains_symbolic((inputs,)) or (kwargs and contains_symbolic(kwargs.values())):
+            if out is not None or lengths is not None:
+                raise ValueError(f"Layer '{self.name}': `out` and `lengths` go with arrays, not with symbolic inputs.")
             return self._record(inputs, kwargs)
+        caller = flatten([inputs, kwargs]) if out is not None else []
         inputs = self.convert_inputs(inputs)
         shapes = inputs.shape if type(inputs) is np.ndarray else map_tree(_shape_of, inputs)
         self.check_shape(shapes)
@@ -407,6 +452,10 @@ class Layer:
             kwargs = self.convert_arguments(shapes, kwargs)
         if not self.built:
             self.build(shapes)
+        if lengths is not None:
+            return self.run_ragged(inputs, lengths, kwargs, out, caller)
+        if out is not None:
+            return self._run_into(out, caller, inputs, kwargs)
         outputs = self.run_for(kwargs)(inputs, **kwargs)
         if not self.allocates:
             outputs = map_tree(np.array, outputs)
@@ -417,6 +466,34 @@ class Layer:
         if quick and inputs.ndim and len(self._accepted) < _MOST_ACCEPTED:
             self._accepted.add(inputs.shape[1:])
         return outputs
+
+    def _run_into(self, out: Any, caller: list[Any], inputs: Any, arguments: dict[str, Any]) -> Any:
+        targets = flatten(out)
+        if self.casts_input:
+            shapes = inputs.shape if type(inputs) is np.ndarray else map_tree(_shape_of, inputs)
+            self.check_targets(targets, self.compute_output_shape(shapes), caller)
+        run = self.run_for(arguments)
+        if getattr(run, "takes_out", False) and self.policy.result is self.policy.real:
+            return run(inputs, **arguments, out=targets[0] if len(targets) == 1 else tuple(targets))
+        outputs = run(inputs, **arguments)
+        if not self.casts_input:
+            results = flatten(outputs)
+            self.check_targets(targets, [array.shape for array in results], caller, [array.dtype for array in results])
+        return fill(targets, outputs)
+
+    def check_targets(self, targets: list[Any], shapes: Any, caller: list[Any], dtypes: Any = None) -> None:
+        """Raise where the layer's results, of these shapes, cannot be put into ``targets``."""
+        expected: list[Shape] = []
+        map_shapes(expected.append, shapes)
+        if len(targets) != len(expected):
+            raise ValueError(f"out: layer '{self.name}' returns {len(expected)} arrays, got {len(targets)}.")
+        for number, (target, shape) in enumerate(zip(targets, expected, strict=True)):
+            dtype = self.policy.result if dtypes is None else dtypes[number]
+            _core.check_out(target, dtype, shape, [*caller, *targets[:number]])
+
+    def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
+        """The call where each row has a length of its own; see ../_ragged.py."""
+        raise TypeError(f"{type(self).__name__} got an unexpected call argument 'lengths'.")
 
     def convert_inputs(self, inputs: Any) -> Any:
         """The caller's inputs as the arrays that `run` takes."""
@@ -548,6 +625,17 @@ class Layer:
         if len(self.nodes) != 1:
             raise AttributeError(f"The layer {self.name} has been called {len(self.nodes)} times on symbolic inputs.")
         return self.nodes[0]
+
+
+def fill(targets: list[Array], outputs: Any) -> Any:
+    """Copy results to where the caller wants them; returns them there, in the structure of ``outputs``."""
+    for target, array in zip(targets, flatten(outputs), strict=True):
+        if array is not target:
+            target[...] = array
+    if isinstance(outputs, dict):  # `flatten` goes by sorted key
+        return dict(zip(sorted(outputs), targets, strict=True))
+    remaining = iter(targets)
+    return map_tree(lambda _: next(remaining), outputs)
 
 
 def assign(new: list[tuple[Layer, tuple[Array, ...]]]) -> None:

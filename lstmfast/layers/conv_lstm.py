@@ -5,14 +5,15 @@ Next: convolution.py, recurrent.py.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from lstmfast import activations, initializers
+from lstmfast import _core, activations, initializers
 from lstmfast._graph import Shape
 from lstmfast.layers.base import Array, keys_of, positive, register
-from lstmfast.layers.convolution import Windows, output_spatial, per_axis, to_channels_last
+from lstmfast.layers.convolution import Windows, output_spatial, per_axis, slices, to_channels_last
 from lstmfast.layers.recurrent import Recurrent
 
 _GATES = 4
@@ -115,33 +116,31 @@ class _ConvLSTM(Recurrent):
 
     def make_core(self, weights: tuple[Array, ...]) -> _Core:
         kernel, recurrent, *bias = self.packed(weights)
-        linear = activations.LINEAR
+        ones = (1,) * self.rank
+        stacked = np.concatenate([kernel.reshape(-1, kernel.shape[-1]), recurrent.reshape(-1, kernel.shape[-1])])
         return _Core(
-            Windows(
-                kernel, bias[0] if bias else None, linear, self.strides, self.dilation_rate, self.padding, self.name
+            Windows(self.kernel_size, kernel.shape[-2], self.strides, self.dilation_rate, self.padding, self.name),
+            Windows(self.kernel_size, self.filters, ones, ones, "same", self.name),
+            _core.PackedLayer(
+                "lstm",
+                stacked,
+                None,
+                bias[0] if bias else None,
+                self.core_activation(self.activation),
+                self.core_activation(self.recurrent_activation),
             ),
-            Windows(recurrent, None, linear, (1,) * self.rank, (1,) * self.rank, "same", self.name),
-            self.activation,
-            self.recurrent_activation,
             self.data_format == "channels_first",
         )
 
 
 class _Core:
-    """The recurrence, with a call like `_core.PackedLayer.run`."""
+    """The recurrence, with a call like `_core.PackedLayer.run`.
 
-    def __init__(
-        self,
-        inputs: Windows,
-        recurrent: Windows,
-        activation: activations.Activation,
-        recurrent_activation: activations.Activation,
-        channels_first: bool,
-    ) -> None:
-        self.inputs = inputs
-        self.recurrent = recurrent
-        self.activation = activation.run
-        self.gate = recurrent_activation.run
+    A place of the grid is a row of one step of an LSTM, whose input is both windows there: those of x and of h.
+    """
+
+    def __init__(self, of_x: Windows, of_h: Windows, cells: _core.PackedLayer, channels_first: bool) -> None:
+        self.of_x, self.of_h, self.cells = of_x, of_h, cells
         self.channels_first = channels_first
 
     def run(
@@ -161,6 +160,7 @@ class _Core:
         if not steps:
             raise ValueError("expected at least one step")
         order = range(steps - 1, -1, -1) if go_backwards else range(steps)
+        h_axes = x.ndim - 1
         h: Any = None
         c: Any = None
         if initial_state is not None:
@@ -168,10 +168,10 @@ class _Core:
         outputs: Any = None
         last: Any = None
         for position, step in enumerate(order):
-            projected = self.inputs(to_channels_last(np.ascontiguousarray(x[:, step]), first))
+            windows = self.of_x.over(to_channels_last(np.ascontiguousarray(x[:, step]), first))
             if h is None:
-                h, c = (np.zeros((*projected.shape[:-1], projected.shape[-1] // _GATES), x.dtype) for _ in range(2))
-            new_h, new_c = self._step(projected, h, c)
+                h, c = (np.zeros((*windows.shape[: h_axes - 1], self.of_h.channels), x.dtype) for _ in range(2))
+            new_h, new_c = self._step(windows, h, c, threads)
             y = new_h
             if mask is not None:
                 valid = mask[:, step].reshape(batch, *[1] * (h.ndim - 1))
@@ -191,14 +191,21 @@ class _Core:
     def _layout(self, array: Array, channel_axis: int) -> Array:
         return np.ascontiguousarray(np.moveaxis(array, -1, channel_axis)) if self.channels_first else array
 
-    def _step(self, projected: Array, h: Array, c: Array) -> tuple[Array, Array]:
-        projected += self.recurrent(h)
-        filters = h.shape[-1]
-        i, f, candidate, o = (
-            np.ascontiguousarray(projected[..., gate * filters : (gate + 1) * filters]) for gate in range(_GATES)
-        )
-        new_c = self.gate(f) * c + self.gate(i) * self.activation(candidate)
-        return self.gate(o) * self.activation(new_c), new_c
+    def _step(self, of_x: Array, h: Array, c: Array, threads: int) -> tuple[Array, Array]:
+        """h and c after a step, from the windows of x, (batch, spatial ..., window ..., channels)."""
+        of_h = self.of_h.over(h)
+        x_columns, columns = self.of_x.columns, self.of_x.columns + self.of_h.columns
+        rows, filters = math.prod(h.shape[1:-1]), h.shape[-1]
+        new_h, new_c = np.empty_like(h), np.empty_like(c)
+        for own in slices(len(h), rows * columns * h.itemsize):
+            both = np.empty(((own.stop - own.start) * rows, 1, columns), h.dtype)
+            by_place = both.reshape(*h[own].shape[:-1], columns)
+            by_place[..., :x_columns].reshape(of_x[own].shape)[...] = of_x[own]
+            by_place[..., x_columns:].reshape(of_h[own].shape)[...] = of_h[own]
+            state = h[own].reshape(-1, filters), c[own].reshape(-1, filters)
+            _, part_h, part_c = self.cells.run(both, None, state, False, True, False, False, None, threads)
+            new_h[own], new_c[own] = part_h.reshape(h[own].shape), part_c.reshape(c[own].shape)
+        return new_h, new_c
 
 
 @register()

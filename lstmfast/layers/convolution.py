@@ -6,7 +6,8 @@ Next: conv_lstm.py, core.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,26 +72,28 @@ def pad_same(x: Array, window: Sequence[int], strides: Sequence[int], value: flo
 
 
 class Windows:
-    """A kernel (window ..., channels, filters) packed for the core, and how to lay windows out for it.
+    """What a convolution sees of its input at each place.
 
     Parameters
     ----------
-    kernel, bias, activation
-        Of the convolution.
-    strides, dilation : sequence of int
+    window, strides, dilation : sequence of int
         For each spatial axis.
     padding : {"valid", "same", "causal"}
         How the borders are filled.
     """
 
     def __init__(
-        self, kernel: Array, bias: Array | None, activation: Any, strides: Any, dilation: Any, padding: str, name: str
+        self,
+        window: Sequence[int],
+        channels: int,
+        strides: Sequence[int],
+        dilation: Sequence[int],
+        padding: str,
+        name: str,
     ) -> None:
-        *window, channels, filters = kernel.shape
-        self.window, self.channels, self.filters = tuple(window), channels, filters
+        self.window, self.channels = tuple(window), channels
         self.strides, self.dilation, self.padding, self.name = tuple(strides), tuple(dilation), padding, name
-        flat = np.ascontiguousarray(kernel.reshape(-1, filters))
-        self.apply = _core.PackedLayer("dense", flat, None, bias, activation, None).apply
+        self.columns = math.prod(self.window) * channels
 
     def padded(self, x: Array) -> Array:
         if self.padding == "same":
@@ -99,32 +102,56 @@ class Windows:
             return pad(x, [((self.window[0] - 1) * self.dilation[0], 0)])
         return x
 
-    def __call__(self, x: Array) -> Array:
-        """(batch, spatial ..., channels) -> (batch, spatial ..., filters)."""
+    def over(self, x: Array) -> Array:
+        """The windows of (batch, spatial ..., channels): (batch, spatial ..., window ..., channels).
+
+        They overlap in the memory of ``x``, or of a padded copy of it.
+        """
         sizes = [
             windows_out(size, window, stride, step, self.padding, self.name)
             for size, window, stride, step in zip(x.shape[1:-1], self.window, self.strides, self.dilation, strict=True)
         ]
         x = self.padded(x)
-        batch = x.shape[0]
         strides = x.strides
-        shape = (batch, *sizes, *self.window, self.channels)
         steps = (
             strides[0],
             *(unit * stride for unit, stride in zip(strides[1:-1], self.strides, strict=True)),
             *(unit * step for unit, step in zip(strides[1:-1], self.dilation, strict=True)),
             strides[-1],
         )
-        # the windows of one sample overlap in memory, and are copied out as rows
-        view = np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
-        columns = int(np.prod(self.window)) * self.channels
+        shape = (len(x), *sizes, *self.window, self.channels)
+        return np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
+
+
+class Convolving:
+    """A kernel (window ..., channels, filters) packed for the core, and the windows that it is multiplied with."""
+
+    def __init__(
+        self, kernel: Array, bias: Array | None, activation: Any, strides: Any, dilation: Any, padding: str, name: str
+    ) -> None:
+        *window, channels, filters = kernel.shape
+        self.filters = filters
+        self.windows = Windows(window, channels, strides, dilation, padding, name)
+        flat = np.ascontiguousarray(kernel.reshape(-1, filters))
+        self.apply = _core.PackedLayer("dense", flat, None, bias, activation, None).apply
+
+    def __call__(self, x: Array) -> Array:
+        """(batch, spatial ..., channels) -> (batch, spatial ..., filters)."""
+        windows = self.windows.over(x)
+        columns = self.windows.columns
+        batch, *sizes = windows.shape[: x.ndim - 1]
         rows = int(np.prod(sizes))
         y = np.empty((batch * rows, self.filters), x.dtype)
-        at_once = max(1, WINDOW_BYTES * _core.get_num_threads() // max(1, rows * columns * x.itemsize))
-        for start in range(0, batch, at_once):
-            part = view[start : start + at_once].reshape(-1, columns)
-            self.apply(part, y[start * rows : start * rows + len(part)], 0)
+        for own in slices(batch, rows * columns * x.itemsize):
+            part = windows[own].reshape(-1, columns)
+            self.apply(part, y[own.start * rows : own.start * rows + len(part)], 0)
         return y.reshape(batch, *sizes, self.filters)
+
+
+def slices(batch: int, sample_bytes: int) -> Iterator[slice]:
+    """The samples whose windows are laid out at once."""
+    at_once = max(1, WINDOW_BYTES * _core.get_num_threads() // max(1, sample_bytes))
+    return (slice(start, min(start + at_once, batch)) for start in range(0, batch, at_once))
 
 
 class Convolution(Layer):
@@ -235,7 +262,7 @@ class Convolution(Layer):
             alone = core if core is not None and groups == 1 else activations.LINEAR
             offset = np.ascontiguousarray(bias[0][own]) if bias else None
             parts.append(
-                Windows(kernel[..., own], offset, alone, self.strides, self.dilation_rate, self.padding, self.name)
+                Convolving(kernel[..., own], offset, alone, self.strides, self.dilation_rate, self.padding, self.name)
             )
         channels = kernel.shape[-2]
 

@@ -209,14 +209,23 @@ class Dense(Layer):
         apply = _core.PackedLayer("dense", kernel, None, bias[0] if bias else None, core, None).apply
         features, units = kernel.shape
 
-        def run(x: Array) -> Array:
+        def run(x: Array, out: Array | None = None) -> Array:
             if x.ndim == 2:
-                return apply(x, None, 0)
-            return apply(x.reshape(-1, features), None, 0).reshape(*x.shape[:-1], units)
+                return apply(x, out, 0)
+            rows = x.reshape(-1, features)
+            if out is not None and out.flags.c_contiguous:
+                apply(rows, out.reshape(-1, units), 0)
+                return out
+            y = apply(rows, None, 0).reshape(*x.shape[:-1], units)
+            if out is None:
+                return y
+            out[...] = y
+            return out
 
-        if activation.core is not None:
-            return run
-        return lambda x: activation.run(run(x))
+        if activation.core is None:
+            return lambda x: activation.run(run(x))
+        run.takes_out = True  # type: ignore[attr-defined]
+        return run
 
 
 def matmul(a: Array, b: Array) -> Array:

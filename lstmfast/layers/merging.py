@@ -6,6 +6,7 @@ Next: base.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -44,13 +45,17 @@ class Merge(Layer):
         return tuple(output)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        masks = previous_mask or [None]
+        return None if any(mask is None for mask in masks) else reduce(np.logical_or, masks)
+
+    def _mask_of_keras_2(self, inputs: Any, previous_mask: Any) -> Any:
         masks = [mask for mask in previous_mask or () if mask is not None]
-        if not masks or len(masks) != len(previous_mask):
-            return None
-        mask: Array = masks[0]
-        for other in masks[1:]:
-            mask = np.logical_or(mask, other)
-        return mask
+        return reduce(np.logical_and, masks) if masks else None
+
+    def mask_function(self, merges: str) -> Callable[[Any, Any], Any]:
+        if merges == "none":
+            return lambda inputs, previous_mask: None
+        return self.compute_mask if merges == "or" else self._mask_of_keras_2
 
     # of two arrays; the layer folds it over all of them
     function: Callable[[Array, Array], Array]
@@ -86,11 +91,53 @@ class Subtract(Merge):
             raise ValueError(f"A `Subtract` layer should be called on exactly 2 inputs. Received: {shape}")
 
 
+def _spread(mask: Array | None, x: Array) -> Array | None:
+    """A mask of steps for each value of ``x``."""
+    return None if mask is None else np.broadcast_to(mask[..., None], x.shape)
+
+
+class _MaskedMerge(Merge):
+    """Base of the layers that leave masked values out, since Keras 3.4 and where the masks propagate by themselves."""
+
+    uses_mask_since_34 = True
+
+    def combine_masked(self, arrays: list[Array], masks: list[Array | None]) -> Array:
+        """The output for inputs of which some are masked."""
+        raise NotImplementedError
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        def run(arrays: list[Array], mask: Any = None) -> Array:
+            if mask is None or all(one is None for one in mask):
+                return self.combine(arrays)
+            return self.combine_masked(arrays, [_spread(*pair) for pair in zip(mask, arrays, strict=True)])
+
+        return run
+
+
 @register()
-class Multiply(Merge):
-    """Keras's Multiply layer."""
+class Multiply(_MaskedMerge):
+    """Keras's Multiply layer; a masked step of one input counts as 1, of all inputs as 0."""
 
     function = np.multiply
+
+    def combine_masked(self, arrays: list[Array], masks: list[Array | None]) -> Array:
+        one = arrays[0].dtype.type(1)
+        y = self.combine([x if mask is None else np.where(mask, x, one) for x, mask in zip(arrays, masks, strict=True)])
+        known = [mask for mask in masks if mask is not None]
+        return y * reduce(np.logical_or, known) if len(known) == len(masks) else y
+
+
+class _Extreme(_MaskedMerge):
+    """Base of the layers that choose among their inputs; a masked step of one is the other's."""
+
+    def combine_masked(self, arrays: list[Array], masks: list[Array | None]) -> Array:
+        y, seen = arrays[0], masks[0]
+        for x, mask in zip(arrays[1:], masks[1:], strict=True):
+            x = x if mask is None else np.where(mask, x, y)
+            y = y if seen is None else np.where(seen, y, x)
+            seen = None if mask is None or seen is None else seen | mask
+            y = type(self).function(y, x)
+        return np.array(y)
 
 
 @register()
@@ -106,14 +153,14 @@ class Average(Merge):
 
 
 @register()
-class Maximum(Merge):
+class Maximum(_Extreme):
     """Keras's Maximum layer."""
 
     function = np.maximum
 
 
 @register()
-class Minimum(Merge):
+class Minimum(_Extreme):
     """Keras's Minimum layer."""
 
     function = np.minimum
@@ -157,7 +204,7 @@ class Concatenate(Merge):
         output[axis] = None if None in sizes else sum(sizes)
         return tuple(output)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+    def _joined_masks(self, inputs: Any, previous_mask: Any) -> Array | None:
         if not previous_mask or all(mask is None for mask in previous_mask):
             return None
         masks = []
@@ -169,7 +216,15 @@ class Concatenate(Merge):
                 masks.append(np.broadcast_to(mask, array.shape))
             else:
                 masks.append(mask)
-        return np.concatenate(masks, axis=self.axis).all(axis=-1)
+        return np.concatenate(masks, axis=self.axis)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        joined = self._joined_masks(inputs, previous_mask)
+        return None if joined is None else joined.any(axis=-1)
+
+    def _mask_of_keras_2(self, inputs: Any, previous_mask: Any) -> Any:
+        joined = self._joined_masks(inputs, previous_mask)
+        return None if joined is None else joined.all(axis=-1)
 
     def combine(self, arrays: list[Array]) -> Array:
         return np.concatenate(arrays, axis=self.axis)
@@ -217,8 +272,8 @@ class Dot(Merge):
         output = first + second
         return tuple(output if len(output) > 1 else [*output, 1])
 
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
-        return None
+    def mask_function(self, merges: str) -> Callable[[Any, Any], Any]:
+        return lambda inputs, previous_mask: None
 
     def combine(self, arrays: list[Array]) -> Array:
         a, b = arrays

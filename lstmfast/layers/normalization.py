@@ -341,6 +341,7 @@ class Normalization(Layer):
     """
 
     last_axis_only = False
+    stops_mask_before_3 = True
     config_keys = ("axis", "mean", "variance", "invert")
 
     def __init__(
@@ -389,6 +390,7 @@ class Rescaling(Layer):
     """Keras's Rescaling layer: x * scale + offset."""
 
     per_step = True
+    stops_mask_before_3 = True
     config_keys = ("scale", "offset")
 
     def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:

@@ -1,11 +1,12 @@
 """Operations that a functional graph holds beside its layers: `keras.ops` calls, and the masks that Keras 3 freezes.
 
 Each is a function of arrays and constants by the class name that Keras gives it in a config.
-Next: base.py.
+Next: tensorflow_operations.py, for the names of tf.keras 2; base.py.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,14 +14,34 @@ import numpy as np
 
 from lstmfast import activations
 from lstmfast._arrays import ordered_mean, ordered_sum
-from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_shapes, map_tree
+from lstmfast._graph import KerasTensor, Node, Shape, contains_symbolic, flatten, map_shapes, map_tree
 from lstmfast.layers.base import Array, Layer, Run, register
-from lstmfast.layers.core import matmul
+from lstmfast.layers.contractions import as_float, dot, einsum, matmul_any, tensordot
+from lstmfast.layers.pooling import pool_any
 
 OPERATIONS: dict[str, tuple[tuple[str, ...], Callable[..., Any]]] = {}
-_LISTS = ("xs", "values")
+# By the name of an operation of tf.keras 2: the class that does the same in Keras 3, which arguments stay the call's,
+# and which become options of the class, under which name.
+EQUIVALENTS: dict[str, tuple[str, tuple[str, ...], dict[str, str]]] = {}
+# The modules of keras.src.ops that have these classes; all others are in `numpy`.
+_MODULES = {
+    "core": "Cast ConvertToTensor Slice StopGradient Unstack".split(),
+    "linalg": ["Norm"],
+    "math": "Erf Logsumexp Rsqrt TopK".split(),
+    "nn": (
+        "AveragePool Celu Elu Gelu Glu HardShrink HardSigmoid HardSilu HardTanh LayerNorm LeakyRelu LogSigmoid "
+        "LogSoftmax MaxPool Moments MultiHot Normalize OneHot RMSNorm Relu Relu6 Selu Sigmoid Silu SoftShrink Softmax "
+        "Softplus Softsign SparsePlus SparseSigmoid Sparsemax Squareplus TanhShrink Threshold"
+    ).split(),
+}
 _INERT = ("name", "training")
-# Operations that make more values than they take, and how many values one may make of a batch of 12.
+# What operations call their first argument, where it is not their first here.
+_FIRST = ("a", "inputs", "variable", "x")
+# Those that give the shape of their input.
+_SHAPES = ("shape", "compat.v1.shape")
+# The two sizes that stand for one which may vary, to find shapes with.
+_PROBED = (6, 12)
+# Operations that make more values than they take, and how many values one may make of the larger batch.
 _GROWING = ("BroadcastTo", "OneHot", "Pad", "Repeat", "Tile", "one_hot", "pad", "repeat", "tile")
 _MOST_VALUES = 1 << 28
 
@@ -39,6 +60,7 @@ class Operation(Layer):
         Where Keras 3 has it.
     """
 
+    row_by_row = False  # it may reduce, or index, the rows
     casts_input = False
     supports_masking = False
     config_keys = ("operation", "options", "module")
@@ -52,17 +74,51 @@ class Operation(Layer):
         self.options = dict(options or {})
 
     def saved_entry(self) -> dict[str, Any]:
-        """The operation as a Keras 3 file holds it."""
-        if self.module is None:
-            raise ValueError(
-                f"Operation {self.operation} ('{self.name}') is not one of Keras 3, and cannot be written."
-            )
+        """The operation as a Keras 3 file holds it.
+
+        Raises
+        ------
+        NotImplementedError
+            If Keras 3 has none that does the same.
+        """
+        name, options, _ = self._in_keras_3()
+        module = next((module for module, names in _MODULES.items() if name in names), "numpy")
         return {
-            "module": self.module,
-            "class_name": self.operation,
-            "config": {"name": self.name, **self.options},
-            "registered_name": self.operation,
+            "module": self.module or f"keras.src.ops.{module}",
+            "class_name": name,
+            "config": {"name": self.name, **options},
+            "registered_name": name,
         }
+
+    def call_args(self, node: Node) -> list[Any]:
+        return self._in_keras_3()[2]
+
+    def _in_keras_3(self) -> tuple[str, dict[str, Any], list[Any]]:
+        """Keras 3's class for the operation, its options and the arguments of its call."""
+        (node,) = self.nodes
+        values = list(node.args[0])
+        if self.operation[0].isupper():
+            if self.operation == "RMSNorm" and len(values) == 1:  # whose second argument has no default there
+                values.append(None)
+            return self.operation, self.options, values
+        name, names, renamed = EQUIVALENTS.get(self.operation, ("", (), {}))
+        bound = dict(zip(OPERATIONS[self.operation][0], values, strict=False))
+        rest = {key: value for key, value in bound.items() if key not in names}
+        options = {renamed[key]: value for key, value in rest.items() if key in renamed and value is not None}
+        others = [value for key, value in rest.items() if key not in renamed]
+        symbolic = contains_symbolic(options.values())
+        if name in ("Take", "Cumsum", "Cumprod"):
+            options.setdefault("axis", 0)
+        if not name or symbolic or any(others):
+            raise NotImplementedError(
+                f"Operation tf.{self.operation} ('{self.name}') has no equal among those of Keras 3, and cannot be "
+                "written for it."
+            )
+        call = [bound[key] if key == "slice_spec" else as_constant(bound[key]) for key in names if key in bound]
+        if "slice_spec" in bound:
+            key = slice_key(call[-1])
+            call[-1] = list(key) if isinstance(key, tuple) else key  # as Keras writes it, and reads no tuple here
+        return name, options, call
 
     def takes_list(self) -> bool:
         return True
@@ -76,10 +132,14 @@ class Operation(Layer):
     def bind_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The call's arguments as one list of tensors and constants, in the function's order."""
         names, _ = OPERATIONS[self.operation]
+        if names[0].startswith("*"):
+            return list(args), {}
         bound = dict(zip(names, args, strict=False))
         for name, value in kwargs.items():
             if name in names:
                 bound[name] = value
+            elif not bound and name in _FIRST:
+                bound[names[0]] = value
             elif value not in (None, False) and name not in _INERT:
                 raise NotImplementedError(f"Operation {self.operation} does not take {name}={value!r}.")
         if len(args) > len(names) or names[0] not in bound:
@@ -87,55 +147,63 @@ class Operation(Layer):
         last = max(position for position, name in enumerate(names) if name in bound)
         return [bound.get(name) for name in names[: last + 1]], {}
 
-    @property
-    def joins(self) -> bool:
-        """Whether the first argument is a list of tensors."""
-        return OPERATIONS[self.operation][0][0] in _LISTS
-
     def compute_output_shape(self, input_shape: Any) -> Any:
-        shapes, _ = self._probe(self._last_inputs, input_shape)
+        shapes, _, _ = self._probe(self._last_inputs, input_shape)
         return shapes if len(shapes) > 1 else shapes[0]
 
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
         self._last_inputs = inputs
         self.built = True
-        shapes, dtypes = self._probe(inputs, map_tree(lambda leaf: getattr(leaf, "shape", ()), inputs))
+        shapes, dtypes, samples = self._probe(inputs, map_tree(lambda leaf: getattr(leaf, "shape", ()), inputs))
         outputs = [KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+        sources = [leaf for leaf in flatten(inputs) if isinstance(leaf, KerasTensor)]
+        is_constant = self.operation in _SHAPES or all(leaf.samples is not None for leaf in sources)
+        for output, (first, second) in zip(outputs, samples, strict=True):
+            output.extents = first.shape, second.shape
+            output.samples = (first, second) if is_constant else None
         Node(self, (inputs,), {}, outputs)
         return outputs if len(outputs) > 1 else outputs[0]
 
-    def _probe(self, inputs: Any, shapes: Any) -> tuple[list[Shape], list[str]]:
-        """Shapes and types of the outputs, found by running on zeros of two sizes where a size may vary."""
+    def _probe(self, inputs: Any, shapes: Any) -> tuple[list[Shape], list[str], list[tuple[Array, Array]]]:
+        """Shapes, types and values of the outputs, found by running on zeros of two sizes where a size may vary."""
         run = self.freeze(())
         flat: list[Shape] = []
         map_shapes(flat.append, shapes)
         self._check_size(inputs, flat)
 
-        def outputs(size: int) -> list[Array]:
-            own = iter(flat)
+        def outputs(position: int) -> list[Array]:
+            places = iter(flat)
+            size = _PROBED[position]
 
             def fill(leaf: Any) -> Any:
-                shape = next(own)
+                shape = next(places)
                 if not isinstance(leaf, KerasTensor):
                     return leaf
+                if leaf.samples is not None:
+                    return leaf.samples[position]
                 dtype = "float32" if leaf.dtype in ("float16", "bfloat16") else leaf.dtype
-                return np.zeros([size if extent is None else extent for extent in shape], dtype)
+                known = (size,) * len(shape) if leaf.extents is None else leaf.extents[position]
+                return np.zeros(
+                    [own if own is not None else other for own, other in zip(shape, known, strict=True)], dtype
+                )
 
             with np.errstate(all="ignore"):
                 return [np.asarray(array) for array in flatten(run(map_tree(fill, inputs)))]
 
-        first, second = outputs(6), outputs(12)
+        first, second = outputs(0), outputs(1)
         if [array.ndim for array in first] != [array.ndim for array in second]:
             raise ValueError(f"Operation {self.operation} gives a rank that depends on its input's size.")
         found: list[Shape] = [
             tuple(a if a == b else None for a, b in zip(one.shape, other.shape, strict=True))
             for one, other in zip(first, second, strict=True)
         ]
-        return found, [array.dtype.name for array in first]
+        return found, [array.dtype.name for array in first], list(zip(first, second, strict=True))
 
     def _check_size(self, inputs: Any, shapes: list[Shape]) -> None:
         """Refuse what would take too much memory, before any is taken."""
-        values = sum(int(np.prod([12 if size is None else size for size in shape], dtype=float)) for shape in shapes)
+        values = sum(
+            int(np.prod([_PROBED[1] if size is None else size for size in shape], dtype=float)) for shape in shapes
+        )
         if self.operation in _GROWING:
             constants = [leaf for leaf in flatten([inputs, self.options]) if type(leaf) is int]
             values *= int(np.prod([max(1, abs(number)) for number in constants], dtype=float))
@@ -152,311 +220,22 @@ class Operation(Layer):
 
         return run
 
-    def call_args(self, node: Node) -> list[Any]:
-        return list(node.args[0])
+
+def define(names: str, arguments: str, function: Callable[..., Any]) -> None:
+    """Give the operations of these names a function, and the names of its arguments that a call may hold."""
+    for name in names.split():
+        OPERATIONS[name] = (tuple(arguments.split()), function)
 
 
-def _define(name: str, arguments: str, function: Callable[..., Any]) -> None:
-    OPERATIONS[name] = (tuple(arguments.split()), function)
-
-
-def _same(value: Any, other: Any) -> Any:
-    """A constant in the type of the array beside it, as Keras promotes it."""
-    if isinstance(other, np.ndarray) and not isinstance(value, np.ndarray) and other.dtype.kind == "f":
-        return np.asarray(value, other.dtype)
+def as_constant(value: Any) -> Any:
+    """A list of numbers as an array, which a config can hold among tensors."""
+    if isinstance(value, list) and value and not contains_symbolic(value):
+        array = np.asarray(value)
+        return array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
     return value
 
 
-def _binary(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    return lambda x1, x2: function(_same(x1, x2), _same(x2, x1))
-
-
-def _axis(axis: Any) -> Any:
-    return tuple(axis) if isinstance(axis, list) else axis
-
-
-def _key(key: Any) -> Any:
-    return tuple(key) if isinstance(key, list) else key
-
-
-def _float(x: Any) -> Array:
-    array = np.ascontiguousarray(x)
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-
-
-def _summed(x: Any, axis: Any, keepdims: bool, mean: bool = False) -> Array:
-    x = np.asarray(x)
-    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, (list, tuple)) else (axis,)
-    axes = tuple(one % x.ndim for one in axes)
-    if mean and x.dtype.kind != "f":
-        x = x.astype(np.float32)
-    if x.dtype.kind == "b":
-        x = x.astype(np.int32)
-    return np.array((ordered_mean if mean else ordered_sum)(x, axes, keepdims))
-
-
-def _variance(x: Any, axis: Any = None, keepdims: bool = False) -> Array:
-    x = _float(x)
-    return _summed(np.square(x - _summed(x, axis, True, True)), axis, keepdims, True)
-
-
-def _activation(name: str) -> Callable[..., Array]:
-    def apply(x: Any, **parameters: Any) -> Array:
-        return activations.Activation(name, parameters).run(_float(x))
-
-    return apply
-
-
-def _matmul(a: Any, b: Any) -> Array:
-    """Products of matrices with any leading axes, each on the core's dense step."""
-    a, b = _float(a), _float(b)
-    first, second = a.ndim == 1, b.ndim == 1
-    a, b = a[None] if first else a, b[:, None] if second else b
-    leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    left = np.ascontiguousarray(np.broadcast_to(a, leading + a.shape[-2:])).reshape(-1, *a.shape[-2:])
-    right = np.broadcast_to(b, leading + b.shape[-2:]).reshape(-1, *b.shape[-2:])
-    y = matmul(left, right).reshape(*leading, a.shape[-2], b.shape[-1])
-    y = y[..., 0, :] if first else y
-    return y[..., 0] if second else y
-
-
-def _transposed_matmul(
-    a: Any,
-    b: Any,
-    transpose_a: bool = False,
-    transpose_b: bool = False,
-    adjoint_a: bool = False,
-    adjoint_b: bool = False,
-) -> Array:
-    a, b = np.asarray(a), np.asarray(b)
-    a = np.swapaxes(a, -1, -2) if transpose_a or adjoint_a else a
-    return _matmul(a, np.swapaxes(b, -1, -2) if transpose_b or adjoint_b else b)
-
-
-def _reshape(x: Any, newshape: Any) -> Array:
-    """None stands for the batch, as -1 does."""
-    return np.ascontiguousarray(x).reshape([-1 if size is None else int(size) for size in np.ravel(newshape)])
-
-
-def _pad(x: Any, pad_width: Any, constant_values: Any = None, mode: str = "constant") -> Array:
-    mode = mode.lower()
-    options = {"constant_values": constant_values or 0} if mode == "constant" else {}
-    if isinstance(pad_width, (list, tuple)) and len(pad_width) == 1:
-        pad_width = pad_width[0]
-    return np.pad(x, pad_width, mode, **options)  # type: ignore[call-overload,no-any-return]
-
-
-def _split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
-    if isinstance(indices_or_sections, list):
-        indices_or_sections = list(indices_or_sections)
-    return [np.ascontiguousarray(part) for part in np.split(x, indices_or_sections, axis)]
-
-
-def _one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Array:
-    if sparse:
-        raise NotImplementedError("Sparse tensors are not supported.")
-    y = np.asarray(x)[..., None] == np.arange(num_classes)
-    return np.moveaxis(y.astype(dtype or "float32"), -1, axis)
-
-
-def _cast(x: Any, dtype: Any = "float32", **_: Any) -> Array:
-    if isinstance(dtype, dict):
-        dtype = (dtype.get("config") or {}).get("name")
-    dtype = str(dtype).removeprefix("tf.")
-    return np.asarray(x).astype("float32" if dtype == "bfloat16" else dtype)
-
-
-def _integers(function: Callable[..., Any]) -> Callable[..., Array]:
-    return lambda x, axis=None, keepdims=False: function(x, axis=axis, keepdims=keepdims).astype(np.int32)
-
-
-_BINARY: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
-    "Add": ("math.add add __operators__.add", np.add),
-    "Subtract": ("math.subtract subtract __operators__.sub", np.subtract),
-    "Multiply": ("math.multiply multiply __operators__.mul", np.multiply),
-    "Divide": ("math.divide divide math.truediv truediv __operators__.truediv", np.true_divide),
-    "TrueDivide": ("math.divide_no_nan", np.true_divide),
-    "FloorDivide": ("math.floordiv __operators__.floordiv", np.floor_divide),
-    "Mod": ("math.floormod __operators__.mod", np.mod),
-    "Power": ("math.pow pow __operators__.pow", np.power),
-    "Maximum": ("math.maximum maximum", np.maximum),
-    "Minimum": ("math.minimum minimum", np.minimum),
-    "Equal": ("math.equal equal __operators__.eq", np.equal),
-    "NotEqual": ("math.not_equal not_equal __operators__.ne", np.not_equal),
-    "Greater": ("math.greater greater __operators__.gt", np.greater),
-    "GreaterEqual": ("math.greater_equal greater_equal __operators__.ge", np.greater_equal),
-    "Less": ("math.less less __operators__.lt", np.less),
-    "LessEqual": ("math.less_equal less_equal __operators__.le", np.less_equal),
-    "LogicalAnd": ("math.logical_and logical_and __operators__.and", np.logical_and),
-    "LogicalOr": ("math.logical_or logical_or __operators__.or", np.logical_or),
-}
-for _name, (_older, _function) in _BINARY.items():
-    _define(_name, "x1 x2", _binary(_function))
-    for _tf in _older.split():
-        _define(_tf, "x y", _binary(_function))
-del OPERATIONS["math.divide_no_nan"]
-
-_UNARY: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "Absolute": ("math.abs abs __operators__.abs", np.abs),
-    "Ceil": ("math.ceil", np.ceil),
-    "Copy": ("identity", np.array),
-    "Cos": ("math.cos cos", lambda x: np.cos(_float(x))),
-    "Exp": ("math.exp exp", _activation("exponential")),
-    "Floor": ("math.floor floor", np.floor),
-    "Log": ("math.log", lambda x: np.log(_float(x))),
-    "Log1p": ("math.log1p", lambda x: np.log1p(_float(x))),
-    "LogicalNot": ("math.logical_not logical_not __operators__.not", np.logical_not),
-    "Negative": ("math.negative negative __operators__.neg", np.negative),
-    "Reciprocal": ("math.reciprocal", np.reciprocal),
-    "Relu6": ("nn.relu6", _activation("relu6")),
-    "Rsqrt": ("math.rsqrt", lambda x: 1 / np.sqrt(_float(x))),
-    "Selu": ("nn.selu", _activation("selu")),
-    "Sigmoid": ("math.sigmoid sigmoid nn.sigmoid", _activation("sigmoid")),
-    "Sign": ("math.sign sign", np.sign),
-    "Silu": ("nn.silu nn.swish", _activation("silu")),
-    "Sin": ("math.sin sin", lambda x: np.sin(_float(x))),
-    "Softplus": ("math.softplus nn.softplus", _activation("softplus")),
-    "Softsign": ("nn.softsign", _activation("softsign")),
-    "Sqrt": ("math.sqrt sqrt", lambda x: np.sqrt(_float(x))),
-    "Square": ("math.square square", np.square),
-    "Tanh": ("math.tanh tanh nn.tanh", _activation("tanh")),
-}
-for _name, (_older, _unary) in _UNARY.items():
-    _define(_name, "x", _unary)
-    for _tf in _older.split():
-        _define(_tf, "x", _unary)
-
-_define("Relu", "x", _activation("relu"))
-_define("Gelu", "x", _activation("gelu"))
-_define("Elu", "x", _activation("elu"))
-_define("LeakyRelu", "x", _activation("leaky_relu"))
-_define("HardSigmoid", "x", _activation("hard_sigmoid"))
-_define("Softmax", "x", _activation("softmax"))
-_define("LogSoftmax", "x", _activation("log_softmax"))
-_define("Mean", "x", lambda x, axis=None, keepdims=False: _summed(x, axis, keepdims, True))
-_define("Sum", "x", lambda x, axis=None, keepdims=False: _summed(x, axis, keepdims))
-_define("Var", "x", _variance)
-_define("Std", "x", lambda x, axis=None, keepdims=False: np.sqrt(_variance(x, axis, keepdims)))
-_define(
-    "Norm",
-    "x",
-    lambda x, ord=None, axis=None, keepdims=False: np.sqrt(_summed(np.square(x), axis, keepdims)),
-)
-_define("Max", "x", lambda x, axis=None, keepdims=False, initial=None: np.max(x, axis=_axis(axis), keepdims=keepdims))
-_define("Min", "x", lambda x, axis=None, keepdims=False, initial=None: np.min(x, axis=_axis(axis), keepdims=keepdims))
-_define("Argmax", "x", _integers(np.argmax))
-_define("Argmin", "x", _integers(np.argmin))
-_define("Any", "x", lambda x, axis=None, keepdims=False: np.any(x, axis=_axis(axis), keepdims=keepdims))
-_define("All", "x", lambda x, axis=None, keepdims=False: np.all(x, axis=_axis(axis), keepdims=keepdims))
-_define("Cumsum", "x", lambda x, axis=None, dtype=None: np.add.accumulate(x, axis=axis, dtype=dtype or x.dtype))
-_define("Clip", "x", lambda x, x_min=None, x_max=None: np.clip(x, _same(x_min, x), _same(x_max, x)))
-_define("Round", "x", lambda x, decimals=0: np.round(x, decimals))
-_define("ExpandDims", "x", lambda x, axis=-1: np.expand_dims(x, _axis(axis)))
-_define("Squeeze", "x", lambda x, axis=None: np.squeeze(x, _axis(axis)))
-_define("Reshape", "x", _reshape)
-_define("Transpose", "x", lambda x, axes=None: np.ascontiguousarray(np.transpose(x, axes)))
-_define("Swapaxes", "x", lambda x, axis1, axis2: np.ascontiguousarray(np.swapaxes(x, axis1, axis2)))
-_define("Moveaxis", "x", lambda x, source, destination: np.ascontiguousarray(np.moveaxis(x, source, destination)))
-_define("Cast", "x", _cast)
-_define("OnesLike", "x dtype", lambda x, dtype=None: np.ones_like(x, dtype=dtype))
-_define("ZerosLike", "x dtype", lambda x, dtype=None: np.zeros_like(x, dtype=dtype))
-_define("FullLike", "x fill_value dtype", lambda x, fill_value, dtype=None: np.full_like(x, fill_value, dtype=dtype))
-_define("Concatenate", "xs", lambda xs, axis=0: np.concatenate(xs, axis=axis))
-_define("Stack", "xs", lambda xs, axis=0: np.stack(xs, axis=axis))
-_define("Split", "x", _split)
-_define("Flip", "x", lambda x, axis=None: np.flip(x, _axis(axis)).copy())
-_define("Roll", "x", lambda x, shift, axis=None: np.roll(x, _axis(shift), _axis(axis)))
-_define("Repeat", "x", lambda x, repeats, axis=None: np.repeat(x, repeats, axis=axis))
-_define("Tile", "x", lambda x, repeats: np.tile(np.asarray(x), repeats))
-_define(
-    "Pad",
-    "x constant_values",
-    lambda x, constant_values=None, **kw: _pad(x, kw.pop("pad_width"), constant_values, **kw),
-)
-_define("Where", "condition x1 x2", lambda condition, x1, x2: np.where(condition, _same(x1, x2), _same(x2, x1)))
-_define("Take", "x indices", lambda x, indices, axis=None: np.take(x, np.asarray(indices, np.int64), axis=axis))
-_define("OneHot", "x", _one_hot)
-_define("GetItem", "x key", lambda x, key: np.ascontiguousarray(x[_key(key)]))
-_define("BroadcastTo", "x", lambda x, shape=None: np.broadcast_to(x, shape).copy())
-_define("Matmul", "x1 x2", _matmul)
-
-# tf.keras 2 records TensorFlow's functions under their own names, with all arguments at the call.
-_define("__operators__.getitem", "x slice_spec", lambda x, slice_spec: np.ascontiguousarray(x[_slices(slice_spec)]))
-_define("concat", "values axis", lambda values, axis: np.concatenate(values, axis=axis))
-_define("stack", "values axis", lambda values, axis=0: np.stack(values, axis=axis))
-_define(
-    "unstack",
-    "value num axis",
-    lambda value, num=None, axis=0: [np.ascontiguousarray(part) for part in np.moveaxis(value, axis, 0)],
-)
-_define(
-    "split",
-    "value num_or_size_splits axis",
-    lambda value, num_or_size_splits, axis=0: _split(
-        value,
-        np.cumsum(num_or_size_splits)[:-1] if isinstance(num_or_size_splits, list) else num_or_size_splits,
-        axis or 0,
-    ),
-)
-_define("cast", "x dtype", _cast)
-_define("expand_dims", "input axis", lambda input, axis=-1: np.expand_dims(input, axis))
-_define("reshape", "tensor shape", lambda tensor, shape: _reshape(tensor, shape))  # noqa: PLW0108
-for _tf in ("transpose", "compat.v1.transpose"):
-    _define(_tf, "a perm", lambda a, perm=None: np.ascontiguousarray(np.transpose(a, perm)))
-_define("tile", "input multiples", lambda input, multiples: np.tile(np.asarray(input), multiples))
-_define("repeat", "input repeats axis", lambda input, repeats, axis=None: np.repeat(input, repeats, axis=axis))
-_define("reverse", "tensor axis", lambda tensor, axis: np.flip(tensor, _axis(axis)).copy())
-_define("where", "condition x y", lambda condition, x, y: np.where(condition, _same(x, y), _same(y, x)))
-_define("zeros_like", "input dtype", lambda input, dtype=None: np.zeros_like(input, dtype=dtype))
-_define("ones_like", "input dtype", lambda input, dtype=None: np.ones_like(input, dtype=dtype))
-_define(
-    "pad",
-    "tensor paddings mode constant_values",
-    lambda tensor, paddings, mode="CONSTANT", constant_values=0: _pad(
-        tensor, paddings, constant_values, mode or "CONSTANT"
-    ),
-)
-_define("one_hot", "indices depth", _one_hot)
-_define(
-    "gather",
-    "params indices axis",
-    lambda params, indices, axis=None: np.take(params, np.asarray(indices, np.int64), axis=axis or 0),
-)
-_define(
-    "clip_by_value",
-    "t clip_value_min clip_value_max",
-    lambda t, clip_value_min, clip_value_max: np.clip(t, _same(clip_value_min, t), _same(clip_value_max, t)),
-)
-_define("nn.relu", "features", _activation("relu"))
-_define(
-    "nn.leaky_relu",
-    "features alpha",
-    lambda features, alpha=0.2: _activation("leaky_relu")(features, negative_slope=alpha),
-)
-_define(
-    "nn.softmax",
-    "logits axis",
-    lambda logits, axis=None: _activation("softmax")(logits, axis=-1 if axis is None else axis),
-)
-_define("keras.activations.relu", "x", _activation("relu"))
-for _tf in ("squeeze", "compat.v1.squeeze"):
-    _define(_tf, "input axis", lambda input, axis=None: np.squeeze(input, _axis(axis)))
-for _tf in ("linalg.matmul", "matmul"):
-    _define(_tf, "a b transpose_a transpose_b adjoint_a adjoint_b", _transposed_matmul)
-_REDUCTIONS: dict[str, Callable[..., Any]] = {
-    "mean": lambda x, axis=None, keepdims=False: _summed(x, axis, bool(keepdims), True),
-    "sum": lambda x, axis=None, keepdims=False: _summed(x, axis, bool(keepdims)),
-    "max": lambda x, axis=None, keepdims=False: np.max(x, axis=_axis(axis), keepdims=bool(keepdims)),
-    "min": lambda x, axis=None, keepdims=False: np.min(x, axis=_axis(axis), keepdims=bool(keepdims)),
-    "any": lambda x, axis=None, keepdims=False: np.any(x, axis=_axis(axis), keepdims=bool(keepdims)),
-    "all": lambda x, axis=None, keepdims=False: np.all(x, axis=_axis(axis), keepdims=bool(keepdims)),
-}
-for _name, _function in _REDUCTIONS.items():
-    for _tf in (f"math.reduce_{_name}", f"reduce_{_name}"):
-        _define(_tf, "input_tensor axis keepdims", _function)
-
-
-def _slices(spec: Any) -> Any:
+def slice_key(spec: Any) -> Any:
     """A slice as tf.keras writes it: ``{"start", "stop", "step"}``, a number, an ellipsis or a new axis."""
 
     def one(item: Any) -> Any:
@@ -464,6 +243,485 @@ def _slices(spec: Any) -> Any:
             if item.get("class_name") == "__ellipsis__" or item.get("type") == "ellipsis":
                 return ...
             return slice(item.get("start"), item.get("stop"), item.get("step"))
-        return ... if item in ("...", "Ellipsis") else item
+        return ... if isinstance(item, str) and item in ("...", "Ellipsis") else item
 
     return tuple(one(item) for item in spec) if isinstance(spec, (list, tuple)) else one(spec)
+
+
+def together(x1: Any, x2: Any) -> tuple[Array, Array]:
+    """Two values in one type, as Keras promotes them: a float's type beats an integer's, an array's a constant's."""
+    a, b = np.asarray(x1), np.asarray(x2)
+    strong = [array.dtype for array, value in ((a, x1), (b, x2)) if isinstance(value, (np.ndarray, np.generic))]
+    floats = [dtype for dtype in strong if dtype.kind == "f"]
+    dtype: Any
+    if floats:
+        dtype = np.result_type(*floats)
+    elif "f" in (a.dtype.kind, b.dtype.kind):
+        dtype = np.float32
+    elif len(strong) == 1 and (strong[0].kind != "b" or a.dtype == b.dtype):
+        dtype = strong[0]
+    elif len(strong) == 2 or a.dtype == b.dtype:
+        dtype = np.result_type(a, b)
+    else:
+        dtype = np.int32
+    return a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+
+
+def like(value: Any, x: Array) -> Any:
+    """A constant in the type of the array beside it; None stays."""
+    return None if value is None else np.asarray(value, x.dtype)
+
+
+def binary(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return lambda x1, x2: function(*together(x1, x2))
+
+
+def _divide(x1: Any, x2: Any, empty: bool = False) -> Array:
+    a, b = map(as_float, together(x1, x2))
+    if not empty:
+        return np.true_divide(a, b)
+    zero = b == 0
+    y: Array = np.where(zero, a.dtype.type(0), a / np.where(zero, b.dtype.type(1), b))
+    return y
+
+
+def unary(function: Callable[[Array], Any]) -> Callable[[Any], Any]:
+    """``function`` of floats in C order, in which NumPy's loops are the same whatever the caller's layout."""
+    return lambda x: function(as_float(x))
+
+
+def _erf(x: Array) -> Array:
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x)).astype(x.dtype)
+
+
+def _flat(x: Array, axis: Any) -> Array:
+    return x.reshape(-1) if axis is None else x
+
+
+def axes_of(axis: Any) -> Any:
+    """NumPy's form of an axis: None, a number or a tuple."""
+    if isinstance(axis, np.ndarray):
+        axis = axis.tolist()
+    return tuple(axis) if isinstance(axis, (list, tuple)) else axis
+
+
+def _all_axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    several = range(ndim) if axis is None else axes_of(axis) if isinstance(axis, (list, tuple, np.ndarray)) else [axis]
+    return tuple(one % ndim for one in several)
+
+
+def summed(x: Any, axis: Any = None, keepdims: Any = False, mean: bool = False) -> Array:
+    """The sum or the mean, in an order that the sizes of the axes alone decide."""
+    x = np.asarray(x)
+    if mean and x.dtype.kind != "f":
+        x = x.astype(np.float32)
+    if x.dtype.kind == "b":
+        x = x.astype(np.int32)
+    return np.array((ordered_mean if mean else ordered_sum)(x, _all_axes(axis, x.ndim), bool(keepdims)))
+
+
+def product(x: Any, axis: Any = None, keepdims: Any = False, dtype: Any = None) -> Array:
+    """The product, one factor after the other."""
+    x = np.asarray(x)
+    x = x.astype(dtype or (np.int32 if x.dtype.kind == "b" else x.dtype))
+    for one in sorted(_all_axes(axis, x.ndim), reverse=True):
+        moved = np.moveaxis(x, one, 0)
+        total = np.ones(moved.shape[1:], x.dtype)
+        for part in moved:
+            total = total * part
+        x = np.expand_dims(total, one) if keepdims else total
+    return np.ascontiguousarray(x)
+
+
+def variance(x: Any, axis: Any = None, keepdims: Any = False) -> Array:
+    x = as_float(x)
+    return summed(np.square(x - summed(x, axis, True, True)), axis, keepdims, True)
+
+
+def logsumexp(x: Any, axis: Any = None, keepdims: Any = False) -> Array:
+    x = as_float(x)
+    axes = _all_axes(axis, x.ndim)
+    largest = x.max(axis=axes, keepdims=True)
+    largest = np.where(np.isfinite(largest), largest, x.dtype.type(0))
+    total = np.log(summed(activation("exponential")(x - largest), axes, True)) + largest
+    return np.array(total if keepdims else np.squeeze(total, axes))
+
+
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
+    """Of vectors along one axis, or of matrices along two, by sums and largest values.
+
+    Raises
+    ------
+    NotImplementedError
+        For the orders of a matrix that need its singular values.
+    """
+    x = as_float(x)
+    axes = _all_axes(axis, x.ndim)
+    if ord in (None, "euclidean") or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
+        return np.sqrt(summed(np.square(x), axes, keepdims))
+    size = np.abs(x)
+    order = float(ord) if isinstance(ord, (int, float)) or ord in ("inf", "-inf") else math.nan
+    if len(axes) == 2 and order in (1.0, -1.0, math.inf, -math.inf):
+        inner, outer = axes if abs(order) == 1 else axes[::-1]
+        y = (np.max if order > 0 else np.min)(summed(size, inner, True), axis=outer, keepdims=True)
+        return np.array(y if keepdims else np.squeeze(y, axes))
+    if len(axes) != 1 or math.isnan(order):
+        raise NotImplementedError(f"The norm of order {ord!r} over the axes {axes} is not supported.")
+    if math.isinf(order):
+        return np.array((np.max if order > 0 else np.min)(size, axis=axes, keepdims=bool(keepdims)))
+    if order == 0:
+        return summed((x != 0).astype(x.dtype), axes, keepdims)
+    if order == 1:
+        return summed(size, axes, keepdims)
+    return np.power(summed(np.power(size, like(order, x)), axes, keepdims), like(1 / order, x))
+
+
+def _normalize(x: Any, axis: Any = -1, order: Any = 2, epsilon: Any = None) -> Any:
+    x = as_float(x)
+    epsilon = 1e-7 if epsilon is None else epsilon
+    if order == 2:
+        with np.errstate(divide="ignore"):
+            factor = 1 / np.sqrt(summed(np.square(x), axis, True))
+        return x * np.minimum(factor, like(1 / epsilon, x))
+    return x / np.maximum(norm(x, order, axis, True), like(epsilon, x))
+
+
+def _layer_norm(
+    x: Any, gamma: Any = None, beta: Any = None, axis: Any = -1, epsilon: Any = None, rms_scaling: bool = False
+) -> Any:
+    x = as_float(x)
+    epsilon = like(1e-7 if epsilon is None else epsilon, x)
+    if rms_scaling:
+        y = x * (1 / np.sqrt(variance(x, axis, True) + epsilon))
+        return y if gamma is None else y * gamma
+    y = (x - summed(x, axis, True, True)) * (1 / np.sqrt(variance(x, axis, True) + epsilon))
+    y = y if gamma is None else y * gamma
+    return y if beta is None else y + beta
+
+
+def _rms_norm(x: Any, scale: Any = None, axis: Any = -1, epsilon: Any = None) -> Any:
+    x = as_float(x)
+    y = x * (1 / np.sqrt(summed(np.square(x), axis, True, True) + like(1e-7 if epsilon is None else epsilon, x)))
+    return y if scale is None else y * scale
+
+
+def _average(x: Any, weights: Any = None, axis: Any = None) -> Array:
+    x = as_float(x)
+    if weights is None:
+        return summed(x, axis, False, True)
+    weights = as_float(weights).astype(x.dtype)
+    if weights.ndim == 1 and x.ndim > 1:
+        weights = weights.reshape([-1 if one == _all_axes(axis, x.ndim)[0] else 1 for one in range(x.ndim)])
+    weights = np.broadcast_to(weights, x.shape)
+    return summed(x * weights, axis) / summed(weights, axis)
+
+
+def _median(x: Any, axis: Any = None, keepdims: Any = False) -> Array:
+    return np.asarray(np.median(as_float(x), axis=axes_of(axis), keepdims=bool(keepdims)))
+
+
+def activation(name: str) -> Callable[..., Array]:
+    """One of Keras's activations as a function of an array and its parameters."""
+
+    def apply(x: Any, **parameters: Any) -> Array:
+        return activations.Activation(name, parameters).run(as_float(x))
+
+    return apply
+
+
+def _over_axis(name: str) -> Callable[..., Array]:
+    """An activation of the last axis, over any axis; None is all of them."""
+
+    def apply(x: Any, axis: Any = -1) -> Any:
+        x = as_float(x)
+        if axis is None:
+            return activations.Activation(name).run(x.reshape(-1)).reshape(x.shape)
+        moved = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+        return np.ascontiguousarray(np.moveaxis(activations.Activation(name).run(moved), -1, axis))
+
+    return apply
+
+
+def _glu(x: Any, axis: int = -1) -> Array:
+    first, second = np.split(as_float(x), 2, axis)
+    return first * activation("sigmoid")(second)
+
+
+def _threshold(x: Any, threshold: float, default_value: float) -> Any:
+    x = as_float(x)
+    return np.where(x > like(threshold, x), x, like(default_value, x))
+
+
+def reshape(x: Any, newshape: Any) -> Array:
+    """None stands for the batch, as -1 does."""
+    sizes = newshape if isinstance(newshape, (list, tuple)) else np.ravel(newshape).tolist()
+    return np.ascontiguousarray(x).reshape([-1 if size is None else int(size) for size in sizes])
+
+
+def pad(x: Any, pad_width: Any, constant_values: Any = None, mode: str = "constant") -> Array:
+    mode = mode.lower()
+    options = {"constant_values": constant_values or 0} if mode == "constant" else {}
+    if isinstance(pad_width, (list, tuple)) and len(pad_width) == 1:
+        pad_width = pad_width[0]
+    return np.pad(x, pad_width, mode, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
+    if isinstance(indices_or_sections, (list, tuple)):
+        indices_or_sections = list(indices_or_sections)
+    return [np.ascontiguousarray(part) for part in np.split(x, indices_or_sections, axis)]
+
+
+def unstack(x: Any, num: Any = None, axis: int = 0) -> list[Array]:
+    return [np.array(part, order="C") for part in np.moveaxis(x, axis, 0)]
+
+
+def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Array:
+    if sparse:
+        raise NotImplementedError("Sparse tensors are not supported.")
+    y = np.asarray(x)[..., None] == np.arange(num_classes)
+    return np.moveaxis(y.astype(dtype or "float32"), -1, axis)
+
+
+def _multi_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Any:
+    x = np.asarray(x)
+    return one_hot(x, num_classes, axis, dtype, sparse).max(axis=1 if x.ndim >= 2 else 0)
+
+
+def cast(x: Any, dtype: Any = "float32", **_: Any) -> Array:
+    if isinstance(dtype, dict):
+        dtype = (dtype.get("config") or {}).get("name")
+    name = dtype_name(dtype)
+    return np.asarray(x).astype("float32" if name == "bfloat16" else name)
+
+
+def dtype_name(dtype: Any) -> str:
+    """A type's name out of the forms that files have for it: ``float32``, ``tf.float32``, ``<dtype: 'float32'>``."""
+    return str(dtype).removeprefix("<dtype: '").removesuffix("'>").removeprefix("tf.")
+
+
+def take(x: Any, indices: Any, axis: Any = None) -> Array:
+    """Entries by their places; negative ones count from the end."""
+    return np.take(x, np.asarray(indices).astype(np.int64), axis=axis)
+
+
+def _take_along_axis(x: Any, indices: Any, axis: Any = None) -> Array:
+    return np.take_along_axis(np.asarray(x), np.asarray(indices).astype(np.int64), axis)
+
+
+def integers(function: Callable[..., Any]) -> Callable[..., Array]:
+    return lambda x, axis=None, keepdims=False: function(x, axis=axis, keepdims=keepdims).astype(np.int32)
+
+
+def top_k(x: Any, k: int, sorted: bool = True) -> list[Array]:
+    """The largest values of the last axis and their places; of equal ones the first comes first."""
+    x = np.ascontiguousarray(x)
+    places = np.argsort(-x if x.dtype.kind == "f" else -x.astype(np.int64), axis=-1, kind="stable")[..., :k]
+    return [np.take_along_axis(x, places, -1), places.astype(np.int32)]
+
+
+def _slice(x: Any, start_indices: Any, shape: Any = ()) -> Array:
+    starts = [int(start) for start in np.ravel(start_indices)]
+    sizes = [extent - start if size == -1 else size for start, size, extent in zip(starts, shape, np.shape(x))]
+    key = tuple(slice(start, start + size) for start, size in zip(starts, sizes))
+    return np.ascontiguousarray(np.asarray(x)[key])
+
+
+def _key(key: Any) -> Any:
+    return tuple(key) if isinstance(key, list) else key
+
+
+def extreme(function: Callable[..., Any]) -> Callable[..., Array]:
+    """The largest or smallest values, or whether any or all hold."""
+    return lambda x, axis=None, keepdims=False, initial=None: function(x, axis=axes_of(axis), keepdims=bool(keepdims))
+
+
+_function: Any
+for _name, _function in {
+    "Add": np.add,
+    "Subtract": np.subtract,
+    "Multiply": np.multiply,
+    "FloorDivide": np.floor_divide,
+    "Mod": np.mod,
+    "Power": np.power,
+    "Maximum": np.maximum,
+    "Minimum": np.minimum,
+    "Equal": np.equal,
+    "NotEqual": np.not_equal,
+    "Greater": np.greater,
+    "GreaterEqual": np.greater_equal,
+    "Less": np.less,
+    "LessEqual": np.less_equal,
+    "LogicalAnd": np.logical_and,
+    "LogicalOr": np.logical_or,
+    "LogicalXor": np.logical_xor,
+}.items():
+    define(_name, "x1 x2", binary(_function))
+define("Divide TrueDivide", "x1 x2", _divide)
+define("DivideNoNan", "x1 x2", lambda x1, x2: _divide(x1, x2, True))
+define("Arctan2", "x1 x2", lambda x1, x2: np.arctan2(*map(as_float, together(x1, x2))))
+define("Logaddexp", "x1 x2", lambda x1, x2: np.logaddexp(*map(as_float, together(x1, x2))))
+
+for _name, _function in {
+    "Arccos": np.arccos,
+    "Arccosh": np.arccosh,
+    "Arcsin": np.arcsin,
+    "Arcsinh": np.arcsinh,
+    "Arctan": np.arctan,
+    "Arctanh": np.arctanh,
+    "Ceil": np.ceil,
+    "Cos": np.cos,
+    "Cosh": np.cosh,
+    "Erf": _erf,
+    "Exp2": np.exp2,
+    "Expm1": np.expm1,
+    "Floor": np.floor,
+    "Log": np.log,
+    "Log10": np.log10,
+    "Log1p": np.log1p,
+    "Log2": np.log2,
+    "Reciprocal": np.reciprocal,
+    "Rsqrt": lambda x: 1 / np.sqrt(x),
+    "Sin": np.sin,
+    "Sinh": np.sinh,
+    "Sqrt": np.sqrt,
+    "Tan": np.tan,
+}.items():
+    define(_name, "x", unary(_function))
+for _name, _function in {
+    "Abs": np.abs,
+    "Absolute": np.abs,
+    "Copy": np.array,
+    "Isfinite": np.isfinite,
+    "Isinf": np.isinf,
+    "Isnan": np.isnan,
+    "LogicalNot": np.logical_not,
+    "Negative": np.negative,
+    "Sign": np.sign,
+    "Square": np.square,
+    "Trunc": np.trunc,
+}.items():
+    define(_name, "x", _function)
+for _name, _activation in {
+    "Celu": "celu",
+    "Elu": "elu",
+    "Exp": "exponential",
+    "Gelu": "gelu",
+    "HardShrink": "hard_shrink",
+    "HardSigmoid": "hard_sigmoid",
+    "HardSilu": "hard_silu",
+    "HardTanh": "hard_tanh",
+    "LeakyRelu": "leaky_relu",
+    "LogSigmoid": "log_sigmoid",
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Selu": "selu",
+    "Sigmoid": "sigmoid",
+    "Silu": "silu",
+    "SoftShrink": "soft_shrink",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "SparsePlus": "sparse_plus",
+    "SparseSigmoid": "sparse_sigmoid",
+    "Squareplus": "squareplus",
+    "Tanh": "tanh",
+    "TanhShrink": "tanh_shrink",
+}.items():
+    define(_name, "x", activation(_activation))
+define("Softmax", "x", _over_axis("softmax"))
+define("LogSoftmax", "x", _over_axis("log_softmax"))
+define("Sparsemax", "x", _over_axis("sparsemax"))
+define("Glu", "x", _glu)
+define("Threshold", "x", _threshold)
+define("StopGradient", "x", np.array)
+define("ConvertToTensor", "x dtype", lambda x, dtype=None, **_: np.array(x) if dtype is None else cast(x, dtype))
+define("Identity", "x", np.array)
+
+define("Mean", "x", lambda x, axis=None, keepdims=False: summed(x, axis, keepdims, True))
+define("Sum", "x", summed)
+define("Prod", "x", product)
+define("Var", "x", variance)
+define("Std", "x", lambda x, axis=None, keepdims=False: np.sqrt(variance(x, axis, keepdims)))
+define(
+    "Moments",
+    "x",
+    lambda x, axes, keepdims=False, synchronized=False: [
+        summed(x, axes, keepdims, True),
+        variance(x, axes, keepdims),
+    ],
+)
+define("Average", "x weights", _average)
+define("Median", "x", _median)
+define("Norm", "x", norm)
+define("Normalize", "x", _normalize)
+define("LayerNorm", "x gamma beta", _layer_norm)
+define("RMSNorm", "x scale", _rms_norm)
+define("Logsumexp", "x", logsumexp)
+define("Max Amax", "x", extreme(np.max))
+define("Min Amin", "x", extreme(np.min))
+define("Any", "x", extreme(np.any))
+define("All", "x", extreme(np.all))
+define("Argmax", "x", integers(np.argmax))
+define("Argmin", "x", integers(np.argmin))
+define("CountNonzero", "x", lambda x, axis=None: np.asarray(np.count_nonzero(x, axes_of(axis))).astype(np.int32))
+define("Cumsum", "x", lambda x, axis=None, dtype=None: np.add.accumulate(_flat(x, axis), axis or 0, dtype or x.dtype))
+define(
+    "Cumprod", "x", lambda x, axis=None, dtype=None: np.multiply.accumulate(_flat(x, axis), axis or 0, dtype or x.dtype)
+)
+define("Sort", "x", lambda x, axis=-1: np.sort(x, axis=axis))
+define("Argsort", "x", lambda x, axis=-1: np.argsort(x, axis=axis, kind="stable").astype(np.int32))
+define("TopK", "x", top_k)
+define("Clip", "x", lambda x, x_min=None, x_max=None: np.clip(x, like(x_min, x), like(x_max, x)))
+define("Round", "x", lambda x, decimals=0: np.round(x, decimals))
+define(
+    "NanToNum",
+    "x",
+    lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf),
+)
+define("Diff", "x", lambda x, n=1, axis=-1: np.diff(x, n, axis))
+
+define("ExpandDims", "x", lambda x, axis=-1: np.expand_dims(x, axes_of(axis)))
+define("Squeeze", "x", lambda x, axis=None: np.squeeze(x, axes_of(axis)))
+define("Reshape", "x", reshape)
+define("Ravel", "x", lambda x: np.array(x).reshape(-1))
+define("Transpose", "x", lambda x, axes=None: np.ascontiguousarray(np.transpose(x, axes)))
+define("Swapaxes", "x", lambda x, axis1, axis2: np.ascontiguousarray(np.swapaxes(x, axis1, axis2)))
+define("Moveaxis", "x", lambda x, source, destination: np.ascontiguousarray(np.moveaxis(x, source, destination)))
+define("Cast", "x", cast)
+define("OnesLike", "x dtype", lambda x, dtype=None: np.ones_like(x, dtype=dtype))
+define("ZerosLike", "x dtype", lambda x, dtype=None: np.zeros_like(x, dtype=dtype))
+define("FullLike", "x fill_value dtype", lambda x, fill_value, dtype=None: np.full_like(x, fill_value, dtype=dtype))
+define("Concatenate", "xs", lambda xs, axis=0: np.concatenate(xs, axis=axis))
+define("Stack", "xs", lambda xs, axis=0: np.stack(xs, axis=axis))
+define("Hstack", "xs", np.hstack)
+define("Vstack", "xs", np.vstack)
+define("Split", "x", split)
+define("Unstack", "x", unstack)
+define("Slice", "x start_indices", _slice)
+define("Flip", "x", lambda x, axis=None: np.flip(x, axes_of(axis)).copy())
+define("Roll", "x", lambda x, shift, axis=None: np.roll(x, axes_of(shift), axes_of(axis)))
+define("Repeat", "x", lambda x, repeats, axis=None: np.repeat(x, repeats, axis=axis))
+define("Tile", "x", lambda x, repeats: np.tile(np.asarray(x), repeats))
+define(
+    "Pad",
+    "x constant_values",
+    lambda x, constant_values=None, **kw: pad(x, kw.pop("pad_width"), constant_values, **kw),
+)
+define("Tril", "x", lambda x, k=0: np.tril(x, k))
+define("Triu", "x", lambda x, k=0: np.triu(x, k))
+define("Diagonal", "x", lambda x, offset=0, axis1=0, axis2=1: np.diagonal(x, offset, axis1, axis2).copy())
+define("Where", "condition x1 x2", lambda condition, x1, x2: np.where(condition, *together(x1, x2)))
+define("Take", "x indices", take)
+define("TakeAlongAxis", "x indices", _take_along_axis)
+define("OneHot", "x", one_hot)
+define("MultiHot", "x", _multi_hot)
+define("GetItem", "x key", lambda x, key: np.array(x[_key(key)], order="C"))
+define("BroadcastTo", "x", lambda x, shape=None: np.broadcast_to(x, shape).copy())
+
+define("Matmul", "x1 x2", matmul_any)
+define("Dot", "x1 x2", dot)
+define("Tensordot", "x1 x2", tensordot)
+define("Inner", "x1 x2", lambda x1, x2: tensordot(x1, x2, [[-1], [-1]]))
+define("Einsum", "*operands", lambda *operands, subscripts: einsum(subscripts, *operands))
+define("MaxPool", "x", lambda x, **options: pool_any(as_float(x), False, **options))
+define("AveragePool", "x", lambda x, **options: pool_any(as_float(x), True, **options))

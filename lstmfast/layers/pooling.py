@@ -217,6 +217,19 @@ class GlobalAveragePooling3D(_GlobalPooling):
     rank, means = 3, True
 
 
+def pool_any(x: Array, means: bool, **options: Any) -> Array:
+    """Pooling in windows, with as many spatial axes as ``x`` has; ``options`` are those of the layers."""
+    kinds: dict[int, tuple[type[_Pooling], type[_Pooling]]] = {
+        1: (MaxPooling1D, AveragePooling1D),
+        2: (MaxPooling2D, AveragePooling2D),
+        3: (MaxPooling3D, AveragePooling3D),
+    }
+    if x.ndim - 2 not in kinds:
+        raise ValueError(f"Pooling takes 1 to 3 spatial axes, got an input of shape {x.shape}.")
+    y: Array = kinds[x.ndim - 2][means](**options, name="pool").freeze(())(x)
+    return y
+
+
 __all__ = [
     "AveragePooling1D",
     "AveragePooling2D",
@@ -230,4 +243,5 @@ __all__ = [
     "MaxPooling1D",
     "MaxPooling2D",
     "MaxPooling3D",
+    "pool_any",
 ]

@@ -106,28 +106,30 @@ class Recurrent(Layer):
 
         table = ProjectedTable(core)
 
-        def run(x: Any, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
+        def run(
+            x: Any, initial_state: Any = None, mask: Array | None = None, training: Any = False, out: Any = None
+        ) -> Any:
             if initial_state is not None:
                 initial_state = self._checked_states(initial_state, x.shape[0])
             if type(x) is Lookup:
                 found = table.of(x)
                 if found is not None:
                     ids = x.ids
-                    return core.run_indexed(
-                        ids, found, mask, initial_state, sequences, states, backwards, zero, None, 0
-                    )
+                    return core.run_indexed(ids, found, mask, initial_state, sequences, states, backwards, zero, out, 0)
                 x = x.array()
             try:
-                return call(x, mask, initial_state, sequences, states, backwards, zero, None, 0)
+                return call(x, mask, initial_state, sequences, states, backwards, zero, out, 0)
             except ValueError:
                 self._refuse_no_steps(x.shape)
                 raise
 
-        def run_stateful(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
+        def run_stateful(
+            x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False, out: Any = None
+        ) -> Any:
             self._refuse_no_steps(x.shape)
             self._check_batch(x.shape[0])
             initial_state = self._checked_states(self.states if initial_state is None else initial_state, x.shape[0])
-            result = call(x, mask, initial_state, sequences, True, backwards, zero, None, 0)
+            result = call(x, mask, initial_state, sequences, True, backwards, zero, out, 0)
             self.states = [state.copy() for state in result[1:]] if states else list(result[1:])
             return result if states else result[0]
 
@@ -143,6 +145,7 @@ class Recurrent(Layer):
         inner = run_stateful if self.stateful else run
         chosen: Any = run_time_major if self.time_major else inner
         chosen.core = core
+        chosen.takes_out = chosen is inner and type(core) is _core.PackedLayer
         chosen.takes_lookup = chosen is run and type(core) is _core.PackedLayer and core.kind != "gru_reset_before"
         return chosen  # type: ignore[no-any-return]
 
@@ -197,6 +200,11 @@ class Recurrent(Layer):
         if getattr(self, "dropout", 0) or getattr(self, "recurrent_dropout", 0):
             raise NotImplementedError(f"Layer '{self.name}' does not drop out at inference (training=True).")
 
+    def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
+        from lstmfast._ragged import call_layer
+
+        return call_layer(self, inputs, lengths, arguments, out, caller)
+
     # -- state --------------------------------------------------------------------------------------------------
 
     def reset_state(self) -> None:
@@ -234,6 +242,14 @@ class Recurrent(Layer):
         core = run.core  # type: ignore[attr-defined]
         kind = CellStage if isinstance(core, _core.PackedLayer) else SequenceStage
         return kind(core, self, batch_size), self.return_sequences
+
+    def core_activation(self, activation: activations.Activation) -> tuple[str, float, float, float]:
+        if activation.core is None:
+            raise NotImplementedError(
+                f"Layer '{self.name}' cannot run the Python function {activation.name!r} inside the recurrence; "
+                "the activations of Keras it can."
+            )
+        return activation.core
 
 
 class CellLayer(Recurrent):
@@ -332,17 +348,9 @@ class CellLayer(Recurrent):
             kernel,
             recurrent,
             bias[0] if bias else None,
-            self._core_activation(self.activation),
-            self._core_activation(self.recurrent_activation) if self.gates > 1 else None,
+            self.core_activation(self.activation),
+            self.core_activation(self.recurrent_activation) if self.gates > 1 else None,
         )
-
-    def _core_activation(self, activation: activations.Activation) -> tuple[str, float, float, float]:
-        if activation.core is None:
-            raise NotImplementedError(
-                f"Layer '{self.name}' cannot run the Python function {activation.name!r} inside the recurrence; "
-                "the activations of Keras it can."
-            )
-        return activation.core
 
 
 def gate_view(attribute: str, index: int, gates: int, what: str) -> property:

@@ -96,11 +96,20 @@ class _SpatialDropout(Dropout):
 
     config_keys = ("rate", "seed")
 
+    inert_arguments = ("noise_shape",)
+
     def __init__(self, rate: float, seed: Any = None, **kwargs: Any) -> None:
         self.data_format = kwargs.pop("data_format", None)
+        kwargs.pop("noise_shape", None)
         super().__init__(rate, None, seed, **kwargs)
 
     keyword_arguments = ("data_format",)
+
+    def get_config(self) -> dict[str, Any]:
+        """As Keras 3's, whose constructor knows no `trainable`."""
+        config = super().get_config()
+        del config["trainable"]
+        return config if self.data_format is None else {**config, "data_format": self.data_format}
 
     def dropped_together(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         ones = (1,) * (len(shape) - 2)
@@ -134,8 +143,10 @@ class GaussianDropout(Dropout):
     """Keras's GaussianDropout layer: in training it multiplies by normal numbers around 1."""
 
     config_keys = ("rate", "seed")
+    inert_arguments = ("noise_shape",)
 
     def __init__(self, rate: float, seed: Any = None, **kwargs: Any) -> None:
+        kwargs.pop("noise_shape", None)
         super().__init__(rate, None, seed, **kwargs)
 
     def noisy(self, x: Array, rng: np.random.Generator) -> Array:
@@ -194,3 +205,5 @@ class ActivityRegularization(Inert):
 @register()
 class Identity(Inert):
     """Keras's Identity layer."""
+
+    stops_mask_before_3 = True

@@ -21,6 +21,12 @@ def _product(sizes: Any) -> Any:
     return product
 
 
+def _reshaped(x: Array, shape: Any) -> Array:
+    """`x` in another shape, its last axis contiguous: a view of a RepeatVector's one step need not be."""
+    reshaped: Array = np.ascontiguousarray(x).reshape(shape)
+    return reshaped
+
+
 @register()
 class RepeatVector(Layer):
     """Keras's RepeatVector layer: (batch, features) -> (batch, n, features).
@@ -94,7 +100,7 @@ class Flatten(Layer):
         def run(x: Array) -> Array:
             if first and x.ndim > 2:
                 x = np.moveaxis(x, 1, -1)
-            return x.reshape(x.shape[0], _product(x.shape[1:]))
+            return _reshaped(x, (x.shape[0], _product(x.shape[1:])))
 
         return run
 
@@ -134,7 +140,7 @@ class Reshape(Layer):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         shape_of = self.compute_output_shape
-        return lambda x: x.reshape(shape_of(x.shape))
+        return lambda x: _reshaped(x, shape_of(x.shape))
 
 
 @register()

@@ -176,7 +176,7 @@ class RNN(Recurrent):
 
     def make_core(self, weights: tuple[Array, ...]) -> Any:
         cores = [cell.make_core(cell._own_weights()) for cell in self.cells]
-        return cores[0] if len(cores) == 1 else _Stack(cores, [cell.cell_states for cell in self.cells])
+        return cores[0] if len(cores) == 1 else Stack(cores, [cell.cell_states for cell in self.cells])
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         run = super().freeze(weights)
@@ -193,7 +193,7 @@ class RNN(Recurrent):
         return {**super().get_config(), "cell": serialize_layer(self.cell)}
 
 
-class _Stack:
+class Stack:
     """Packed layers on top of each other, run as one: each over the whole sequence, then the next."""
 
     def __init__(self, cores: list[Any], counts: list[int]) -> None:

@@ -63,11 +63,20 @@ class TimeDistributed(Layer):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         inner = self.layer.frozen()
 
-        def run(x: Array, mask: Any = None, training: Any = None) -> Array:
+        def run(x: Array, mask: Any = None, training: Any = None, out: Array | None = None) -> Array:
             batch, steps = x.shape[:2]
-            y: Array = inner(x.reshape(batch * steps, *x.shape[2:]))
-            return y.reshape(batch, steps, *y.shape[1:])
+            rows = x.reshape(batch * steps, *x.shape[2:])
+            if out is not None and out.flags.c_contiguous:
+                inner(rows, out=out.reshape(batch * steps, *out.shape[2:]))
+                return out
+            y: Array = inner(rows)
+            y = y.reshape(batch, steps, *y.shape[1:])
+            if out is None:
+                return y
+            out[...] = y
+            return out
 
+        run.takes_out = getattr(inner, "takes_out", False)  # type: ignore[attr-defined]
         return run
 
     def refuse_training(self) -> None:
@@ -227,18 +236,17 @@ class Bidirectional(Layer):
                 y_backward = y_backward[:, ::-1]
             if merge is None:
                 return (y, np.ascontiguousarray(y_backward), *final)
-            if merge == "concat":
-                y = np.concatenate([y, y_backward], axis=-1)
-            elif merge == "mul":
-                y = y * y_backward
-            else:
-                y = y + y_backward
-                if merge == "ave":
-                    y /= 2
+            y = merged(y, y_backward, merge)
             return (y, *final) if states else y
 
+        run.parts = (forward, backward)  # type: ignore[attr-defined]
         run.takes_lookup = all(getattr(one, "takes_lookup", False) for one in (forward, backward))  # type: ignore[attr-defined]
         return run
+
+    def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
+        from lstmfast._ragged import call_layer
+
+        return call_layer(self, inputs, lengths, arguments, out, caller)
 
     def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
         raise ValueError(
@@ -252,6 +260,18 @@ class Bidirectional(Layer):
             "layer": serialize_layer(self.forward_layer),
             "backward_layer": serialize_layer(self.backward_layer),
         }
+
+
+def merged(y: Array, y_backward: Array, mode: str) -> Array:
+    """The two outputs of a Bidirectional layer as one."""
+    if mode == "concat":
+        return np.concatenate([y, y_backward], axis=-1)
+    if mode == "mul":
+        return y * y_backward
+    y = y + y_backward
+    if mode == "ave":
+        y /= 2
+    return y
 
 
 def _renamed(layer: Recurrent, prefix: str, **changes: Any) -> Recurrent:

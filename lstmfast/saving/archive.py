@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import Any
-
-import numpy as np
 
 from lstmfast.saving import hdf5
 from lstmfast.saving.files import MAX_CONFIG_BYTES, Array, Saved, parse_json
@@ -30,7 +30,7 @@ class WeightTree:
     arrays : dict of str to Array
         By path, with forward slashes.
     names : dict of str to str
-        By the path of a ``vars`` group, the name of the layer it belongs to, where the file says so.
+        By its path, what a layer is called, where the file says so.
     """
 
     def __init__(self, arrays: dict[str, Array], names: dict[str, str]) -> None:
@@ -60,11 +60,13 @@ def open_archive(name: str) -> Iterator[Saved]:
                 with _seekable(archive, info, name) as stream, hdf5.open_file(stream, name) as file:
                     yield Saved(name, config, version, weight_tree(file, name))
             elif "model.weights.npz" in members:
-                content = _read(archive, members["model.weights.npz"], name, _MAX_WEIGHTS_BYTES)
-                yield Saved(name, config, version, _npz_tree(content, name))
+                raise NotImplementedError(
+                    f"'{name}' keeps its weights in a pickled model.weights.npz, which could run code: save it again "
+                    "with HDF5 weights."
+                )
             else:
                 raise ValueError(f"'{name}' holds no model.weights.h5: it is an architecture without weights.")
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error) as error:
         raise OSError(f"'{name}' is a damaged or truncated .keras file: {error}") from error
 
 
@@ -105,28 +107,10 @@ def weight_tree(file: Any, name: str) -> WeightTree:
     arrays: dict[str, Array] = {}
     for path, array in hdf5.arrays(file, name).items():
         arrays[_clean(path)] = array
+    places = {path[:end] for path in arrays for end, letter in enumerate(path) if letter == "/"}
     names: dict[str, str] = {}
-    for path in arrays:
-        parent, _, _ = path.rpartition("/")
-        if parent.endswith("vars") and parent not in names:
-            group = hdf5.descend(file, parent, name)
-            if group is not None and "name" in group.attrs:
-                names[parent] = hdf5.text(group.attrs["name"])
+    for place in places:
+        group = hdf5.descend(file, f"{place}/vars", name)
+        if group is not None and "name" in group.attrs:
+            names[place] = hdf5.text(group.attrs["name"])
     return WeightTree(arrays, names)
-
-
-def _npz_tree(content: bytes, name: str) -> WeightTree:
-    arrays: dict[str, Array] = {}
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as npz:
-            for key in npz.files:
-                value = npz[key]
-                members = value.item() if value.dtype == object and value.ndim == 0 else {"": value}
-                for inner, array in members.items():
-                    arrays[_clean(f"{key}/vars/{inner}" if inner else key)] = Array(array, key)
-    except ValueError as error:
-        raise NotImplementedError(
-            f"'{name}' keeps its weights in a pickled model.weights.npz, which could run code: save it again with "
-            "HDF5 weights."
-        ) from error
-    return WeightTree(arrays, {})

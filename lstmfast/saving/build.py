@@ -86,7 +86,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
         return [_plain(item, depth + 1) for item in value]
     if isinstance(value, np.generic):
         return value.item()
-    return value
+    return value.name if type(value).__name__ == "DType" else value
 
 
 # -- models from configs ------------------------------------------------------------------------------------------
@@ -165,13 +165,16 @@ def functional(config: dict[str, Any], context: Context, depth: int) -> Model:
                 continue
             try:
                 inputs, arguments = reader.call(layer, node)
+                if isinstance(layer, Model) and arguments.get("training"):
+                    _refuse_training(layer, context)
+                outputs = layer(inputs, **arguments)
             except _NotYet:
                 blocked.add(layer.name)
                 waiting.append((layer, node))
                 continue
-            try:
-                outputs = layer(inputs, **arguments)
             except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+                if str(error).startswith(f"'{context.name}'"):  # of the edge itself
+                    raise
                 raise ValueError(f"'{context.name}': layer '{layer.name}' cannot be called: {error}") from error
             made[layer.name].append(flatten(outputs))
         if len(waiting) == len(pending):
@@ -186,6 +189,25 @@ def functional(config: dict[str, Any], context: Context, depth: int) -> Model:
         raise ValueError(f"'{context.name}': an input or output of the model is no layer's.") from None
     model.trainable = bool(config.get("trainable", True))
     return model
+
+
+def _refuse_training(model: Model, context: Context) -> None:
+    """Refuse a nested model that is called with training=True, where that would change a layer inside."""
+    stack: list[Layer] = list(model.sublayers())
+    while stack:
+        layer = stack.pop()
+        stack.extend(layer.sublayers())
+        try:
+            layer.refuse_training()
+            acts = not isinstance(layer, Model) and layer.run_for({"training": True}) is not layer.run_for({})
+        except NotImplementedError:
+            acts = True
+        if acts:
+            raise NotImplementedError(
+                f"'{context.name}': model '{model.name}' is called with training=True, which reaches its layer "
+                f"'{layer.name}': only layers outside nested models can be called so. Save a model that calls the "
+                "layer itself with training=True, or without it."
+            )
 
 
 class _NotYet(Exception):
@@ -283,11 +305,14 @@ class _Edges:
     def _call_legacy(self, layer: Layer, node: Any) -> tuple[Any, dict[str, Any]]:
         if not isinstance(node, list) or not node:
             raise ValueError(f"'{self.context.name}': the call of layer '{layer.name}' is not understood.")
-        # TFOpLambda nests one level less
-        calls = [node] if self.is_reference(node) or node[0] == "_CONSTANT_VALUE" else node
+        # TFOpLambda nests one level less, but for a list of tensors
+        single = self.is_reference(node) or node[0] == "_CONSTANT_VALUE"
         tensors: list[Any] = []
         kwargs: dict[str, Any] = {}
-        for call in calls:
+        for call in [node] if single else node:
+            if call == []:  # a constant shape among tensors
+                tensors.append(call)
+                continue
             if isinstance(call, list) and len(call) == 4 and call[0] == "_CONSTANT_VALUE":
                 tensors.append(call[2])
             elif self.is_reference(call):
@@ -310,7 +335,7 @@ class _Edges:
             tensors = tensors[:1]
         arguments.pop("constants", None)
         if isinstance(layer, Operation):
-            return layer.bind_call((tensors if layer.joins else tensors[0],), arguments)
+            return layer.bind_call((tensors[0] if single else tensors,), arguments)
         alone = len(tensors) == 1 and (not layer.takes_list() or "value" in arguments)  # MultiHeadAttention's first
         inputs = tensors[0] if alone else tensors
         return layer._bind((inputs,), arguments)
@@ -400,10 +425,7 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
                     f"'{context.name}' holds the weights of {len(names)} layers of class {members[0].saved_class()}, "
                     f"its config has {len(members)}: {', '.join(layer.name for layer in members[:8])}."
                 )
-            real = {
-                tree.names.get(f"{path}{group}/{layer.saved_vars}"): group
-                for group, layer in zip(names, members, strict=True)
-            }
+            real = {tree.names.get(f"{path}{group}"): group for group in names}
             if all(layer.name in real for layer in members):
                 names = [real[layer.name] for layer in members]
             for group, layer in zip(names, members, strict=True):

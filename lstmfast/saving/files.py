@@ -47,12 +47,12 @@ def open_model(path: str | os.PathLike[str]) -> Iterator[Saved]:
     if is_archive:
         from lstmfast.saving.archive import open_archive
 
-        with open_archive(name) as saved:
+        with naming(name), open_archive(name) as saved:
             yield saved
     else:
         from lstmfast.saving.legacy import open_legacy
 
-        with open_legacy(name) as saved:
+        with naming(name), open_legacy(name) as saved:
             yield saved
 
 
@@ -66,8 +66,20 @@ def open_weights(path: str | os.PathLike[str]) -> Iterator[tuple[str, str, Any]]
     else:
         from lstmfast.saving.legacy import open_legacy_weights
 
-        with open_legacy_weights(name) as (version, weights):
+        with naming(name), open_legacy_weights(name) as (version, weights):
             yield name, version, weights
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors about a file that do not name it, such as those of libraries, as ones that do."""
+    try:
+        yield
+    except (OSError, ValueError, NotImplementedError) as error:
+        if name in str(error):
+            raise
+        kind = next(each for each in (OSError, ValueError, NotImplementedError) if isinstance(error, each))
+        raise kind(f"'{name}': {error}") from error
 
 
 def _look(path: str | os.PathLike[str]) -> tuple[str, bool]:
@@ -162,7 +174,7 @@ class Array:
             return dataset
         marked = dataset.attrs.get("dtype", None)
         values = dataset[()]
-        if marked in ("bfloat16", b"bfloat16") and values.dtype.itemsize == 2:
+        if isinstance(marked, (str, bytes)) and marked in ("bfloat16", b"bfloat16") and values.dtype.itemsize == 2:
             bits = np.ascontiguousarray(values).view(np.uint16).astype(np.uint32) << 16
             return bits.view(np.float32).reshape(self.shape)
         return np.asarray(values)

@@ -6,8 +6,11 @@ Next: files.py.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from lstmfast.saving.files import Array
 
@@ -16,6 +19,8 @@ _MAX_OBJECTS = 1_000_000
 # What a file claims beyond this, or beyond what its compressed values can grow to, is refused before memory is taken.
 _MAX_VALUES = 1 << 33
 _MAX_RATIO = 200
+# deflate, shuffle, fletcher32, szip, nbit, scaleoffset, and h5py's lzf; for others libhdf5 looks for libraries to load
+_FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 
 
 @contextlib.contextmanager
@@ -63,11 +68,17 @@ def child(group: Any, key: str, name: str) -> Any:
     if isinstance(member, h5py.Dataset):
         if member.external or member.is_virtual:
             raise ValueError(f"{where} keeps its values in another file, which is not read.")
-        if member.dtype.kind not in "fiubV":
+        if member.dtype.kind not in "fiub" and member.dtype != "V2":  # how bfloat16 is kept
             raise ValueError(f"{where} holds {member.dtype}, not numbers.")
-        stored = member.id.get_storage_size()
-        if member.size is None or member.size > _MAX_VALUES or member.nbytes > max(1 << 20, stored * _MAX_RATIO):
+        most = max(1 << 20, member.id.get_storage_size() * _MAX_RATIO)
+        # a chunk is inflated whole, however few of its values belong to the data set
+        chunk = math.prod(member.chunks or ()) * member.dtype.itemsize
+        if member.size is None or member.size > _MAX_VALUES or max(member.nbytes, chunk) > most:
             raise ValueError(f"{where} claims the shape {member.shape}, more than a weight has or the file holds.")
+        creation = member.id.get_create_plist()
+        filters = {creation.get_filter(number)[0] for number in range(creation.get_nfilters())}
+        if not filters <= _FILTERS:
+            raise ValueError(f"{where} is stored by the filters {sorted(filters - _FILTERS)}, which are not loaded.")
     elif not isinstance(member, h5py.Group):
         raise ValueError(f"{where} is neither a group nor a data set.")
     return member
@@ -117,11 +128,18 @@ def text(value: Any) -> str:
 
 def texts(attributes: Any, key: str) -> list[str]:
     """An attribute that lists names, which HDF5's limits may have cut into ``key0``, ``key1``, …"""
+
+    def listed(key: str) -> list[str]:
+        values = attributes[key]
+        if not isinstance(values, np.ndarray) or values.ndim != 1:
+            raise ValueError(f"The attribute {key} is no list of names: {values!r:.80}")
+        return [text(value) for value in values]
+
     if key in attributes:
-        return [text(value) for value in attributes[key]]
+        return listed(key)
     names: list[str] = []
     number = 0
     while f"{key}{number}" in attributes:
-        names.extend(text(value) for value in attributes[f"{key}{number}"])
+        names.extend(listed(f"{key}{number}"))
         number += 1
     return names

@@ -11,11 +11,14 @@ import json
 import os
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 from lstmfast._graph import snake_case
+from lstmfast._plan import MaskRules, Plan
 from lstmfast.layers.base import Layer, serialize_layer
 from lstmfast.models import Model
+from lstmfast.saving.config import parse_version
 
 # Of the Keras whose format is written.
 KERAS_VERSION = "3.15.1"
@@ -46,12 +49,53 @@ def save_model(model: Model, path: str | os.PathLike[str], overwrite: bool = Tru
 
 
 def architecture(model: Model) -> dict[str, Any]:
-    """The model's class and config, as Keras 3 writes them."""
+    """The model's class and config, as Keras 3 writes them.
+
+    Raises
+    ------
+    NotImplementedError
+        If a layer of an older Keras has no equal there.
+    """
+    for layer in _all_layers(model):
+        _refuse_what_changed(layer)
     return {
         **serialize_layer(model),
         "registered_name": model.saved_class(),
         "build_config": {"input_shape": model.input_shape},
     }
+
+
+def _all_layers(layer: Layer) -> Iterator[Layer]:
+    yield layer
+    for inner in layer.sublayers():
+        yield from _all_layers(inner)
+
+
+def _refuse_what_changed(layer: Layer) -> None:
+    for argument in ("activation", "recurrent_activation"):
+        if getattr(getattr(layer, argument, None), "name", "") == "hard_sigmoid_keras2":
+            raise NotImplementedError(
+                f"Layer '{layer.name}' has the {argument} hard_sigmoid of Keras 2, 0.2 x + 0.5, which Keras 3 does not "
+                "have: the model cannot be written for it."
+            )
+    if isinstance(layer, Model) and layer.built and layer.keras_version < (3, 4):
+        for newer in _other_masks(layer):
+            raise NotImplementedError(
+                f"Layer '{newer.name}' of a model of Keras {layer.keras_version[0]}.{layer.keras_version[1]} gets or "
+                "hands on another mask by the rules of Keras 3: the model cannot be written for it."
+            )
+
+
+def _other_masks(model: Model) -> Iterator[Layer]:
+    """The layers of a model whose masks the rules of the written version change."""
+    version = parse_version(KERAS_VERSION)
+    old, new = (
+        Plan(model.inputs, model.outputs, model._graph_nodes, MaskRules(one)) for one in (model.keras_version, version)
+    )
+    for before, after in zip(old.operations, new.operations, strict=True):
+        changed = before.compute_mask != after.compute_mask and (before.masked or after.masked)
+        if changed or (before.auto_mask, before.masked) != (after.auto_mask, after.masked):
+            yield before.layer
 
 
 def _umask() -> int:
@@ -73,9 +117,9 @@ def _weights(model: Model) -> bytes:
         if isinstance(layer, Model):
             container(layer.layers, f"{path}layers/")
             return
+        file.create_group(f"{path}vars").attrs["name"] = layer.name
         if layer._specs:
-            group = file.create_group(f"{path}{layer.saved_vars}")
-            group.attrs["name"] = layer.name
+            group = file.require_group(f"{path}{layer.saved_vars}")
             for index, value in enumerate(layer._own_weights()):
                 data = group.create_dataset(str(index), data=value)
                 if value.dtype.name == "bfloat16":

@@ -201,7 +201,7 @@ static void check_create(void) {
         if (i == 1) config.real = LF_REAL_COUNT;
         if (i == 2) config.features = 0;
         if (i == 3) config.kernel = NULL;
-        if (i == 4) config.recurrent_kernel = NULL;
+        if (i == 4) config.cell = LF_GRU, config.recurrent_kernel = NULL;
         if (i == 5) config.activation.kind = -1;
         if (i == 6) config.recurrent_activation.kind = INT_MAX;
         if (i == 7) config.cell = LF_DENSE; /* has no recurrent kernel */

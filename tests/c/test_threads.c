@@ -229,6 +229,7 @@ static void meet(void *context, int index, int count) {
 }
 
 int main(int count, char **arguments) {
+    lf_assume_processors(8);
     const int wrapped = count > 1 && strcmp(arguments[1], "--wrapped") == 0;
     const char *isa;
     for (int n = 0; (isa = lf_isa_available(n)) != NULL; n++) {

@@ -89,10 +89,11 @@ const ulp_kernels LF_JOIN(ulp_kernels_, ULP_ISA) = {0};
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 extern const ulp_kernels ulp_kernels_generic, ulp_kernels_avx2, ulp_kernels_avx512, ulp_kernels_neon;
 
-enum { MAX_ISAS = 4, MAX_THREADS = 2, CHUNK = 4096, USUAL_STRIDE = 251 };
+enum { MAX_ISAS = 4, MAX_THREADS = 64, CHUNK = 4096 };
 static const ulp_kernels *isas[MAX_ISAS];
 static int isa_count;
 static int failures;
@@ -108,64 +109,17 @@ static int runs_here(const ulp_kernels *kernels) {
     return 1;
 }
 
-/* References, in the form that gives Keras's answer for infinities and NaN too. */
-typedef long double wide;
-static wide ref_linear(wide x, const double *p) { return (void)p, x; }
-static wide ref_relu(wide x, const double *p) {
-    wide y = p[2] != 0 ? (x > p[2] ? x : 0) : (x < 0 ? 0 : x);
-    if (p[1] < INFINITY) y = y < 0 ? 0 : y > p[1] ? (wide)p[1] : y;
-    const wide below = p[2] - x < 0 ? 0 : p[2] - x;
-    return p[0] != 0 ? y - p[0] * below : y;
-}
-static wide ref_relu6(wide x, const double *p) { return (void)p, x < 0 ? 0 : x > 6 ? 6 : x; }
-static wide ref_leaky_relu(wide x, const double *p) { return x > 0 ? x : p[0] * x; }
-static wide ref_elu(wide x, const double *p) { return x > 0 ? x : p[0] * expm1l(x); }
-static wide ref_celu(wide x, const double *p) { return x > 0 ? x : p[0] * expm1l(x / p[0]); }
-static wide ref_selu(wide x, const double *p) {
-    (void)p;
-    return x > 0 ? 1.0507009873554804934193349852946L * x : 1.7580993408473768599402175208123L * expm1l(x);
-}
-static wide ref_softplus(wide x, const double *p) { return (void)p, (x < 0 ? 0 : x) + log1pl(expl(-fabsl(x))); }
-static wide ref_softsign(wide x, const double *p) { return (void)p, x / (1 + fabsl(x)); }
-static wide ref_squareplus(wide x, const double *p) { return (x + sqrtl(x * x + p[0])) / 2; }
-static wide ref_soft_shrink(wide x, const double *p) { return x > p[0] ? x - p[0] : x < -p[0] ? x + p[0] : 0; }
-static wide ref_sparse_plus(wide x, const double *p) {
-    return (void)p, x <= -1 ? 0 : x < 1 ? (x + 1) * (x + 1) / 4 : x;
-}
-static wide ref_silu(wide x, const double *p) { return (void)p, x / (1 + expl(-x)); }
-static wide ref_gelu(wide x, const double *p) { return (void)p, x * (erfcl(-x * sqrtl(0.5L)) / 2); }
-static wide ref_gelu_tanh(wide x, const double *p) {
-    (void)p;
-    return x / (1 + expl(-1.5957691216057307117597842397375L * x * (1 + 0.044715L * x * x)));
-}
-static wide ref_tanh(wide x, const double *p) { return (void)p, tanhl(x); }
-static wide ref_tanh_shrink(wide x, const double *p) { return (void)p, x - tanhl(x); }
-static wide ref_threshold(wide x, const double *p) { return x > p[0] ? x : (wide)p[1]; }
-static wide ref_sigmoid(wide x, const double *p) { return (void)p, 1 / (1 + expl(-x)); }
-static wide ref_exponential(wide x, const double *p) { return (void)p, expl(x); }
-static wide ref_hard_sigmoid(wide x, const double *p) { return ref_relu6(x + 3, p) / 6; }
-static wide ref_hard_sigmoid_keras2(wide x, const double *p) {
-    (void)p;
-    const wide y = 0.2L * x + 0.5L;
-    return y < 0 ? 0 : y > 1 ? 1 : y;
-}
-static wide ref_hard_silu(wide x, const double *p) { return x * ref_hard_sigmoid(x, p); }
-static wide ref_hard_tanh(wide x, const double *p) { return (void)p, x < -1 ? -1 : x > 1 ? 1 : x; }
-static wide ref_hard_shrink(wide x, const double *p) { return fabsl(x) > p[0] ? x : 0; }
-static wide ref_mish(wide x, const double *p) {
-    (void)p;
-    const wide e = expl(x > 60 ? 60 : x);
-    return x * (e * (e + 2) / (e * (e + 2) + 2));
-}
-static wide ref_log_sigmoid(wide x, const double *p) { return -ref_softplus(-x, p); }
-static wide ref_sparse_sigmoid(wide x, const double *p) { return (void)p, x <= -1 ? 0 : x >= 1 ? 1 : (x + 1) / 2; }
-static wide ref_expm1(wide x, const double *p) { return (void)p, expm1l(x); }
-static wide ref_log(wide x, const double *p) { return (void)p, logl(x); }
-static wide ref_log1p(wide x, const double *p) { return (void)p, log1pl(x); }
-static wide ref_erf(wide x, const double *p) { return (void)p, erfl(x); }
+/* float64 judges float32, and many times as fast as long double, which judges float64. */
+#define REF(name) LF_JOIN(fast_, name)
+#define wide double
+#include "ulp_references.inc"
+#undef wide
+#undef REF
 
-/* float64 is precise enough to judge float32, and three times as fast: these are tried for every float32. */
-static double fast_sigmoid(double x) { return 1 / (1 + exp(-x)); }
+typedef long double wide;
+#define REF(name) LF_JOIN(ref_, name)
+#include "ulp_references.inc"
+#undef REF
 
 /* Where a formula of Keras's cancels, no evaluation of it in the working precision has small errors relative to the
  * result; there an ulp is that of the larger of result and argument. */
@@ -175,51 +129,52 @@ typedef struct test_case {
     const char *name;
     int kind;
     double parameters[3];
-    wide (*reference)(wide x, const double *parameters);
-    double (*fast_reference)(double x); /* for float32 and every number of it, or NULL */
+    double (*reference_f32)(double x, const double *parameters);
+    wide (*reference_f64)(wide x, const double *parameters);
     int relative_to;
     double bound_f32, bound_f64; /* in ulp, where the result is at least `smallest` times the least normal number; */
     double smallest;             /* below that, in units of the least normal number, and times the same */
 } test_case;
 
 #define ACTIVATION(name) #name, LF_ACTIVATION_##name
+#define JUDGES(name) fast_##name, ref_##name
 #define NONE {0, 0, 0}
 /* gelu_tanh: half an ulp of its argument is worth a hundred ulp of exp(2u) in the far tail, where Keras gives 0. */
 static const test_case cases[] = {
-    {ACTIVATION(sigmoid), NONE, ref_sigmoid, fast_sigmoid, OF_RESULT, 4, 4, 1},
-    {ACTIVATION(tanh), NONE, ref_tanh, tanh, OF_RESULT, 4, 4, 1},
-    {ACTIVATION(exponential), NONE, ref_exponential, exp, OF_RESULT, 4, 4, 1},
-    {ACTIVATION(linear), NONE, ref_linear, NULL, OF_RESULT, 0, 0, 1},
-    {ACTIVATION(relu), {0, INFINITY, 0}, ref_relu, NULL, OF_RESULT, 0, 0, 1},
-    {"relu(0.1, 6, 0)", LF_ACTIVATION_relu, {0.125, 6, 0}, ref_relu, NULL, OF_RESULT, 1, 1, 1},
-    {"relu(0.1, none, 1)", LF_ACTIVATION_relu, {0.125, INFINITY, 1}, ref_relu, NULL, OF_ARGUMENT, 1, 1, 1},
-    {ACTIVATION(relu6), NONE, ref_relu6, NULL, OF_RESULT, 0, 0, 1},
-    {ACTIVATION(leaky_relu), {0.2}, ref_leaky_relu, NULL, OF_RESULT, 1, 1, 1},
-    {ACTIVATION(elu), {1}, ref_elu, NULL, OF_RESULT, 2, 2, 1},
-    {ACTIVATION(celu), {1.5}, ref_celu, NULL, OF_RESULT, 3, 3, 1},
-    {ACTIVATION(selu), NONE, ref_selu, NULL, OF_RESULT, 3, 3, 1},
-    {ACTIVATION(softplus), NONE, ref_softplus, NULL, OF_RESULT, 2, 2, 1},
-    {ACTIVATION(softsign), NONE, ref_softsign, NULL, OF_RESULT, 2, 2, 1},
-    {ACTIVATION(squareplus), {4}, ref_squareplus, NULL, OF_ARGUMENT, 2.5, 2.5, 1},
-    {ACTIVATION(soft_shrink), {0.5}, ref_soft_shrink, NULL, OF_RESULT, 1, 1, 1},
-    {ACTIVATION(sparse_plus), NONE, ref_sparse_plus, NULL, OF_RESULT, 2.5, 2.5, 1},
-    {ACTIVATION(silu), NONE, ref_silu, NULL, OF_RESULT, 3.5, 3.5, 1024},
-    {ACTIVATION(gelu), NONE, ref_gelu, NULL, OF_RESULT, 8, 8, 1},
-    {ACTIVATION(gelu_tanh), NONE, ref_gelu_tanh, NULL, OF_RESULT, 256, 2048, 1024},
-    {ACTIVATION(tanh_shrink), NONE, ref_tanh_shrink, NULL, OF_ARGUMENT, 3, 3, 1},
-    {ACTIVATION(threshold), {1, 0.5}, ref_threshold, NULL, OF_RESULT, 0, 0, 1},
-    {ACTIVATION(hard_sigmoid), NONE, ref_hard_sigmoid, NULL, OF_RESULT, 2, 2, 1},
-    {ACTIVATION(hard_sigmoid_keras2), NONE, ref_hard_sigmoid_keras2, NULL, OF_ARGUMENT, 2, 2, 1},
-    {ACTIVATION(hard_silu), NONE, ref_hard_silu, NULL, OF_RESULT, 2, 2, 1},
-    {ACTIVATION(hard_tanh), NONE, ref_hard_tanh, NULL, OF_RESULT, 0, 0, 1},
-    {ACTIVATION(hard_shrink), {0.5}, ref_hard_shrink, NULL, OF_RESULT, 0, 0, 1},
-    {ACTIVATION(mish), NONE, ref_mish, NULL, OF_RESULT, 5, 5, 1024},
-    {ACTIVATION(log_sigmoid), NONE, ref_log_sigmoid, NULL, OF_RESULT, 2, 2, 1},
-    {ACTIVATION(sparse_sigmoid), NONE, ref_sparse_sigmoid, NULL, OF_RESULT, 1, 1, 1},
-    {"expm1", ULP_EXPM1, NONE, ref_expm1, NULL, OF_RESULT, 3, 3, 1},
-    {"log", ULP_LOG, NONE, ref_log, NULL, OF_RESULT, 1, 1, 1},
-    {"log1p", ULP_LOG1P, NONE, ref_log1p, NULL, OF_RESULT, 2, 2, 1},
-    {"erf", ULP_ERF, NONE, ref_erf, NULL, OF_RESULT, 3, 3, 1},
+    {ACTIVATION(sigmoid), NONE, JUDGES(sigmoid), OF_RESULT, 4, 4, 1},
+    {ACTIVATION(tanh), NONE, JUDGES(tanh), OF_RESULT, 4, 4, 1},
+    {ACTIVATION(exponential), NONE, JUDGES(exponential), OF_RESULT, 4, 4, 1},
+    {ACTIVATION(linear), NONE, JUDGES(linear), OF_RESULT, 0, 0, 1},
+    {ACTIVATION(relu), {0, INFINITY, 0}, JUDGES(relu), OF_RESULT, 0, 0, 1},
+    {"relu(0.125, 6, 0)", LF_ACTIVATION_relu, {0.125, 6, 0}, JUDGES(relu), OF_RESULT, 1, 1, 1},
+    {"relu(0.125, none, 1)", LF_ACTIVATION_relu, {0.125, INFINITY, 1}, JUDGES(relu), OF_ARGUMENT, 1, 1, 1},
+    {ACTIVATION(relu6), NONE, JUDGES(relu6), OF_RESULT, 0, 0, 1},
+    {ACTIVATION(leaky_relu), {0.2}, JUDGES(leaky_relu), OF_RESULT, 1, 1, 1},
+    {ACTIVATION(elu), {1}, JUDGES(elu), OF_RESULT, 2, 2, 1},
+    {ACTIVATION(celu), {1.5}, JUDGES(celu), OF_RESULT, 3, 3, 1},
+    {ACTIVATION(selu), NONE, JUDGES(selu), OF_RESULT, 3, 3, 1},
+    {ACTIVATION(softplus), NONE, JUDGES(softplus), OF_RESULT, 2, 2, 1},
+    {ACTIVATION(softsign), NONE, JUDGES(softsign), OF_RESULT, 2, 2, 1},
+    {ACTIVATION(squareplus), {4}, JUDGES(squareplus), OF_ARGUMENT, 2.5, 2.5, 1},
+    {ACTIVATION(soft_shrink), {0.5}, JUDGES(soft_shrink), OF_RESULT, 1, 1, 1},
+    {ACTIVATION(sparse_plus), NONE, JUDGES(sparse_plus), OF_RESULT, 2.5, 2.5, 1},
+    {ACTIVATION(silu), NONE, JUDGES(silu), OF_RESULT, 3.5, 3.5, 1024},
+    {ACTIVATION(gelu), NONE, JUDGES(gelu), OF_RESULT, 8, 8, 1},
+    {ACTIVATION(gelu_tanh), NONE, JUDGES(gelu_tanh), OF_RESULT, 256, 2048, 1024},
+    {ACTIVATION(tanh_shrink), NONE, JUDGES(tanh_shrink), OF_ARGUMENT, 3, 3, 1},
+    {ACTIVATION(threshold), {1, 0.5}, JUDGES(threshold), OF_RESULT, 0, 0, 1},
+    {ACTIVATION(hard_sigmoid), NONE, JUDGES(hard_sigmoid), OF_RESULT, 2, 2, 1},
+    {ACTIVATION(hard_sigmoid_keras2), NONE, JUDGES(hard_sigmoid_keras2), OF_ARGUMENT, 2, 2, 1},
+    {ACTIVATION(hard_silu), NONE, JUDGES(hard_silu), OF_RESULT, 2, 2, 1},
+    {ACTIVATION(hard_tanh), NONE, JUDGES(hard_tanh), OF_RESULT, 0, 0, 1},
+    {ACTIVATION(hard_shrink), {0.5}, JUDGES(hard_shrink), OF_RESULT, 0, 0, 1},
+    {ACTIVATION(mish), NONE, JUDGES(mish), OF_RESULT, 5, 5, 1024},
+    {ACTIVATION(log_sigmoid), NONE, JUDGES(log_sigmoid), OF_RESULT, 2, 2, 1},
+    {ACTIVATION(sparse_sigmoid), NONE, JUDGES(sparse_sigmoid), OF_RESULT, 1, 1, 1},
+    {"expm1", ULP_EXPM1, NONE, JUDGES(expm1), OF_RESULT, 3, 3, 1},
+    {"log", ULP_LOG, NONE, JUDGES(log), OF_RESULT, 1, 1, 1},
+    {"log1p", ULP_LOG1P, NONE, JUDGES(log1p), OF_RESULT, 2, 2, 1},
+    {"erf", ULP_ERF, NONE, JUDGES(erf), OF_RESULT, 3, 3, 1},
 };
 enum { CASE_COUNT = sizeof cases / sizeof cases[0] };
 
@@ -261,7 +216,7 @@ static int exponent_of(double a) {
 
 /* Keras's formula for squareplus overflows where the square of its argument does, and so must ours. */
 static int overflows(const test_case *test, double x, double largest) {
-    return test->reference == ref_squareplus && isfinite(x) && fabs(x) > sqrt(largest);
+    return test->kind == LF_ACTIVATION_squareplus && isfinite(x) && fabs(x) > sqrt(largest);
 }
 
 static void judge_f32(const test_case *test, float x, float y, double reference, worst *result) {
@@ -390,10 +345,7 @@ static void *run_sweep(void *argument) {
                 memcpy(x + k, &bits, sizeof bits);
                 if (job->stride != 1 && begin + k < SPECIAL_COUNT) x[k] = (float)special_arguments[begin + k];
             }
-            if (test->fast_reference != NULL)
-                for (size_t k = 0; k < count; k++) reference[k] = test->fast_reference(x[k]);
-            else
-                for (size_t k = 0; k < count; k++) reference[k] = (double)test->reference(x[k], test->parameters);
+            for (size_t k = 0; k < count; k++) reference[k] = test->reference_f32(x[k], test->parameters);
             for (int isa = 0; isa < isa_count; isa++) {
                 isas[isa]->apply_f32(&activation, x, 0, y, 0, 1, count);
                 if (!is_dull(results + isa, y, reference, count))
@@ -403,7 +355,7 @@ static void *run_sweep(void *argument) {
             double x[CHUNK], y[CHUNK];
             wide reference[CHUNK];
             for (size_t k = 0; k < count; k++) x[k] = argument_f64(begin + k);
-            for (size_t k = 0; k < count; k++) reference[k] = test->reference(x[k], test->parameters);
+            for (size_t k = 0; k < count; k++) reference[k] = test->reference_f64(x[k], test->parameters);
             for (int isa = 0; isa < isa_count; isa++) {
                 isas[isa]->apply_f64(&activation, x, 0, y, 0, 1, count);
                 for (size_t k = 0; k < count; k++) judge_f64(test, x[k], y[k], reference[k], results + isa);
@@ -420,24 +372,30 @@ static void test_accuracy(const test_case *test, uint64_t stride, uint64_t sampl
     job.samples = samples;
     pthread_t threads[MAX_THREADS];
     int started = 0;
-    while (started < MAX_THREADS && pthread_create(threads + started, NULL, run_sweep, &job) == 0) started++;
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    while (started < MAX_THREADS && started < processors &&
+           pthread_create(threads + started, NULL, run_sweep, &job) == 0)
+        started++;
     if (started == 0) run_sweep(&job);
     for (int t = 0; t < started; t++) pthread_join(threads[t], NULL);
     const double bound = stride != 0 ? test->bound_f32 : test->bound_f64;
+    worst all = {0};
+    printf("| %s | %s | %llu | %.3g |", test->name, stride != 0 ? "float32" : "float64", (unsigned long long)samples,
+           bound);
     for (int isa = 0; isa < isa_count; isa++) {
         worst total = {0};
         for (int t = 0; t < MAX_THREADS; t++) merge(&total, &job.results[t][isa]);
-        const int good = total.ulp <= bound && total.small <= test->smallest && total.special_count == 0;
-        failures += !good;
-        printf("| %s | %s | %s | %llu | %.2f | %.9g | %.2g | %.3g | %s |", test->name,
-               stride != 0 ? "float32" : "float64", isas[isa]->isa, (unsigned long long)samples, total.ulp,
-               total.ulp_at, total.small, bound, good ? "ok" : "BROKEN");
-        if (total.special_count != 0)
-            printf(" %llu wrong NaN or infinity, as at %.9g", (unsigned long long)total.special_count,
-                   total.special_at);
-        printf("\n");
-        fflush(stdout);
+        merge(&all, &total);
+        if (total.ulp > 0) printf(" %.2f at %.9g |", total.ulp, total.ulp_at);
+        else printf(" 0 |");
     }
+    const int good = all.ulp <= bound && all.small <= test->smallest && all.special_count == 0;
+    failures += !good;
+    printf(" %.2g | %s |", all.small, good ? "ok" : "BROKEN");
+    if (all.special_count != 0)
+        printf(" %llu wrong NaN or infinity, as at %.9g", (unsigned long long)all.special_count, all.special_at);
+    printf("\n");
+    fflush(stdout);
 }
 
 /* Any width, in place or not, gives each number the same bits, and nothing is written behind a row. */
@@ -603,6 +561,17 @@ static void test_vectors(const ulp_kernels *kernels) {
         }
 }
 
+/* An activation without a row of its own in `cases` would go unmeasured. */
+static void test_completeness(void) {
+    for (int kind = 0; kind < LF_ACTIVATION_softmax; kind++) {
+        int k = 0;
+        while (k < CASE_COUNT && cases[k].kind != kind) k++;
+        if (k < CASE_COUNT) continue;
+        printf("activation %d is measured by no case\n", kind);
+        failures++;
+    }
+}
+
 static double seconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -639,7 +608,7 @@ static int is_listed(const char *list, const char *name) {
 }
 
 int main(int argc, char **argv) {
-    uint64_t stride = 0, samples = 1 << 20; /* a stride of 0: by case */
+    uint64_t stride = 1, samples = 1 << 20;
     const char *only = NULL, *isa_name = NULL;
     int timing = 0;
     for (int k = 1; k < argc; k++) {
@@ -668,18 +637,20 @@ int main(int argc, char **argv) {
             if (is_listed(only, cases[k].name)) print_time(cases + k);
         return 0;
     }
+    test_completeness();
     for (int isa = 0; isa < isa_count; isa++) {
         test_vectors(isas[isa]);
         test_edges(isas[isa]);
         test_rows(isas[isa]);
     }
-    printf("\n| function | real | ISA | arguments | max ulp | at | below normal, in least normal numbers | bound, ulp "
-           "| |\n"
-           "|---|---|---|---|---|---|---|---|---|\n");
+    printf("\n| function | real | arguments | bound, ulp |");
+    for (int isa = 0; isa < isa_count; isa++) printf(" %s, ulp |", isas[isa]->isa);
+    printf(" below normal, in least normal numbers | |\n|---|---|---|---|---|---|");
+    for (int isa = 0; isa < isa_count; isa++) printf("---|");
+    printf("\n");
     for (int k = 0; k < CASE_COUNT; k++)
         if (is_listed(only, cases[k].name)) {
-            const uint64_t step = stride != 0 ? stride : cases[k].fast_reference != NULL ? 1 : USUAL_STRIDE;
-            test_accuracy(cases + k, step, ((UINT64_C(1) << 32) + step - 1) / step);
+            test_accuracy(cases + k, stride, ((UINT64_C(1) << 32) + stride - 1) / stride);
             test_accuracy(cases + k, 0, samples);
         }
     printf("\n%d broken\n", failures);

@@ -1,0 +1,41 @@
+"""The commands of the `lstmfast` program, one module each, imported when the command runs.
+
+Next: ../cli.py, which calls `run(options)` of one of them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lstmfast.models import Model
+
+# Exit statuses; `lstmfast --help` says what they mean.
+DONE, NO, USAGE, FILE, BUG, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 70, 130, 141
+
+
+class Failure(Exception):
+    """Ends a command with one line for the user and an exit status."""
+
+    def __init__(self, message: str, status: int = USAGE) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """The model in a file.
+
+    Raises
+    ------
+    Failure
+        If the file holds no model that can be loaded.
+    """
+    from lstmfast.saving import load_model
+
+    try:
+        return load_model(path)
+    except NotImplementedError as error:
+        raise Failure(f"{error} ('lstmfast info' lists everything that is not supported)", NO) from error
+    except ValueError as error:
+        raise Failure(str(error), FILE) from error

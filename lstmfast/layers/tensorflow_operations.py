@@ -1,0 +1,401 @@
+"""Operations of tf.keras 2, which records TensorFlow's functions under their own names, with all arguments at the call.
+
+Next: operations.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lstmfast.layers.base import Array
+from lstmfast.layers.contractions import alike, as_float, matmul_any, tensordot
+from lstmfast.layers.operations import (
+    EQUIVALENTS,
+    OPERATIONS,
+    activation,
+    axes_of,
+    cast,
+    define,
+    dtype_name,
+    extreme,
+    integers,
+    like,
+    logsumexp,
+    norm,
+    one_hot,
+    pad,
+    product,
+    reshape,
+    slice_key,
+    split,
+    summed,
+    take,
+    together,
+    top_k,
+    unstack,
+    variance,
+)
+
+# The function of Keras 3 that does the same: of two tensors, and of one.
+_BINARY = {
+    "Add": "math.add add __operators__.add",
+    "Subtract": "math.subtract subtract __operators__.sub",
+    "Multiply": "math.multiply multiply __operators__.mul",
+    "Divide": "math.divide divide math.truediv truediv __operators__.truediv",
+    "DivideNoNan": "math.divide_no_nan",
+    "FloorDivide": "math.floordiv math.floor_div floor_div compat.v1.floor_div __operators__.floordiv",
+    "Mod": "math.floormod math.mod math.floor_mod __operators__.mod",
+    "Power": "math.pow pow __operators__.pow",
+    "Maximum": "math.maximum maximum",
+    "Minimum": "math.minimum minimum",
+    "Equal": "math.equal equal __operators__.eq",
+    "NotEqual": "math.not_equal not_equal __operators__.ne",
+    "Greater": "math.greater greater __operators__.gt",
+    "GreaterEqual": "math.greater_equal greater_equal __operators__.ge",
+    "Less": "math.less less __operators__.lt",
+    "LessEqual": "math.less_equal less_equal __operators__.le",
+    "LogicalAnd": "math.logical_and logical_and __operators__.and",
+    "LogicalOr": "math.logical_or logical_or __operators__.or",
+    "LogicalXor": "math.logical_xor __operators__.xor",
+}
+_UNARY = {
+    "Absolute": "math.abs abs __operators__.abs",
+    "Arccos": "math.acos acos",
+    "Arcsin": "math.asin asin",
+    "Arctan": "math.atan atan",
+    "Arctanh": "math.atanh atanh",
+    "Ceil": "math.ceil",
+    "Copy": "identity stop_gradient",
+    "Cos": "math.cos cos",
+    "Cosh": "math.cosh cosh",
+    "Erf": "math.erf",
+    "Exp": "math.exp exp",
+    "Expm1": "math.expm1",
+    "Floor": "math.floor floor",
+    "Isfinite": "math.is_finite",
+    "Isinf": "math.is_inf",
+    "Isnan": "math.is_nan",
+    "Log": "math.log",
+    "Log1p": "math.log1p",
+    "LogSigmoid": "math.log_sigmoid",
+    "LogicalNot": "math.logical_not logical_not __operators__.not __operators__.invert",
+    "Negative": "math.negative negative __operators__.neg",
+    "Reciprocal": "math.reciprocal",
+    "Round": "math.round round math.rint",
+    "Rsqrt": "math.rsqrt",
+    "Sigmoid": "math.sigmoid sigmoid nn.sigmoid",
+    "Sign": "math.sign sign",
+    "Sin": "math.sin sin",
+    "Sinh": "math.sinh sinh",
+    "Sqrt": "math.sqrt sqrt",
+    "Square": "math.square square",
+    "Tan": "math.tan tan",
+    "Tanh": "math.tanh tanh nn.tanh",
+}
+_ACTIVATIONS = {
+    "Elu": "nn.elu keras.activations.elu",
+    "Relu": "nn.relu",
+    "Relu6": "nn.relu6",
+    "Selu": "nn.selu keras.activations.selu",
+    "Softplus": "math.softplus nn.softplus",
+    "Softsign": "nn.softsign math.softsign",
+}
+for _names, _arguments in ((_BINARY, "x y"), (_UNARY, "x"), (_ACTIVATIONS, "features")):
+    for _keras, _tensorflow in _names.items():
+        define(_tensorflow, _arguments, OPERATIONS[_keras][1])
+        for _name in _tensorflow.split():
+            EQUIVALENTS[_name] = _keras, tuple(_arguments.split()), {}
+
+define("math.atan2 atan2", "y x", OPERATIONS["Arctan2"][1])
+define("math.squared_difference", "x y", lambda x, y: np.square(np.subtract(*together(x, y))))
+define("math.multiply_no_nan", "x y", lambda x, y: np.where(np.equal(y, 0), like(0, x), np.multiply(*together(x, y))))
+
+
+def _added(arrays: list[Array]) -> Array:
+    total = np.array(arrays[0])
+    for array in arrays[1:]:
+        total += array
+    return total
+
+
+define("math.add_n add_n", "inputs", _added)
+
+define("nn.silu nn.swish", "features beta", lambda features, beta=1.0: _silu(as_float(features), beta))
+define(
+    "nn.gelu",
+    "features approximate",
+    lambda features, approximate=False: activation("gelu")(features, approximate=bool(approximate)),
+)
+define("keras.activations.relu", "x", activation("relu"))
+define("nn.leaky_relu", "features alpha", lambda features, alpha=0.2: _leaky(features, alpha))
+define("nn.softmax", "logits axis", lambda logits, axis=None: _last(OPERATIONS["Softmax"][1], logits, axis))
+define("nn.log_softmax", "logits axis", lambda logits, axis=None: _last(OPERATIONS["LogSoftmax"][1], logits, axis))
+define("nn.bias_add", "value bias", lambda value, bias: value + np.asarray(bias, value.dtype))
+
+
+def _last(function: Callable[..., Array], x: Any, axis: Any) -> Array:
+    return function(x, axis=-1 if axis is None else axis)
+
+
+def _silu(x: Array, beta: Any) -> Array:
+    return x * activation("sigmoid")(x * like(beta, x))
+
+
+def _leaky(x: Any, alpha: float) -> Array:
+    return activation("leaky_relu")(x, negative_slope=alpha)
+
+
+def _l2_normalize(x: Any, axis: Any = None, epsilon: float = 1e-12) -> Any:
+    x = as_float(x)
+    return x * (1 / np.sqrt(np.maximum(summed(np.square(x), axis, True), like(epsilon, x))))
+
+
+define("math.l2_normalize nn.l2_normalize linalg.l2_normalize", "x axis epsilon", _l2_normalize)
+
+_REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "mean": lambda x, axis=None, keepdims=False: summed(x, axis, keepdims, True),
+    "sum": summed,
+    "prod": product,
+    "max": extreme(np.max),
+    "min": extreme(np.min),
+    "any": extreme(np.any),
+    "all": extreme(np.all),
+    "variance": variance,
+    "std": lambda x, axis=None, keepdims=False: np.sqrt(variance(x, axis, keepdims)),
+    "logsumexp": logsumexp,
+    "euclidean_norm": lambda x, axis=None, keepdims=False: norm(x, None, axis, keepdims),
+}
+for _name, _function in _REDUCTIONS.items():
+    define(f"math.reduce_{_name} reduce_{_name}", "input_tensor axis keepdims", _function)
+define(
+    "norm linalg.norm compat.v1.norm",
+    "tensor ord axis keepdims",
+    lambda tensor, ord="euclidean", axis=None, keepdims=False: norm(tensor, ord, axis, keepdims),
+)
+for _name, _arg in (("argmax", np.argmax), ("argmin", np.argmin)):
+    define(
+        f"math.{_name} {_name}",
+        "input axis output_type",
+        lambda input, axis=None, output_type="int64", arg=_arg: integers(arg)(input, axis or 0).astype(
+            dtype_name(output_type or "int64")
+        ),
+    )
+define(
+    "math.cumsum cumsum",
+    "x axis exclusive reverse",
+    lambda x, axis=0, exclusive=False, reverse=False: _accumulated(np.add, x, axis or 0, exclusive, reverse),
+)
+define(
+    "math.cumprod",
+    "x axis exclusive reverse",
+    lambda x, axis=0, exclusive=False, reverse=False: _accumulated(np.multiply, x, axis or 0, exclusive, reverse),
+)
+define("math.top_k nn.top_k", "input k sorted", lambda input, k=1, sorted=True: top_k(input, k))
+define("sort", "tensor axis direction", lambda tensor, axis=-1, direction="ASCENDING": _sorted(tensor, axis, direction))
+
+
+def _band(x: Any, lower: int, upper: int) -> Array:
+    """The diagonals of a matrix from so many below the main one to so many above it; all where the number is < 0."""
+    x = np.asarray(x)
+    below = x if lower < 0 else np.triu(x, -lower)
+    return below if upper < 0 else np.tril(below, upper)
+
+
+define("linalg.band_part", "input num_lower num_upper", _band)
+
+
+def _accumulated(function: np.ufunc, x: Any, axis: int, exclusive: Any, reverse: Any) -> Array:
+    """Of all entries so far; without the entry itself, or from the last on."""
+    x = np.asarray(x)
+    y = np.flip(x, axis) if reverse else x
+    y = function.accumulate(y, axis=axis)
+    if exclusive:
+        y = np.roll(y, 1, axis)
+        first = [slice(None)] * y.ndim
+        first[axis] = slice(0, 1)
+        y[tuple(first)] = function.identity
+    return np.ascontiguousarray(np.flip(y, axis) if reverse else y)
+
+
+def _sorted(values: Any, axis: int, direction: str) -> Array:
+    y = np.sort(values, axis=axis)
+    return np.ascontiguousarray(np.flip(y, axis) if direction == "DESCENDING" else y)
+
+
+def _split(value: Any, num_or_size_splits: Any, axis: Any = 0) -> list[Array]:
+    if isinstance(num_or_size_splits, list):
+        num_or_size_splits = list(np.cumsum(num_or_size_splits)[:-1])
+    return split(value, num_or_size_splits, axis or 0)
+
+
+def _transposed_matmul(
+    a: Any,
+    b: Any,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    adjoint_a: bool = False,
+    adjoint_b: bool = False,
+) -> Array:
+    a, b = alike((a, b))
+    a = np.swapaxes(a, -1, -2) if transpose_a or adjoint_a else a
+    return matmul_any(a, np.swapaxes(b, -1, -2) if transpose_b or adjoint_b else b)
+
+
+def _shape(input: Any, out_type: Any = "int32", optimize: Any = True, name: Any = None) -> Array:
+    return np.asarray(np.shape(input), dtype_name(out_type or "int32"))
+
+
+def _slice(input: Any, begin: Any, size: Any) -> Array:
+    key = tuple(
+        slice(start, None if extent == -1 else start + extent)
+        for start, extent in zip(np.ravel(begin).tolist(), np.ravel(size).tolist(), strict=True)
+    )
+    return np.ascontiguousarray(np.asarray(input)[key])
+
+
+def _concat(values: Any, axis: int) -> Array:
+    return np.concatenate(values, axis=int(axis))
+
+
+define(
+    "__operators__.getitem",
+    "x slice_spec",
+    lambda x, slice_spec: np.array(np.asarray(x)[slice_key(slice_spec)], order="C"),
+)
+define("slice", "input begin size", _slice)
+define("concat", "values axis", _concat)
+define("stack", "values axis", lambda values, axis=0: np.stack([np.asarray(value) for value in values], axis=axis or 0))
+define("unstack", "value num axis", lambda value, num=None, axis=0: unstack(value, num, axis or 0))
+define("split", "value num_or_size_splits axis", _split)
+define("cast", "x dtype", cast)
+define("expand_dims", "input axis", lambda input, axis=-1: np.expand_dims(input, axis))
+define("squeeze compat.v1.squeeze", "input axis", lambda input, axis=None: np.squeeze(input, axes_of(axis)))
+define("reshape", "tensor shape", lambda tensor, shape: reshape(tensor, shape))  # noqa: PLW0108
+define(
+    "transpose compat.v1.transpose", "a perm", lambda a, perm=None: np.ascontiguousarray(np.transpose(a, axes_of(perm)))
+)
+define("tile", "input multiples", lambda input, multiples: np.tile(np.asarray(input), integers_of(multiples)))
+define("repeat", "input repeats axis", lambda input, repeats, axis=None: np.repeat(input, repeats, axis=axis))
+define("reverse", "tensor axis", lambda tensor, axis: np.flip(tensor, axes_of(axis)).copy())
+define("roll", "input shift axis", lambda input, shift, axis: np.roll(input, axes_of(shift), axes_of(axis)))
+define("where", "condition x y", lambda condition, x, y: np.where(condition, *together(x, y)))
+define("zeros_like", "input dtype", lambda input, dtype=None: np.zeros_like(input, dtype=dtype))
+define("ones_like", "input dtype", lambda input, dtype=None: np.ones_like(input, dtype=dtype))
+define("zeros", "shape dtype", lambda shape, dtype="float32": np.zeros(integers_of(shape), dtype_name(dtype)))
+define("ones", "shape dtype", lambda shape, dtype="float32": np.ones(integers_of(shape), dtype_name(dtype)))
+define("fill", "dims value", lambda dims, value: np.full(integers_of(dims), value, like_value(value)))
+define("broadcast_to", "input shape", lambda input, shape: np.broadcast_to(input, integers_of(shape)).copy())
+define("shape compat.v1.shape", "input out_type optimize", _shape)
+define(
+    "pad compat.v1.pad",
+    "tensor paddings mode constant_values",
+    lambda tensor, paddings, mode="CONSTANT", constant_values=0: pad(
+        tensor, paddings, constant_values, mode or "CONSTANT"
+    ),
+)
+define(
+    "one_hot",
+    "indices depth on_value off_value axis dtype",
+    lambda indices, depth, on_value=None, off_value=None, axis=None, dtype=None: _one_hot(
+        indices, depth, on_value, off_value, axis, dtype
+    ),
+)
+define(
+    "gather compat.v1.gather",
+    "params indices validate_indices axis batch_dims",
+    lambda params, indices, validate_indices=None, axis=None, batch_dims=0: _gather(
+        params, indices, axis, batch_dims or 0
+    ),
+)
+define(
+    "clip_by_value",
+    "t clip_value_min clip_value_max",
+    lambda t, clip_value_min, clip_value_max: np.clip(t, like(clip_value_min, t), like(clip_value_max, t)),
+)
+define("keras.backend.batch_flatten", "x", lambda x: np.array(x).reshape(len(x), -1))
+define("linalg.matmul matmul", "a b transpose_a transpose_b adjoint_a adjoint_b", _transposed_matmul)
+define("tensordot linalg.tensordot", "a b axes", tensordot)
+
+
+def integers_of(values: Any) -> list[int]:
+    """A shape, whose sizes may be arrays."""
+    return [int(value) for value in values] if isinstance(values, (list, tuple)) else np.ravel(values).tolist()
+
+
+def like_value(value: Any) -> Any:
+    """The type of a filled array: TensorFlow's default for a Python number."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.dtype
+    return np.int32 if isinstance(value, int) else np.float32
+
+
+def _one_hot(indices: Any, depth: int, on_value: Any, off_value: Any, axis: Any, dtype: Any) -> Array:
+    y = one_hot(indices, depth, -1 if axis is None else axis, "bool")
+    on, off = 1 if on_value is None else on_value, 0 if off_value is None else off_value
+    return np.where(y, on, off).astype(dtype_name(dtype or "float32"))
+
+
+def _gather(params: Any, indices: Any, axis: Any, batch_dims: int) -> Array:
+    table = params if isinstance(params, np.ndarray) else np.asarray(params, like_value(np.ravel(params)[0].item()))
+    if not batch_dims:
+        return take(table, indices, axis or 0)
+    axis = batch_dims if axis is None else axis
+    if axis != batch_dims:
+        raise NotImplementedError(f"A gather over axis {axis} with batch_dims={batch_dims} is not supported.")
+    places = np.asarray(indices).astype(np.int64)
+    samples = np.ogrid[tuple(slice(size) for size in table.shape[:batch_dims])]
+    lead = tuple(grid.reshape(grid.shape + (1,) * (places.ndim - batch_dims)) for grid in samples)
+    key = (*lead, places)
+    return np.ascontiguousarray(table[key])
+
+
+def _equals(keras: str, names: str, call: str, **options: str) -> None:
+    for name in names.split():
+        EQUIVALENTS[name] = keras, tuple(call.split()), options
+
+
+_equals("GetItem", "__operators__.getitem", "x slice_spec")
+_equals("Concatenate", "concat", "values", axis="axis")
+_equals("Stack", "stack", "values", axis="axis")
+_equals("Unstack", "unstack", "value", num="num", axis="axis")
+_equals("Cast", "cast", "x", dtype="dtype")
+_equals("ExpandDims", "expand_dims", "input", axis="axis")
+_equals("Squeeze", "squeeze compat.v1.squeeze", "input", axis="axis")
+_equals("Reshape", "reshape", "tensor", shape="newshape")
+_equals("Transpose", "transpose compat.v1.transpose", "a", perm="axes")
+_equals("Tile", "tile", "input", multiples="repeats")
+_equals("Repeat", "repeat", "input", repeats="repeats", axis="axis")
+_equals("Flip", "reverse", "tensor", axis="axis")
+_equals("Roll", "roll", "input", shift="shift", axis="axis")
+_equals("Where", "where", "condition x y")
+_equals("ZerosLike", "zeros_like", "input", dtype="dtype")
+_equals("OnesLike", "ones_like", "input", dtype="dtype")
+_equals("Take", "gather compat.v1.gather", "params indices", axis="axis")
+_equals("Clip", "clip_by_value", "t", clip_value_min="x_min", clip_value_max="x_max")
+_equals("Matmul", "linalg.matmul matmul", "a b")
+_equals("Tensordot", "tensordot linalg.tensordot", "a b", axes="axes")
+_equals("Softmax", "nn.softmax", "logits", axis="axis")
+_equals("LogSoftmax", "nn.log_softmax", "logits", axis="axis")
+_equals("LeakyRelu", "nn.leaky_relu", "features", alpha="negative_slope")
+_equals("Silu", "nn.silu nn.swish", "features")
+_equals("Cumsum", "math.cumsum cumsum", "x", axis="axis")
+_equals("Cumprod", "math.cumprod", "x", axis="axis")
+for _keras, _tensorflow in {
+    "Mean": "mean",
+    "Sum": "sum",
+    "Prod": "prod",
+    "Max": "max",
+    "Min": "min",
+    "Any": "any",
+    "All": "all",
+    "Var": "variance",
+    "Std": "std",
+    "Logsumexp": "logsumexp",
+    "Norm": "euclidean_norm",
+}.items():
+    _equals(_keras, f"math.reduce_{_tensorflow} reduce_{_tensorflow}", "input_tensor", axis="axis", keepdims="keepdims")
+
+__all__: list[str] = []

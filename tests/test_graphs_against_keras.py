@@ -1,0 +1,162 @@
+"""Parts of functional models that random ones seldom hold: masks through merging layers, attention, training=True."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import h5py
+import layer_cases
+import model_cases
+import numpy as np
+import oracle
+import pytest
+
+import lstmfast
+
+FRAMEWORKS = ("keras", "tf_keras")
+RANDOM = np.random.default_rng(0)
+A, B, C = (RANDOM.uniform(-1, 1, (4, steps, 3)).astype("float32") for steps in (5, 5, 6))
+A[0, :2] = A[1, 3:] = B[0, :3] = B[2, 2] = B[3] = C[1, 3:] = C[2, 2] = 0
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def framework(request: pytest.FixtureRequest) -> Any:
+    module = oracle.live_keras(request.param)
+    if module is None:
+        pytest.skip(f"needs TensorFlow and {request.param}")
+    return module
+
+
+def compare(model: Any, x: Any, folder: Any) -> None:
+    """From every source: `.keras`, `.h5` and live."""
+    named = [(getattr(weight, "path", weight.name), tuple(weight.shape)) for weight in model.weights]
+    model.set_weights(model_cases.weights(named, 3))
+    expected = layer_cases.flatten(model(x))
+    for source in ("m.keras", "m.h5", None):
+        if source is None:
+            mine = lstmfast.from_keras(model)
+        else:
+            model.save(folder / source)
+            mine = lstmfast.load_model(folder / source)
+        for y, theirs in zip(layer_cases.flatten(mine(x)), expected, strict=True):
+            oracle.assert_close(y, theirs, oracle.LOOSE * (1 + np.abs(theirs)), f"from {source}")
+
+
+MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("both", [True, False], ids=["both masked", "one masked"])
+@pytest.mark.parametrize("name", MERGES)
+def test_masks_through_merging_layers(framework, name, both, tmp_path):
+    def definition(module):
+        layers = module.layers
+        a, b = module.Input((5, 3)), module.Input((5, 3))
+        merged = getattr(layers, name)(**({"axes": 2} if name == "Dot" else {}))(
+            [layers.Masking()(a), layers.Masking()(b) if both else b]
+        )
+        return module.Model([a, b], [merged, layers.LSTM(3, return_sequences=True)(merged)])
+
+    model = definition(framework)
+    compare(model, [A, B], tmp_path)
+    if framework.__name__ == "keras":  # the same code in lstmfast, where masks propagate by themselves
+        mine = definition(lstmfast)
+        mine.set_weights(model.get_weights())
+        for y, theirs in zip(mine([A, B]), model([A, B]), strict=True):
+            oracle.assert_close(y, np.asarray(theirs), oracle.LOOSE)
+
+
+def masked(layers: Any, *tensors: Any) -> list[Any]:
+    return [layers.Masking()(tensor) for tensor in tensors]
+
+
+ATTENTION = {
+    "scores": lambda layers, a, c: layers.Attention()([a, c], return_attention_scores=True),
+    "masks and scores": lambda layers, a, c: layers.Attention(use_scale=True)(
+        masked(layers, a, c), return_attention_scores=True
+    ),
+    "concat": lambda layers, a, c: layers.Attention(score_mode="concat", use_scale=True)(
+        [a, c, c], use_causal_mask=True
+    ),
+    "mask handed on": lambda layers, a, c: layers.LSTM(2)(layers.Attention()(masked(layers, a, c))),
+    "additive": lambda layers, a, c: layers.AdditiveAttention()(masked(layers, a, c), return_attention_scores=True),
+    "several heads": lambda layers, a, c: layers.MultiHeadAttention(2, 3, value_dim=4, output_shape=5)(
+        *masked(layers, a, c)
+    ),
+    "heads and scores": lambda layers, a, c: layers.MultiHeadAttention(2, 3)(
+        a, c, use_causal_mask=True, return_attention_scores=True
+    ),
+    "heads with a key": lambda layers, a, c: layers.MultiHeadAttention(2, 3, attention_axes=(1,))(
+        query=a, value=c, key=layers.Dense(2)(c)
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention_in_a_graph(framework, name, tmp_path):
+    a, c = framework.Input((5, 3)), framework.Input((6, 3))
+    compare(framework.Model([a, c], ATTENTION[name](framework.layers, a, c)), [A, C], tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("inner", ["Dropout", "LSTM", "BatchNormalization"])
+def test_a_nested_model_in_training_is_refused(framework, inner, tmp_path):
+    layers = framework.layers
+    layer = {
+        "Dropout": lambda: layers.Dropout(0.5),
+        "LSTM": lambda: layers.LSTM(3, dropout=0.5),
+        "BatchNormalization": layers.BatchNormalization,
+    }[inner]()
+    x = framework.Input((5, 3))
+    nested = framework.Sequential([framework.Input((5, 3)), layers.Dense(3), layer])
+    framework.Model(x, nested(x, training=True)).save(tmp_path / "m.keras")
+    with pytest.raises(NotImplementedError, match=rf"m\.keras.*'{nested.name}'.*training=True.*'{layer.name}'"):
+        lstmfast.load_model(tmp_path / "m.keras")
+    inert = framework.Sequential([framework.Input((5, 3)), layers.Dense(3)])
+    compare(framework.Model(x, inert(x, training=True)), A, tmp_path)
+
+
+def test_names_in_the_file_decide_which_layer_gets_what(keras, tmp_path):
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((5, 3)), layers.LSTM(3, return_sequences=True, name="one"), layers.LSTM(3, name="two")]
+    )
+    model.save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as old, zipfile.ZipFile(tmp_path / "swapped.keras", "w") as new:
+        buffer = io.BytesIO(old.read("model.weights.h5"))
+        with h5py.File(buffer, "r+") as file:
+            for source, target in (("lstm", "x"), ("lstm_1", "lstm"), ("x", "lstm_1")):
+                file.move(f"layers/{source}", f"layers/{target}")
+        for name in old.namelist():
+            new.writestr(name, buffer.getvalue() if name == "model.weights.h5" else old.read(name))
+    expected = np.asarray(model(A))
+    for name in ("m.keras", "swapped.keras"):
+        oracle.assert_close(lstmfast.load_model(tmp_path / name)(A), expected, oracle.STRICT, name)
+
+
+def test_what_keras_3_does_not_have_is_not_written(tf_keras, tmp_path):
+    layers = tf_keras.layers
+    older = tf_keras.Sequential([tf_keras.Input((5, 3)), layers.LSTM(2, recurrent_activation="hard_sigmoid", name="a")])
+    mine = lstmfast.from_keras(older)
+    with pytest.raises(NotImplementedError, match=r"'a'.*hard_sigmoid of Keras 2"):
+        mine.save(tmp_path / "m.keras")
+    a, b = tf_keras.Input((5, 3)), tf_keras.Input((5, 3))
+    joined = layers.Add(name="join")(masked(layers, a, b))
+    mine = lstmfast.from_keras(tf_keras.Model([a, b], layers.LSTM(2)(joined)))
+    with pytest.raises(NotImplementedError, match=r"'join'.*mask"):
+        mine.save(tmp_path / "m.keras")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_noise_shape_of_other_dropouts(framework, tmp_path):
+    layers = framework.layers
+    stack = [layers.SpatialDropout1D(0.2), layers.GaussianDropout(0.2), layers.GaussianNoise(0.1), layers.LSTM(3)]
+    compare(framework.Sequential([framework.Input((5, 3)), *stack]), A, tmp_path)
+    lstmfast.load_model(tmp_path / "m.keras").save(tmp_path / "n.keras")
+    if framework.__name__ == "keras":
+        again = framework.models.load_model(tmp_path / "n.keras")
+        oracle.assert_close(np.asarray(again(A)), lstmfast.load_model(tmp_path / "n.keras")(A), oracle.LOOSE)

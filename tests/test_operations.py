@@ -1,0 +1,463 @@
+"""Operations between layers, `keras.ops` of Keras 3 and TensorFlow's of tf.keras 2, against the Keras that has them.
+
+Each operation is one output of a large model, which is saved once and compared output by output.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from bits import assert_same_bits
+
+import lstmfast
+
+Array = np.ndarray
+STEPS, FEATURES, TOKENS = 4, 6, 4
+RANDOM = np.random.default_rng(0)
+X, Y = (RANDOM.uniform(0.1, 1, (3, STEPS, FEATURES)).astype("float32") for _ in range(2))
+IDS = RANDOM.integers(0, TOKENS, (3, STEPS)).astype("int32")
+TABLE = RANDOM.uniform(-1, 1, (FEATURES, 2)).astype("float32")
+
+
+def of_keras(ops: Any, x: Any, y: Any, i: Any) -> dict[str, Any]:
+    """Operations of Keras 3 by what they are called here."""
+    k = ops
+    return {
+        "+": x + y,
+        "+1": 1 + x,
+        "-": 1 - x,
+        "*": x * 2,
+        "int*float": i * 0.5,
+        "int+int": i + 1,
+        "/": x / y,
+        "1/": 1 / x,
+        "int/int": i / 2,
+        "//": x // y,
+        "%": x % y,
+        "**": x**2,
+        "neg": -x,
+        "abs": abs(x - 0.5),
+        "<": x < y,
+        "<=": x <= y,
+        "==": k.equal(i, 1),
+        "!=": k.not_equal(i, 1),
+        ">": x > 0.5,
+        ">=": x >= 0.5,
+        "and": k.logical_and(x > 0.5, y > 0.5),
+        "or": k.logical_or(x > 0.5, y > 0.5),
+        "xor": k.logical_xor(x > 0.5, y > 0.5),
+        "not": k.logical_not(x > 0.5),
+        "last step": x[:, -1],
+        "slice": x[:, 1:3],
+        "stride": x[:, ::2],
+        "ellipsis": x[..., 0],
+        "new axis": x[:, None],
+        "backwards": x[:, ::-1],
+        "core slice": k.slice(x, (0, 1, 0), (3, 2, FEATURES)),
+        "reshape": k.reshape(x, (-1, STEPS * FEATURES)),
+        "reshape to more": k.reshape(x, (-1, 2, 2, FEATURES)),
+        "ravel": k.ravel(x),
+        "expand": k.expand_dims(x, 2),
+        "expand twice": k.expand_dims(x, (1, 2)),
+        "squeeze": k.squeeze(x[:, :1], 1),
+        "concatenate": k.concatenate([x, y], axis=-1),
+        "stack": k.stack([x, y], axis=1),
+        "hstack": k.hstack([x, y]),
+        "vstack": k.vstack([x, y]),
+        "split": k.split(x, 2, axis=1)[1],
+        "split at": k.split(x, [1, 3], axis=2)[2],
+        "unstack": k.unstack(x, axis=1)[2],
+        "transpose": k.transpose(x, (0, 2, 1)),
+        "swapaxes": k.swapaxes(x, 1, 2),
+        "moveaxis": k.moveaxis(x, 1, 2),
+        "flip": k.flip(x, axis=1),
+        "roll": k.roll(x, 1, axis=1),
+        "tile": k.tile(x, (1, 2, 1)),
+        "repeat": k.repeat(x, 2, axis=1),
+        "pad": k.pad(x, [[0, 0], [1, 0], [0, 0]]),
+        "tril": k.tril(x),
+        "triu": k.triu(x, 1),
+        "diagonal": k.diagonal(x, axis1=1, axis2=2),
+        "ones_like": k.ones_like(x),
+        "zeros_like": k.zeros_like(x),
+        "full_like": k.full_like(x, 2.5),
+        "sum": k.sum(x, axis=1),
+        "sum of axes": k.sum(x, axis=[1, 2], keepdims=True),
+        "mean": k.mean(x, axis=1),
+        "mean of ints": k.mean(i, axis=1),
+        "max": k.max(x, axis=1),
+        "min": k.min(x, axis=-1, keepdims=True),
+        "amax": k.amax(x, axis=1),
+        "amin": k.amin(x, axis=1),
+        "prod": k.prod(x, axis=1),
+        "var": k.var(x, axis=1),
+        "std": k.std(x, axis=1),
+        "moments": k.moments(x, axes=[1])[1],
+        "median": k.median(x, axis=1),
+        "average": k.average(x, axis=1),
+        "weighted average": k.average(x, axis=1, weights=y),
+        "any": k.any(x > 0.5, axis=1),
+        "all": k.all(x > 0.2, axis=-1),
+        "count_nonzero": k.count_nonzero(i, axis=1),
+        "argmax": k.argmax(x, axis=1),
+        "argmin": k.argmin(x, axis=-1),
+        "sort": k.sort(x, axis=1),
+        "argsort": k.argsort(x, axis=-1),
+        "top_k": k.top_k(x, 2)[0],
+        "top_k places": k.top_k(x, 2)[1],
+        "cumsum": k.cumsum(x, axis=1),
+        "cumprod": k.cumprod(x, axis=1),
+        "diff": k.diff(x, axis=1),
+        "logsumexp": k.logsumexp(x, axis=-1),
+        "norm": k.norm(x, axis=-1),
+        "norm 1": k.norm(x, ord=1, axis=-1),
+        "norm 3": k.norm(x, ord=3, axis=-1),
+        "norm inf": k.norm(x, ord=np.inf, axis=1, keepdims=True),
+        "norm of matrices": k.norm(x, ord="fro", axis=(1, 2)),
+        "norm 1 of matrices": k.norm(x, ord=1, axis=(1, 2)),
+        "normalize": k.normalize(x, axis=-1),
+        "normalize 1": k.normalize(x, axis=1, order=1),
+        "layer_normalization": k.layer_normalization(x),
+        "rms_normalization": k.rms_normalization(x),
+        "softmax": k.softmax(x),
+        "softmax of steps": k.softmax(x, axis=1),
+        "log_softmax": k.log_softmax(x),
+        "sparsemax": k.sparsemax(x),
+        "matmul": k.matmul(x, k.transpose(y, (0, 2, 1))),
+        "@": x @ k.transpose(y, (0, 2, 1)),
+        "dot": k.dot(x, k.convert_to_tensor(TABLE)),
+        "tensordot": k.tensordot(x, k.convert_to_tensor(TABLE), axes=1),
+        "inner": k.inner(x, k.convert_to_tensor(TABLE.T)),
+        "einsum scores": k.einsum("btf,bsf->bts", x, y),
+        "einsum dense": k.einsum("btf,fu->btu", x, k.convert_to_tensor(TABLE)),
+        "einsum dense first": k.einsum("fu,btf->but", k.convert_to_tensor(TABLE), x),
+        "einsum pairs": k.einsum("btf,btf->bt", x, y),
+        "einsum steps": k.einsum("btf,btf->bf", x, y),
+        "einsum sum": k.einsum("btf->bf", x),
+        "einsum ellipsis": k.einsum("...tf,...sf->...ts", x, y),
+        "einsum of three": k.einsum("btf,bsf,bsg->btg", x, y, x),
+        "einsum outer": k.einsum("bt,bf->btf", x[:, :, 0], y[:, 0]),
+        "einsum without arrow": k.einsum("btf,bsf", x, y),
+        "exp": k.exp(x),
+        "expm1": k.expm1(x),
+        "log": k.log(x),
+        "log1p": k.log1p(x),
+        "log2": k.log2(x),
+        "log10": k.log10(x),
+        "logaddexp": k.logaddexp(x, y),
+        "sqrt": k.sqrt(x),
+        "rsqrt": k.rsqrt(x),
+        "square": k.square(x),
+        "power": k.power(x, 3),
+        "absolute": k.absolute(x - 0.5),
+        "clip": k.clip(x, 0.2, 0.7),
+        "sign": k.sign(x - 0.5),
+        "floor": k.floor(3 * x),
+        "ceil": k.ceil(3 * x),
+        "trunc": k.trunc(3 * x),
+        "round": k.round(x, 1),
+        "reciprocal": k.reciprocal(x),
+        "sin": k.sin(x),
+        "cos": k.cos(x),
+        "tan": k.tan(x),
+        "arcsin": k.arcsin(x),
+        "arctan": k.arctan(x),
+        "arctan2": k.arctan2(x, y),
+        "sinh": k.sinh(x),
+        "cosh": k.cosh(x),
+        "erf": k.erf(x),
+        "maximum": k.maximum(x, 0.5),
+        "minimum": k.minimum(x, y),
+        "isnan": k.isnan(x),
+        "isfinite": k.isfinite(x),
+        "nan_to_num": k.nan_to_num(x),
+        "divide_no_nan": k.divide_no_nan(x, y * k.cast(y > 0.5, "float32")),
+        "where": k.where(x > 0.5, x, y),
+        "where a constant": k.where(x > 0.5, x, 0.0),
+        "cast": k.cast(i, "float32"),
+        "cast to ints": k.cast(3 * x, "int32"),
+        "one_hot": k.one_hot(i, TOKENS),
+        "multi_hot": k.multi_hot(i, TOKENS),
+        "take": k.take(x, [0, 2], axis=1),
+        "take one": k.take(x, 1, axis=1),
+        "take of a table": k.take(k.convert_to_tensor(TABLE), i, axis=0),
+        "take_along_axis": k.take_along_axis(x, i[:, :, None], axis=1),
+        "stop_gradient": k.stop_gradient(x),
+        "copy": k.copy(x),
+        "average_pool": k.average_pool(x, 2),
+        "max_pool": k.max_pool(x, 2, strides=1, padding="same"),
+        "tanh": k.tanh(x),
+        **{
+            name: getattr(k, name)(x - 0.5)
+            for name in (
+                "relu relu6 gelu silu elu selu leaky_relu softplus softsign hard_sigmoid hard_silu celu glu log_sigmoid"
+                " sigmoid hard_tanh squareplus soft_shrink hard_shrink tanh_shrink sparse_plus sparse_sigmoid"
+            ).split()
+        },
+        "threshold": k.threshold(x, 0.5, 0.1),
+    }
+
+
+def of_tensorflow(tf: Any, backend: Any, x: Any, y: Any, i: Any) -> dict[str, Any]:
+    """Operations of TensorFlow, and of the Keras 2 backend, which consist of them."""
+    rows = tf.shape(x)[0]
+    return {
+        "+": x + y,
+        "1+": 1.0 + x,
+        "1-": 1 - x,
+        "*": x * y,
+        "/": x / y,
+        "1/": 1 / x,
+        "//": x // y,
+        "%": x % y,
+        "**": x**2,
+        "neg": -x,
+        "abs": abs(x),
+        "<": x < y,
+        ">": x > 0.5,
+        "==": tf.equal(i, 1),
+        "!=": tf.not_equal(i, 0),
+        "not": ~(x > 0.5),
+        "and": (x > 0.5) & (y > 0.5),
+        "last step": x[:, -1],
+        "slice": x[:, 1:3],
+        "ellipsis": x[..., 0],
+        "new axis": x[:, tf.newaxis],
+        "backwards": x[:, ::-1],
+        "tf.slice": tf.slice(x, [0, 1, 0], [-1, 2, -1]),
+        "reshape": tf.reshape(x, (-1, STEPS * FEATURES)),
+        "reshape to rows": tf.reshape(x, [rows, STEPS * FEATURES]),
+        "zeros of rows": tf.zeros([rows, 3]),
+        "fill": tf.fill([rows, 3], 0.5),
+        "broadcast_to": tf.broadcast_to(x[:, :1], tf.shape(x)),
+        "expand_dims": tf.expand_dims(x, 1),
+        "squeeze": tf.squeeze(x[:, :1], axis=1),
+        "concat": tf.concat([x, y], -1),
+        "stack": tf.stack([x, y], 1),
+        "split": tf.split(x, 2, axis=1)[1],
+        "split sizes": tf.split(x, [1, 3], 1)[1],
+        "unstack": tf.unstack(x, axis=1)[2],
+        "transpose": tf.transpose(x, [0, 2, 1]),
+        "reverse": tf.reverse(x, [1]),
+        "tile": tf.tile(x, [1, 2, 1]),
+        "repeat": tf.repeat(x, 2, axis=1),
+        "roll": tf.roll(x, 1, 1),
+        "pad": tf.pad(x, [[0, 0], [1, 0], [0, 0]]),
+        "band_part": tf.linalg.band_part(x, -1, 0),
+        "ones_like": tf.ones_like(x),
+        "zeros_like": tf.zeros_like(x),
+        "mean": tf.reduce_mean(x, 1),
+        "sum": tf.reduce_sum(x, axis=-1, keepdims=True),
+        "max": tf.reduce_max(x, 1),
+        "min": tf.reduce_min(x, [1, 2]),
+        "prod": tf.reduce_prod(x, 1),
+        "any": tf.reduce_any(x > 0.5, 1),
+        "all": tf.reduce_all(x > 0.2, 1),
+        "std": tf.math.reduce_std(x, 1),
+        "variance": tf.math.reduce_variance(x, 1),
+        "logsumexp": tf.reduce_logsumexp(x, 1),
+        "norm": tf.norm(x, axis=-1),
+        "argmax": tf.argmax(x, 1),
+        "argmin": tf.argmin(x, 1, output_type=tf.int32),
+        "cumsum": tf.cumsum(x, 1),
+        "cumsum of the others": tf.cumsum(x, 1, exclusive=True, reverse=True),
+        "cumprod": tf.math.cumprod(x, 1),
+        "sort": tf.sort(x, axis=1),
+        "top_k": tf.math.top_k(x, 2)[0],
+        "l2_normalize": tf.math.l2_normalize(x, axis=-1),
+        "softmax": tf.nn.softmax(x),
+        "softmax of steps": tf.nn.softmax(x, axis=1),
+        "log_softmax": tf.nn.log_softmax(x),
+        "matmul": tf.matmul(x, y, transpose_b=True),
+        "@": x @ tf.transpose(y, [0, 2, 1]),
+        "tensordot": tf.tensordot(x, tf.constant(TABLE), 1),
+        "where": tf.where(x > 0.5, x, y),
+        "cast": tf.cast(i, tf.float32),
+        "one_hot": tf.one_hot(i, TOKENS),
+        "gather": tf.gather(x, [0, 2], axis=1),
+        "gather of a table": tf.gather(tf.constant(TABLE), i),
+        "gather of each row": tf.gather(x, i, batch_dims=1, axis=1),
+        "clip": tf.clip_by_value(x, 0.2, 0.7),
+        "squared_difference": tf.math.squared_difference(x, y),
+        "divide_no_nan": tf.math.divide_no_nan(x, y),
+        "add_n": tf.add_n([x, y, x]),
+        "atan2": tf.atan2(x, y),
+        "pow": tf.pow(x, 3.0),
+        "maximum": tf.maximum(x, 0.5),
+        "stop_gradient": tf.stop_gradient(x),
+        **{name: getattr(tf.math, name)(x) for name in "exp log log1p expm1 sqrt rsqrt square sign floor ceil".split()},
+        **{name: getattr(tf.math, name)(x) for name in "round reciprocal sin cos tan tanh sigmoid erf abs".split()},
+        **{f"nn.{name}": getattr(tf.nn, name)(x - 0.5) for name in "relu relu6 elu selu leaky_relu gelu silu".split()},
+        **{f"nn.{name}": getattr(tf.nn, name)(x - 0.5) for name in "softplus softsign".split()},
+        "K.dot": backend.dot(x, tf.constant(TABLE)),
+        "K.batch_dot": backend.batch_dot(x, y, axes=[2, 2]),
+        "K.batch_flatten": backend.batch_flatten(x),
+        "K.switch": backend.switch(x > 0.5, x, y),
+        "K.repeat": backend.repeat(x[:, 0], 3),
+        "K.repeat_elements": backend.repeat_elements(x, 2, 1),
+        "K.hard_sigmoid": backend.hard_sigmoid(x),
+        "K.relu": backend.relu(x - 0.5, alpha=0.1),
+        "K.var": backend.var(x, axis=1),
+    }
+
+
+# What has no equal in Keras 3, or none that takes its arguments: such a model is not written.
+ONLY_OF_TENSORFLOW = {
+    "reshape to rows",
+    "zeros of rows",
+    "fill",
+    "broadcast_to",
+    "tf.slice",
+    "split",
+    "split sizes",
+    "pad",
+    "band_part",
+    "norm",
+    "argmax",
+    "argmin",
+    "cumsum of the others",
+    "sort",
+    "top_k",
+    "l2_normalize",
+    "matmul",
+    "one_hot",
+    "gather of each row",
+    "squared_difference",
+    "add_n",
+    "atan2",
+    "nn.gelu",
+    "K.dot",
+    "K.batch_flatten",
+    "K.switch",
+    "K.repeat_elements",
+}
+
+
+def inputs_of(framework: Any) -> list[Any]:
+    return [
+        framework.Input((STEPS, FEATURES), name="x"),
+        framework.Input((STEPS, FEATURES), name="y"),
+        framework.Input((STEPS,), dtype="int32", name="i"),
+    ]
+
+
+def assert_outputs(mine: dict[str, Array], theirs: dict[str, Any], what: str) -> None:
+    assert mine.keys() == theirs.keys()
+    wrong = []
+    for name, expected in theirs.items():
+        expected = np.asarray(expected)
+        try:
+            oracle.assert_close(mine[name], expected, oracle.LOOSE / 4 * (1 + np.abs(expected)), f"{name} {what}")
+            assert mine[name].dtype == expected.dtype, f"{name} {what}: {mine[name].dtype}, expected {expected.dtype}"
+        except AssertionError as error:
+            wrong.append(str(error))
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.fixture(scope="module")
+def keras_model():
+    keras = oracle.live_keras()
+    if keras is None:
+        pytest.skip("needs TensorFlow and Keras")
+    inputs = inputs_of(keras)
+    return keras.Model(inputs, of_keras(keras.ops, *inputs))
+
+
+@pytest.fixture(scope="module")
+def tensorflow_graph():
+    """tf_keras, inputs and outputs."""
+    tf_keras = oracle.live_keras("tf_keras")
+    if tf_keras is None:
+        pytest.skip("needs TensorFlow and tf_keras")
+    import tensorflow as tf
+
+    inputs = inputs_of(tf_keras)
+    return tf_keras, inputs, of_tensorflow(tf, tf_keras.backend, *inputs)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("source", ["m.keras", "m.h5", None])
+def test_operations_of_keras(keras_model, source, tmp_path):
+    if source is None:
+        mine = lstmfast.from_keras(keras_model)
+    else:
+        keras_model.save(tmp_path / source)
+        mine = lstmfast.load_model(tmp_path / source)
+    assert_outputs(mine([X, Y, IDS]), keras_model([X, Y, IDS]), f"from {source}")
+
+
+def test_operations_keep_rows_apart(keras_model):
+    mine = lstmfast.from_keras(keras_model)
+    whole = mine([X, Y, IDS])
+    for row in range(len(X)):
+        alone = mine([X[row : row + 1], Y[row : row + 1], IDS[row : row + 1]])
+        for name, value in alone.items():
+            if value.shape[:1] == (1,):
+                assert_same_bits(value, whole[name][row : row + 1], name)
+
+
+def test_operations_are_written_for_keras(keras_model, tmp_path):
+    lstmfast.from_keras(keras_model).save(tmp_path / "m.keras")
+    assert_outputs(lstmfast.load_model(tmp_path / "m.keras")([X, Y, IDS]), keras_model([X, Y, IDS]), "written and read")
+    again = oracle.live_keras().models.load_model(tmp_path / "m.keras")
+    assert_outputs(
+        {name: np.asarray(value) for name, value in again([X, Y, IDS]).items()}, keras_model([X, Y, IDS]), ""
+    )
+
+
+@pytest.mark.parametrize("source", ["m.h5", None])  # tf_keras writes no slices and types into a .keras file
+def test_operations_of_tensorflow(tensorflow_graph, source, tmp_path):
+    tf_keras, inputs, outputs = tensorflow_graph
+    model = tf_keras.Model(inputs, outputs)
+    if source is None:
+        mine = lstmfast.from_keras(model)
+    else:
+        model.save(tmp_path / source)
+        mine = lstmfast.load_model(tmp_path / source)
+    expected = model([X, Y, IDS])
+    assert_outputs(mine([X, Y, IDS]), expected, f"from {source}")
+    for rows in (1, 2):
+        part = mine([X[:rows], Y[:rows], IDS[:rows]])
+        for name, value in part.items():
+            assert_same_bits(value, np.asarray(mine([X, Y, IDS])[name])[: len(value)], name)
+
+
+def test_operations_of_tensorflow_are_written_for_keras(tensorflow_graph, keras, tmp_path):
+    tf_keras, inputs, outputs = tensorflow_graph
+    model = tf_keras.Model(inputs, {name: tensor for name, tensor in outputs.items() if name not in ONLY_OF_TENSORFLOW})
+    lstmfast.from_keras(model).save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    assert_outputs({name: np.asarray(value) for name, value in again([X, Y, IDS]).items()}, model([X, Y, IDS]), "")
+
+
+def test_operations_without_an_equal_in_keras_are_not_written(tensorflow_graph, tmp_path):
+    tf_keras, inputs, outputs = tensorflow_graph
+    for name in sorted(ONLY_OF_TENSORFLOW):
+        mine = lstmfast.from_keras(tf_keras.Model(inputs, outputs[name]))
+        written = True
+        try:
+            mine.save(tmp_path / "m.keras")
+        except NotImplementedError:
+            written = False
+        assert not written, name
+        assert not list(tmp_path.iterdir())
+
+
+def test_operations_without_support_are_named(keras, tmp_path):
+    x, y, _ = inputs_of(keras)
+    for output, name in (
+        (keras.ops.cross(x[..., :3], y[..., :3]), "Cross"),
+        (keras.ops.conv(x, np.ones((2, FEATURES, 3), "float32")), "Conv"),
+        (keras.ops.fft((x, y))[0], "FFT"),
+    ):
+        keras.Model([x, y], output).save(tmp_path / "m.keras")
+        with pytest.raises(NotImplementedError, match=rf"(?s)m\.keras.*{name}"):
+            lstmfast.load_model(tmp_path / "m.keras")
+    model = lstmfast.from_keras(keras.Model([x, y], keras.ops.einsum("btf,bsf->bts", x, y)))
+    with pytest.raises(ValueError, match="expected shape"):
+        model([X, Y[..., :2]])
+    with pytest.raises(NotImplementedError, match="twice"):
+        lstmfast.from_keras(keras.Model(x, keras.ops.einsum("btt->bt", x[..., :STEPS])))
