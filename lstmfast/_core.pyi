@@ -86,6 +86,39 @@ class Stepper:
     def set_state(self, state: tuple[Array, ...]) -> None:
         """Take over arrays as get_state gives them; raises before any of them is copied."""
 
+class Pair:
+    """Two calls of packed layers, noted first and then run at the same time where that is sooner: the same bits."""
+
+    def run(
+        self,
+        layer: PackedLayer,
+        x: Array,
+        mask: Array | None,
+        initial_state: tuple[Array, ...] | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+    ) -> Any:
+        """Notes a call of layer.run; returns the arrays that `finish` fills."""
+
+    def run_indexed(
+        self,
+        layer: PackedLayer,
+        indices: Array,
+        table: Array,
+        mask: Array | None,
+        initial_state: tuple[Array, ...] | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+    ) -> Any:
+        """The same for layer.run_indexed."""
+
+    def finish(self) -> None:
+        """Runs both."""
+
 class StepChain:
     """Steppers and functions of one array, each on what the one before it gave."""
 

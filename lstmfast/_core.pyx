@@ -237,10 +237,13 @@ cdef class PackedLayer:
 
     # ---- running, in slices where it takes long
 
+    cdef bint is_long(self, const lf_run *call):
+        return self._row_step_seconds * call.batch * call.steps > _SLICE_SECONDS / 2 and _hears_signals()
+
     cdef int execute(self, lf_run *call) except -1:
         """Run a call whose buffers are checked."""
         cdef lf_status status
-        if self._row_step_seconds * call.batch * call.steps > _SLICE_SECONDS / 2 and _hears_signals():
+        if self.is_long(call):
             return self._execute_in_slices(call)
         with nogil:
             status = lf_layer_run(self.layer, call)
@@ -426,19 +429,32 @@ cdef class PackedLayer:
     def run(self, x, mask, initial_state, bint return_sequences, bint return_state, bint go_backwards,
             bint zero_output_for_mask, out, int threads):
         cdef lf_run call
+        self.take_x(&call, x)
+        result = self.fill(&call, x, mask, initial_state, return_sequences, return_state, go_backwards,
+                           zero_output_for_mask, out, threads)
+        self.execute(&call)
+        return result
+
+    cdef int take_x(self, lf_run *call, object x) except -1:
         if self.cell == LF_DENSE:
             raise ValueError("a dense layer has no steps: use apply")
         self.check_x(x, 3)
-        memset(&call, 0, sizeof(call))
+        memset(call, 0, sizeof(lf_run))
         call.x = cnp.PyArray_DATA(x)
         call.x_row_stride = _stride(x, 0, self.itemsize)
         call.x_step_stride = _stride(x, 1, self.itemsize)
-        return self._run(&call, x, mask, initial_state, return_sequences, return_state, go_backwards,
-                         zero_output_for_mask, out, threads)
+        return 0
 
     def run_indexed(self, indices, table, mask, initial_state, bint return_sequences, bint return_state,
                     bint go_backwards, bint zero_output_for_mask, out, int threads):
         cdef lf_run call
+        self.take_indices(&call, indices, table)
+        result = self.fill(&call, indices, mask, initial_state, return_sequences, return_state, go_backwards,
+                           zero_output_for_mask, out, threads)
+        self.execute(&call)
+        return result
+
+    cdef int take_indices(self, lf_run *call, object indices, object table) except -1:
         cdef Py_ssize_t width = self._projection_width()
         if not isinstance(indices, cnp.ndarray) or cnp.PyArray_TYPE(indices) != cnp.NPY_INT32:
             raise TypeError("indices: expected an array of int32")
@@ -448,18 +464,17 @@ cdef class PackedLayer:
             raise TypeError(f"table: expected a C-contiguous array of {self.dtype}")
         if cnp.PyArray_NDIM(table) != 2 or cnp.PyArray_DIM(table, 1) != width:
             raise ValueError(f"table: expected shape (rows, {width}) as project gives it, got {table.shape}")
-        memset(&call, 0, sizeof(call))
+        memset(call, 0, sizeof(lf_run))
         call.table = cnp.PyArray_DATA(table)
         call.table_rows = cnp.PyArray_DIM(table, 0)
         call.indices = <const int32_t *> cnp.PyArray_DATA(indices)
         call.index_row_stride = _stride(indices, 0, 4)
         call.index_step_stride = _stride(indices, 1, 4)
-        return self._run(&call, indices, mask, initial_state, return_sequences, return_state, go_backwards,
-                         zero_output_for_mask, out, threads)
+        return 0
 
-    cdef object _run(self, lf_run *call, object x, object mask, object initial_state, bint return_sequences,
+    cdef object fill(self, lf_run *call, object x, object mask, object initial_state, bint return_sequences,
                      bint return_state, bint go_backwards, bint zero_output_for_mask, object out, int threads):
-        """The part that all inputs share; x is (batch, steps, ...)."""
+        """The part that all inputs share; x is (batch, steps, ...). Returns what the call is going to fill."""
         cdef cnp.npy_intp shape[3]
         cdef bint has_cell = self.cell == LF_LSTM
         whole = out
@@ -511,7 +526,6 @@ cdef class PackedLayer:
             if has_cell:
                 c = self._final(out_c, shape, (*inputs, out, out_h))
                 call.final_c = cnp.PyArray_DATA(c)
-        self.execute(call)
         if not return_state:
             return y
         return (y, h, c) if has_cell else (y, h)
@@ -564,6 +578,63 @@ cdef class PackedLayer:
         call.threads = threads
         self.execute(&call)
         return y
+
+
+@cython.final
+cdef class Pair:
+    cdef lf_run calls[2]
+    cdef int count
+    cdef list held  # what the calls read
+
+    def __init__(self):
+        self.count = 0
+        self.held = []
+
+    def run(self, PackedLayer layer, x, mask, initial_state, bint return_sequences, bint return_state,
+            bint go_backwards, bint zero_output_for_mask):
+        self._add(layer)
+        layer.take_x(&self.calls[self.count], x)
+        return self._fill(layer, x, None, mask, initial_state, return_sequences, return_state, go_backwards,
+                          zero_output_for_mask)
+
+    def run_indexed(self, PackedLayer layer, indices, table, mask, initial_state, bint return_sequences,
+                    bint return_state, bint go_backwards, bint zero_output_for_mask):
+        self._add(layer)
+        layer.take_indices(&self.calls[self.count], indices, table)
+        return self._fill(layer, indices, table, mask, initial_state, return_sequences, return_state, go_backwards,
+                          zero_output_for_mask)
+
+    cdef int _add(self, PackedLayer layer) except -1:
+        if self.count == 2:
+            raise ValueError("a pair has two calls")
+        return 0
+
+    cdef object _fill(self, PackedLayer layer, object x, object table, object mask, object initial_state,
+                      bint return_sequences, bint return_state, bint go_backwards, bint zero_output_for_mask):
+        result = layer.fill(&self.calls[self.count], x, mask, initial_state, return_sequences, return_state,
+                            go_backwards, zero_output_for_mask, None, 0)
+        self.held.append((layer, x, table, mask, initial_state, result))
+        self.count += 1
+        return result
+
+    def finish(self):
+        cdef const lf_layer *layers[2]
+        cdef const lf_run *calls[2]
+        cdef PackedLayer first, second
+        cdef lf_status status
+        if self.count != 2:
+            raise ValueError("a pair has two calls")
+        self.count = 3  # runs once
+        first, second = self.held[0][0], self.held[1][0]
+        if first.is_long(&self.calls[0]) or second.is_long(&self.calls[1]):
+            first.execute(&self.calls[0])
+            second.execute(&self.calls[1])
+            return
+        layers[0], layers[1] = first.layer, second.layer
+        calls[0], calls[1] = &self.calls[0], &self.calls[1]
+        with nogil:
+            status = lf_layer_run_pair(layers, calls)
+        first._finish(status, calls[0])
 
 
 @cython.final

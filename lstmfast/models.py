@@ -222,6 +222,24 @@ class Model(Layer):
         Node(self, (flat if len(flat) > 1 else flat[0],), kwargs, outputs)
         return outputs
 
+    def refuse_training(self) -> None:
+        """Raise where a layer inside would give something else with training=True."""
+        stack: list[Layer] = list(self._layers)
+        while stack:
+            layer = stack.pop()
+            stack.extend(layer.sublayers())
+            try:
+                layer.refuse_training()
+                acts = not isinstance(layer, Model) and layer.run_for({"training": True}) is not layer.run_for({})
+            except NotImplementedError:
+                acts = True
+            if acts:
+                raise NotImplementedError(
+                    f"Model '{self.name}' is called with training=True, which reaches its layer '{layer.name}': only "
+                    "layers by themselves can be called so. Make a model that calls the layer itself with "
+                    "training=True, or call this one without it."
+                )
+
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         plan = self.plan()
         pack = self._pack_outputs
@@ -345,7 +363,7 @@ class Model(Layer):
         inputs : array-like, list or dict
             (batch, ...) as the model's inputs.
         training : bool, optional
-            Accepted and ignored.
+            True is refused where it would change what a layer gives; such a layer can be called with it by itself.
         mask : array-like, optional
             (batch, steps) of the input, False where a step is to be skipped; one for each input.
         out : numpy.ndarray, or list or dict of them as the model's outputs, optional
@@ -366,7 +384,11 @@ class Model(Layer):
             untouched then.
         TypeError
             If the input does not hold numbers, or ``out`` has another dtype.
+        NotImplementedError
+            If ``training`` is true and reaches a layer that is random, or normalizes by the batch, in training.
         """
+        if training:
+            self.refuse_training()
         entry = self._plan
         if entry is not None and entry[0] == changes[0]:
             if type(inputs) is np.ndarray and mask is out is lengths is None:

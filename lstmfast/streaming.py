@@ -17,7 +17,7 @@ import numpy as np
 from lstmfast import _core
 from lstmfast._arrays import as_array
 from lstmfast._graph import flatten, map_tree
-from lstmfast._plan import Plan, Slot
+from lstmfast._plan import Operation, Plan, Slot
 from lstmfast.layers.activation import Activation
 from lstmfast.layers.base import Array, fill, lock, positive
 from lstmfast.layers.core import Dense, identity
@@ -452,14 +452,15 @@ class Stream:
             if cast is not None:
                 inputs = [array.astype(cast) for array in inputs] if isinstance(inputs, list) else inputs.astype(cast)
             if not isinstance(stage, Stateful):
-                y = stage(inputs)
+                takes_mask = operation.auto_mask or (mask is not None and operation.uses_mask)
+                y = stage(inputs, mask=known) if takes_mask and known is not None else stage(inputs)
             elif known is None:
                 y = stage.step(inputs)
             else:
                 y = stage.masked(inputs, known)
             values[operation.outputs[0]] = y
-            if operation.masked or (mask is not None and operation.layer.supports_masking):
-                masks[operation.outputs[0]] = flatten([operation.layer.compute_mask(inputs, known)])[0]
+            if operation.masked or (mask is not None and operation.supports_mask and not operation.stops_mask):
+                masks[operation.outputs[0]] = _mask_after(operation, inputs, known)
         return [values[slot] for slot in plan.output_slots]
 
     def _finish(self, outputs: list[Array]) -> Any:
@@ -469,6 +470,18 @@ class Stream:
             for array, owned, result in zip(outputs, plan.owned, plan.results, strict=True)
         ]
         return finished[0] if len(finished) == 1 else finished
+
+
+def _mask_after(operation: Operation, inputs: Any, known: Any) -> Any:
+    """The mask of a layer's output at one step; one that counts axes from the first sees the step as a sequence."""
+    if operation.layer.last_axis_only:
+        return flatten([operation.compute_mask(inputs, known)])[0]
+
+    def as_sequence(leaf: Any) -> Any:
+        return None if leaf is None else leaf[:, None]
+
+    mask = flatten([operation.compute_mask(map_tree(as_sequence, inputs), map_tree(as_sequence, known))])[0]
+    return None if mask is None else mask[:, 0]
 
 
 def _opened(model: Any, batch: int, state: list[State]) -> Stream:

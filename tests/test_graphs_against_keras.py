@@ -119,6 +119,51 @@ def test_a_nested_model_in_training_is_refused(framework, inner, tmp_path):
     compare(framework.Model(x, inert(x, training=True)), A, tmp_path)
 
 
+RANDOM_LAYERS = {
+    "Dropout": lambda layers: layers.Dropout(0.5, name="r"),
+    "LSTM": lambda layers: layers.LSTM(3, dropout=0.5, name="r"),
+    "BatchNormalization": lambda layers: layers.BatchNormalization(name="r"),
+}
+
+
+@pytest.mark.parametrize("inner", RANDOM_LAYERS)
+def test_a_model_in_training_is_refused_in_code(inner):
+    layers = lstmfast.layers
+    model = lstmfast.Sequential([lstmfast.Input((5, 3)), layers.Dense(3), RANDOM_LAYERS[inner](layers)], name="m")
+    for x in (lstmfast.Input((5, 3)), A):
+        with pytest.raises(NotImplementedError, match=r"'m'.*training=True.*'r'"):
+            model(x, training=True)
+    with pytest.raises(NotImplementedError, match=r"'m'.*training=True.*'r'"):
+        layers.TimeDistributed(model)(A[:, None], training=True)
+    inert = lstmfast.Sequential([lstmfast.Input((5, 3)), layers.Identity(), layers.ActivityRegularization(l2=0.1)])
+    np.testing.assert_array_equal(inert(A, training=True), A)
+    assert model(A, training=False).shape[0] == len(A)
+
+
+def test_attention_that_drops_out_in_training_is_refused():
+    for layer in (lstmfast.layers.Attention(dropout=0.5), lstmfast.layers.AdditiveAttention(dropout=0.5)):
+        with pytest.raises(NotImplementedError, match=layer.name):
+            layer([A, B], training=True)
+        assert layer([A, B]).shape == A.shape
+
+
+INNER_TYPES = {
+    "Bidirectional": lambda layers, dtype: layers.Bidirectional(layers.LSTM(4, return_sequences=True, dtype=dtype)),
+    "TimeDistributed": lambda layers, dtype: layers.TimeDistributed(layers.Dense(4, dtype=dtype)),
+    "RNN": lambda layers, dtype: layers.RNN(layers.GRUCell(4, dtype=dtype), return_sequences=True),
+}
+
+
+@pytest.mark.parametrize("name", INNER_TYPES)
+def test_layers_of_another_type_inside_wrappers(keras, name, tmp_path):
+    layers = keras.layers
+    x = keras.Input((5, 3))
+    y = INNER_TYPES[name](layers, "float64")(x)
+    compare(keras.Model(x, [y, layers.Dense(2)(y)]), A, tmp_path)
+    mine, theirs = (INNER_TYPES[name](module, "float64")(A).dtype for module in (lstmfast.layers, layers))
+    assert mine == theirs.name
+
+
 def test_names_in_the_file_decide_which_layer_gets_what(keras, tmp_path):
     layers = keras.layers
     model = keras.Sequential(

@@ -375,6 +375,69 @@ def test_edges_before_keras_3(version, layer, expected, tmp_path):
     np.testing.assert_allclose(model([X, Y]), expected, rtol=1e-6)
 
 
+def of_branches(path: Path, merge: dict[str, Any], first: np.ndarray[Any, Any], last: np.ndarray[Any, Any]) -> Path:
+    """A file of Keras 1 whose Sequential begins with a Merge of two others; the weights lie by the layers inside."""
+    names = ["p", "q", "r"]
+    kernels = dict(zip(names, (first, -first, last), strict=True))
+    dense = {name: entry("Dense", output_dim=kernels[name].shape[1], bias=False) for name in names}
+    for name in names:
+        dense[name]["config"].update(name=name, activation="linear")
+    branches = []
+    for name in names[:2]:
+        dense[name]["config"]["batch_input_shape"] = [None, 3]
+        branches.append({"class_name": "Sequential", "config": [dense[name]]})
+    merged = {"class_name": "Merge", "config": {"name": "merge_1", "mode_type": "raw", "layers": branches, **merge}}
+    with h5py.File(path, "w") as file:
+        model = {"class_name": "Sequential", "config": [merged, dense["r"]]}
+        file.attrs["model_config"] = json.dumps(model)
+        file.attrs["keras_version"] = "1.2.2"
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = np.array([name.encode() for name in names])
+        for name in names:
+            group.create_group(name).attrs["weight_names"] = np.array([f"{name}_W".encode()])
+            group[name][f"{name}_W"] = kernels[name]
+    return path
+
+
+MERGED = {
+    "sum": lambda a, b: a + b,
+    "mul": lambda a, b: a * b,
+    "ave": lambda a, b: (a + b) / 2,
+    "max": np.maximum,
+    "concat": lambda a, b: np.concatenate([a, b], axis=1),
+    "dot": lambda a, b: np.sum(a * b, axis=1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("mode", MERGED)
+def test_branches_of_keras_1(mode, tmp_path):
+    random = np.random.default_rng(4)
+    first = random.normal(size=(3, 4))
+    last = random.normal(size=({"concat": 8, "dot": 1}.get(mode, 4), 2))
+    path = of_branches(tmp_path / "m.h5", {"mode": mode, "concat_axis": -1, "dot_axes": -1}, first, last)
+    model = lstmfast.load_model(path)
+    expected = MERGED[mode](X @ first, -(Y @ first)) @ last
+    np.testing.assert_allclose(model([X, Y]), expected, rtol=1e-5, atol=1e-5)
+    assert lstmfast.explain(path).supported
+
+
+@pytest.mark.parametrize(
+    ("merge", "says"),
+    [
+        ({"mode": "cos", "dot_axes": 1}, "with the mode 'cos' is not supported"),
+        ({"mode": ["code", None, None], "mode_type": "lambda"}, "holds Python code"),
+        ({"mode": "f", "mode_type": "function"}, "holds Python code"),
+    ],
+)
+def test_other_branches_of_keras_1_are_refused(merge, says, tmp_path):
+    path = of_branches(tmp_path / "m.h5", merge, np.ones((3, 4)), np.ones((4, 2)))
+    found, problems = outline(path)
+    assert len(problems) == 1
+    for part in ("merge_1", says, "custom_objects"):
+        assert part in problems[0]
+    assert found["r"] == ("?", 8)
+
+
 @pytest.mark.parametrize(
     ("layer", "error", "says"),
     [
@@ -561,6 +624,128 @@ def test_explain_lists_every_problem_at_once(tmp_path):
     text = str(explained)
     for part in ("Fancy", "'evil'", "Strange", "Not supported, 3 reason(s)"):
         assert part in text
+
+
+CODE = {"Lambda": "holds Python code", "Fancy": "is not supported", "Einsum": "is not supported"}
+
+
+def outline(path: Path) -> tuple[dict[str, tuple[str, int | None]], list[str]]:
+    """Shape and parameters by layer, and the problems of a file that does not load."""
+    assert isinstance(loaded(path), NotImplementedError)
+    explained = lstmfast.explain(path)
+    assert not explained.supported
+    return {name: (shape, count) for name, _, shape, count in explained.layers}, explained.problems
+
+
+def as_code(config: Any, name: str, class_name: str) -> Any:
+    """A config in which the layer of this name is one that does not load."""
+    for described in config["config"]["layers"]:
+        if described["config"]["name"] == name:
+            described["class_name"] = class_name
+    return config
+
+
+def explained_chain() -> lstmfast.Sequential:
+    kinds = [layers.LSTM(4, return_sequences=True, name="a"), layers.Dense(5, name="b"), layers.Flatten(name="c")]
+    return lstmfast.Sequential([lstmfast.Input((6, 3), name="x"), *kinds, layers.Dense(2, name="d")])
+
+
+def explained_graph() -> lstmfast.Model:
+    x, y = lstmfast.Input((6, 3), name="x"), lstmfast.Input((4,), name="y")
+    a = layers.LSTM(4, name="a")(x)
+    b = layers.Dense(5, name="b")(a)
+    c = layers.Dense(7, name="c")(y)
+    d = layers.Concatenate(name="d")([a, c])
+    nested = lstmfast.Sequential([lstmfast.Input((5,)), layers.Dense(3)], name="n")
+    e = layers.Concatenate(name="e")([nested(b), d])
+    return lstmfast.Model([x, y], [layers.Dense(1, name="f")(e), layers.Dense(1, name="g")(d)])
+
+
+CHAIN = {"x": ("(None, 6, 3)", 0), "a": ("(None, 6, 4)", 128), "b": ("?", 25), "c": ("?", 0), "d": ("?", 62)}
+GRAPH = {
+    "x": ("(None, 6, 3)", 0),
+    "y": ("(None, 4)", 0),
+    "a": ("(None, 4)", 128),
+    "b": ("?", 25),
+    "c": ("(None, 7)", 35),
+    "d": ("(None, 11)", 0),
+    "n": ("(None, 3)", 18),
+    "e": ("?", 0),
+    "f": ("?", 15),
+    "g": ("(None, 1)", 12),
+}
+
+
+@pytest.mark.parametrize("class_name", CODE)
+@pytest.mark.parametrize(("make", "expected"), [(explained_chain, CHAIN), (explained_graph, GRAPH)])
+def test_explain_knows_what_does_not_depend_on_code(make, expected, class_name, tmp_path):
+    model = make()
+    model.save(tmp_path / "m.keras")
+    path = rewritten(tmp_path / "m.keras", tmp_path / "c.keras", config=lambda c: as_code(c, "b", class_name))
+    found, problems = outline(path)
+    assert found == expected
+    assert len(problems) == 1
+    for part in ("'b'", CODE[class_name], "custom_objects"):
+        assert part in problems[0]
+
+
+@pytest.mark.parametrize("kind", ["chain", "graph"])
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_explain_of_files_with_code_that_keras_wrote(keras, kind, suffix, tmp_path):
+    kl = keras.layers
+
+    @keras.saving.register_keras_serializable("explained")
+    class Doubled(kl.Dense):
+        def call(self, inputs):
+            return 2 * super().call(inputs)
+
+    x = keras.Input((6, 3), name="x")
+    before = kl.LSTM(4, name="a")
+    code = [kl.Lambda(lambda t: t * 2, name="one"), Doubled(5, name="two")]
+    after = kl.Dense(2, name="d")
+    if kind == "chain":
+        model = keras.Sequential([x, before, *code, after])
+    else:
+        a = before(x)
+        model = keras.Model(x, [after(code[1](code[0](a))), kl.Dense(3, name="side")(kl.Dropout(0.5, name="drop")(a))])
+    model.save(tmp_path / f"m.{suffix}")
+    found, problems = outline(tmp_path / f"m.{suffix}")
+    assert found["a"] == ("(None, 4)", 128)
+    assert [found[name][0] for name in ("one", "two", "d")] == ["?", "?", "?"]
+    assert [found[name][1] for name in ("one", "two", "d")] == [0, 25, 12]
+    if kind == "graph":
+        assert found["drop"] == ("(None, 4)", 0)
+        assert found["side"] == ("(None, 3)", 15)
+    assert len(problems) == 2
+    for problem, parts in zip(problems, (("'one'", "Python code"), ("'two'", "Doubled")), strict=True):
+        for part in (*parts, "custom_objects"):
+            assert part in problem
+
+
+def test_explain_names_every_problem_of_nested_models_and_calls(tmp_path):
+    x = lstmfast.Input((6, 3), name="x")
+    nested = lstmfast.Sequential(
+        [lstmfast.Input((6, 3)), layers.Dense(3, name="i"), layers.Dense(3, name="j")], name="n"
+    )
+    wrong, right = layers.Dense(2, name="wrong")(nested(x)), layers.Dense(2, name="right")(x)
+    lstmfast.Model(x, layers.Add(name="sum")([wrong, right])).save(tmp_path / "m.keras")
+
+    def change(config: Any) -> Any:
+        as_code(layer_named(config, "n"), "i", "Fancy")
+        as_code(layer_named(config, "n"), "j", "Lambda")
+        layer_named(config, "right")["inbound_nodes"][0]["kwargs"]["surprise"] = 1
+        return config
+
+    found, problems = outline(rewritten(tmp_path / "m.keras", tmp_path / "c.keras", config=change))
+    assert len(problems) == 3
+    for problem, name in zip(problems, ("'i'", "'j'", "'right'"), strict=True):
+        assert name in problem
+    assert found["n"] == ("?", 24)
+    assert found["sum"][0] == "?"
+
+
+def layer_named(config: Any, name: str) -> Any:
+    return next(each for each in config["config"]["layers"] if each["config"]["name"] == name)
 
 
 def test_model_from_json_takes_json_only():

@@ -556,6 +556,14 @@ def test_threadpoolctl_sees_the_openmp_library():
     assert any(entry["user_api"] == "openmp" for entry in threadpoolctl.threadpool_info())
 
 
+def test_threadpoolctl_limits_the_default_number_of_threads():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    with threadpoolctl.threadpool_limits(1, user_api="openmp"):
+        assert lstmfast.get_num_threads() == 1
+        with lstmfast.threads(3):
+            assert lstmfast.get_num_threads() == 3, "a number that is asked for stands"
+
+
 def test_show_config(capsys):
     lstmfast.show_config()
     text = capsys.readouterr().out

@@ -64,6 +64,27 @@ def test_a_stream_gives_the_bits_of_the_whole(isa, name, batch):
     assert_same_bits(steps, outputs_so_far(model, x), name)
 
 
+MERGES = [(name, {}) for name in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate")]
+
+
+@pytest.mark.parametrize("version", [(2, 4), (3, 2), (3, 15), (3, 16)], ids=str)
+@pytest.mark.parametrize(("name", "arguments"), [*MERGES, ("Concatenate", {"axis": 2})])
+def test_masks_through_merging_layers_follow_the_version(name, arguments, version):
+    random = np.random.default_rng(0)
+    values = bits.sequences(4, STEPS, FEATURES)
+    values[0, :2] = values[1, 3:] = values[2, 2] = values[3] = 0
+    values[1, 1, 0] = values[2, 4, 1] = 7
+    values[0, 4] = 7
+    x = Input((STEPS, FEATURES))
+    for other in (layers.Masking(mask_value=7.0)(x), x):
+        merged = getattr(layers, name)(**arguments)([layers.Masking()(x), other])
+        model = lstmfast.Model(x, layers.LSTM(5, return_sequences=True)(merged), keras_version=version)
+        for mask in (None, random.random((4, STEPS)) > 0.3):
+            stream = model.stream(batch_size=4)
+            steps = [stream.step(values[:, t], None if mask is None else mask[:, t]) for t in range(STEPS)]
+            assert_same_bits(np.stack(steps, axis=1), model(values, mask=mask))
+
+
 def test_the_type_follows_the_model():
     for dtype in ("float32", "float64"):
         model = stacked_model(dtype=dtype)

@@ -1,9 +1,9 @@
 /* A team is as late as its last member, and a member whose processor belongs to a neighbour is late by a time slice of
- * milliseconds, at a barrier once a step. So calls are watched: where members waited for one that did not come, the
- * next calls take a thread less, and after a while one tries again. With a neighbour on one of two cores LSTM(100) on
- * one row took 17 times as long on both threads as on one (`python -m bench.oversubscribed`).
- * What is remembered is a few numbers for the whole process, read and written without order: a lost update costs one
- * slow call. Next: threads.c, sequence.c. */
+ * milliseconds, at a barrier once a step. So calls are watched: where members waited for each other for so much of the
+ * time that one fewer would have been sooner, the next calls take one fewer, and after a while one more is tried. With
+ * a neighbour on one of two cores LSTM(100) on one row took 17 times as long on both threads as on one
+ * (`python -m bench.oversubscribed`). What is remembered is a few numbers for the whole process, read and written
+ * without order: a lost update costs a few slow calls. Next: threads.c, sequence.c. */
 #define _GNU_SOURCE
 #include "crowd.h"
 
@@ -14,16 +14,21 @@
 #include <time.h>
 #endif
 
-/* How long a team stays smaller: twice as long where the next attempt fails soon after. */
-static const long long FIRST_PAUSE_NS = 5000000, LONGEST_PAUSE_NS = 1000000000;
-/* Members wait for each other on quiet machines too: for one that handles an interrupt, and for one that wakes up. */
-static const long long USUAL_WAIT_NS = 100000, WAKE_NS = 500000;
-static const double USUAL_WAIT = 0.25; /* of the call */
+/* How long a team stays smaller: twice as long where the next attempt fails. */
+static const long long FIRST_PAUSE_NS = 100000000, LONGEST_PAUSE_NS = 1000000000;
+/* An attempt is judged after so much time of teams; what lies further back than the window counts less and less. One
+ * stolen time slice now and then is no crowd. */
+static const long long TRIAL_NS = 20000000, WINDOW_NS = 100000000;
+/* Members wait for each other on quiet machines too: for one that wakes up. */
+static const long long WAKE_NS = 500000;
+/* Waiting for 1 / team of the time, one fewer would do as well; a little more tells noise from neighbours. */
+static const double MARGIN = 0.1;
 /* OpenMP's threads spin for some milliseconds after a team, and then sleep. */
 static const long long SLEEP_AFTER_NS = 2000000;
 
 static atomic_int taken; /* processors that others seem to hold */
 static atomic_llong until, pause_ns, last_stall;
+static atomic_llong team_ns, waited_ns; /* within the window */
 static atomic_llong last_asked;
 static atomic_int ignored;
 
@@ -61,22 +66,34 @@ static int smaller(int a, int b) { return a < b ? a : b; }
 
 static void stalled(int team, int processors, long long now) {
     const long long paused = atomic_load(&pause_ns);
-    const int again = now - atomic_load(&last_stall) < 8 * paused;
-    const long long next = again && 2 * paused < LONGEST_PAUSE_NS ? 2 * paused : again ? paused : FIRST_PAUSE_NS;
-    atomic_store(&pause_ns, next);
+    const int again = now - atomic_load(&last_stall) < 2 * paused + FIRST_PAUSE_NS;
+    const long long next = !again ? FIRST_PAUSE_NS : 2 * paused < LONGEST_PAUSE_NS ? 2 * paused : LONGEST_PAUSE_NS;
+    atomic_store(&pause_ns, next > 0 ? next : FIRST_PAUSE_NS);
     atomic_store(&last_stall, now);
-    atomic_store(&until, now + next);
+    atomic_store(&until, now + atomic_load(&pause_ns));
     atomic_store(&taken, processors - team + 1);
+    atomic_store(&team_ns, 0);
+    atomic_store(&waited_ns, 0);
+}
+
+/* sum, less of it the longer `whole` is, and `more`. */
+static long long remember(atomic_llong *sum, long long whole, long long more) {
+    const double kept = whole < WINDOW_NS ? 1 - (double)whole / (double)WINDOW_NS : 0;
+    const long long next = (long long)(kept * (double)atomic_load(sum)) + more;
+    atomic_store(sum, next);
+    return next;
 }
 
 void lf_watch_end(lf_watch *watch, int team, int processors, long long asleep, double uneven) {
     if (team > processors || atomic_load(&ignored)) return; /* a larger team is its own crowd */
     const long long now = lf_now_ns(), first = atomic_load(&watch->first_leave);
-    const double whole = (double)(now - watch->begin);
-    const long long late = atomic_load(&watch->last_enter) - watch->begin;
-    const double waited =
-        (double)(now - first) + (double)asleep / (team - 1) - (double)(late < WAKE_NS ? late : WAKE_NS);
-    if (first > 0 && waited > (uneven + USUAL_WAIT) * whole + (double)USUAL_WAIT_NS) {
+    if (first == 0) return; /* the team did not come */
+    const long long whole = now - watch->begin, late = atomic_load(&watch->last_enter) - watch->begin;
+    const long long waited =
+        now - first + asleep / (team - 1) - (late < WAKE_NS ? late : WAKE_NS) - (long long)(uneven * (double)whole);
+    const long long all = remember(&team_ns, whole, whole), idle = remember(&waited_ns, whole, waited > 0 ? waited : 0);
+    if (all < TRIAL_NS) return;
+    if ((double)idle > (1.0 / team + MARGIN) * (double)all) {
         stalled(team, processors, now);
     } else if (team > processors - atomic_load(&taken)) { /* an attempt that went well */
         atomic_store(&taken, processors - team);

@@ -132,7 +132,7 @@ static int indices_fit(const lf_run *run) {
     return 1;
 }
 
-lf_status lf_layer_run(const lf_layer *layer, const lf_run *run) {
+static lf_status check_run(const lf_layer *layer, const lf_run *run) {
     if (layer == NULL || run == NULL || run->threads < 0 || run->steps == 0) return LF_INVALID;
     if (run->batch == 0) return LF_OK;
     if (run->table != NULL && (lf_projection_width(layer) == 0 || run->indices == NULL || !indices_fit(run)))
@@ -140,7 +140,22 @@ lf_status lf_layer_run(const lf_layer *layer, const lf_run *run) {
     if ((run->x == NULL && run->table == NULL) || run->y == NULL || (layer->cell == LF_DENSE && run->steps != 1))
         return LF_INVALID;
     if (layer->cell != LF_LSTM && (run->initial_c != NULL || run->final_c != NULL)) return LF_INVALID;
-    return lf_sequence_run(layer, run);
+    return LF_OK;
+}
+
+lf_status lf_layer_run(const lf_layer *layer, const lf_run *run) {
+    const lf_status status = check_run(layer, run);
+    return status == LF_OK && run->batch > 0 ? lf_sequence_run(layer, run) : status;
+}
+
+lf_status lf_layer_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]) {
+    for (int i = 0; i < 2; i++) {
+        const lf_status status = check_run(layers[i], runs[i]);
+        if (status != LF_OK) return status;
+    }
+    if (runs[0]->batch > 0 && runs[1]->batch > 0) return lf_sequence_run_pair(layers, runs);
+    const lf_status status = lf_layer_run(layers[0], runs[0]);
+    return status == LF_OK ? lf_layer_run(layers[1], runs[1]) : status;
 }
 
 lf_status lf_activate(lf_real real, lf_activation activation, const void *x, void *y, size_t rows, size_t columns) {

@@ -30,5 +30,6 @@ void lf_pack_release(lf_layer *layer);
 
 /* sequence.c: everything of lf_layer_run behind the checks. */
 lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run);
+lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]);
 
 #endif

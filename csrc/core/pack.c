@@ -67,7 +67,7 @@ static void choose_chains(const lf_layer_config *config, lf_panels *panels) {
     const int hardly_longer = depth <= LF_JOINED_CHAIN || config->features <= state / 4;
     panels->chain = config->cell == LF_LSTM && depth >= LF_DEEP ? LF_DEEP_CHAIN : LF_CHAIN;
     if (config->cell == LF_SIMPLE_RNN) panels->chain = LF_UNGATED_CHAIN;
-    panels->h_restarts = config->cell == LF_SIMPLE_RNN || depth > panels->chain || !hardly_longer;
+    panels->h_restarts = config->cell != LF_LSTM || depth > panels->chain || !hardly_longer;
 }
 
 /* Bias of a GRU that resets after the product, (2, 3 * units): input and recurrent rows add up for z and r, and stay

@@ -334,7 +334,10 @@ static size_t steps_to_project(const struct sequence *s) {
 /* A step that needs the sums of whole rows together, in work space. */
 static int gathers_rows(const lf_panels *panels) { return panels->row_activations || panels->candidate != NULL; }
 
-static lf_status plan(struct sequence *s) {
+/* Threads that a call may have. */
+static int most_threads(const lf_run *run) { return run->threads > 0 ? run->threads : lf_threads_free(); }
+
+static lf_status plan(struct sequence *s, int most) {
     const lf_layer *layer = s->layer;
     const lf_run *run = s->run;
     const lf_panels *panels = &layer->panels;
@@ -351,7 +354,7 @@ static lf_status plan(struct sequence *s) {
                           .weight_bytes = layer->weight_bytes,
                           .lanes = (int)layer->kernels->lanes,
                           .splits_by_units = !gathers_rows(panels)};
-    s->plan = lf_plan_threads(&work, run->threads > 0 ? run->threads : lf_threads_free());
+    s->plan = lf_plan_threads(&work, most);
 
     const size_t members = s->plan.split == LF_BY_ROWS ? (size_t)s->plan.threads : 1;
     s->chunk_rows = smaller(s->chunk_rows, (run->batch + members - 1) / members);
@@ -381,19 +384,24 @@ static lf_status plan(struct sequence *s) {
     return LF_OK;
 }
 
+/* Work space of a planned call: `stack`, of STACK_BYTES, where that is enough. */
+static lf_status prepare(struct sequence *s, char *stack) {
+    const size_t zero_bytes = s->state_stride * s->layer->element_bytes;
+    const size_t members = s->plan.split == LF_BY_ROWS ? (size_t)s->plan.threads : 1;
+    size_t total;
+    if (!lf_multiply(members, s->member_bytes, &total) || !lf_sum(total, zero_bytes, &total)) return LF_NO_MEMORY;
+    s->workspace = total <= STACK_BYTES ? stack : lf_allocate(total);
+    if (s->workspace == NULL) return LF_NO_MEMORY;
+    memset(s->workspace, 0, zero_bytes);
+    return LF_OK;
+}
+
 lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run) {
     struct sequence s = {.layer = layer, .run = run};
-    const lf_status status = plan(&s);
-    if (status != LF_OK) return status;
-
-    const size_t zero_bytes = s.state_stride * layer->element_bytes;
-    const size_t members = s.plan.split == LF_BY_ROWS ? (size_t)s.plan.threads : 1;
-    size_t total;
-    if (!lf_multiply(members, s.member_bytes, &total) || !lf_sum(total, zero_bytes, &total)) return LF_NO_MEMORY;
     char stack[STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
-    s.workspace = total <= STACK_BYTES ? stack : lf_allocate(total);
-    if (s.workspace == NULL) return LF_NO_MEMORY;
-    memset(s.workspace, 0, zero_bytes);
+    lf_status status = plan(&s, most_threads(run));
+    if (status == LF_OK) status = prepare(&s, stack);
+    if (status != LF_OK) return status;
     if (s.plan.threads > 1) {
         lf_watch_begin(&s.watch);
         lf_team_run(s.plan.threads, run_member, &s);
@@ -403,4 +411,63 @@ lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run) {
     }
     if (s.workspace != stack) lf_release(s.workspace);
     return LF_OK;
+}
+
+/* The first members take the one call, the others the other; a team of one takes both in turn. */
+static void run_pair_member(void *context, int index, int count) {
+    struct sequence *pair = context;
+    lf_watch *watch = &pair[0].watch;
+    if (count > 1) lf_watch_enter(watch);
+    const unsigned long long before = lf_flush_subnormals();
+    if (count == 1) {
+        for (int i = 0; i < 2; i++) run_share(&pair[i], 0, 1);
+    } else {
+        const int planned = pair[0].plan.threads + pair[1].plan.threads, share = pair[0].plan.threads * count / planned;
+        const int first = share > 1 ? share : 1;
+        if (index < first) run_share(&pair[0], (size_t)index, (size_t)first);
+        else run_share(&pair[1], (size_t)(index - first), (size_t)(count - first));
+    }
+    lf_restore_subnormals(before);
+    if (count > 1) lf_watch_leave(watch);
+}
+
+lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]) {
+    struct sequence pair[2] = {{.layer = layers[0], .run = runs[0]}, {.layer = layers[1], .run = runs[1]}};
+    const int threads[2] = {most_threads(runs[0]), most_threads(runs[1])};
+    const int most = lf_crowd_bound(threads[0] < threads[1] ? threads[0] : threads[1], lf_processors());
+    const int halves[2] = {most / 2, most - most / 2};
+    int pays = most > 1;
+    if (pays) {
+        double one_by_one_ns = 0, slower_half_ns = 0;
+        for (int i = 0; i < 2; i++) {
+            lf_status status = plan(&pair[i], threads[i]);
+            one_by_one_ns += pair[i].plan.ns;
+            if (status == LF_OK) status = plan(&pair[i], halves[i]);
+            if (status != LF_OK) return status;
+            if (pair[i].plan.ns > slower_half_ns) slower_half_ns = pair[i].plan.ns;
+        }
+        pays = lf_pair_pays(one_by_one_ns, slower_half_ns);
+    }
+    if (!pays) {
+        const lf_status status = lf_sequence_run(layers[0], runs[0]);
+        return status == LF_OK ? lf_sequence_run(layers[1], runs[1]) : status;
+    }
+
+    char stacks[2][STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
+    lf_status status = prepare(&pair[0], stacks[0]);
+    if (status != LF_OK) return status;
+    status = prepare(&pair[1], stacks[1]);
+    if (status == LF_OK) {
+        const int team = pair[0].plan.threads + pair[1].plan.threads;
+        const double shorter = pair[0].plan.ns < pair[1].plan.ns ? pair[0].plan.ns : pair[1].plan.ns;
+        const double longer = pair[0].plan.ns + pair[1].plan.ns - shorter;
+        lf_watch_begin(&pair[0].watch);
+        lf_team_run(team, run_pair_member, pair);
+        lf_watch_end(&pair[0].watch, team, lf_processors(),
+                     atomic_load(&pair[0].barrier.asleep_ns) + atomic_load(&pair[1].barrier.asleep_ns),
+                     longer > 0 ? 1 - shorter / longer : 0);
+        if (pair[1].workspace != stacks[1]) lf_release(pair[1].workspace);
+    }
+    if (pair[0].workspace != stacks[0]) lf_release(pair[0].workspace);
+    return status;
 }

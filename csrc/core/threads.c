@@ -1,5 +1,5 @@
 /* How many threads a call may use (a number that was set, else environment, affinity and container quota), how many
- * its work is worth, and the OpenMP team that runs it. All OpenMP of lstmfast is in run_team.
+ * its work is worth, and the OpenMP team that runs it. All OpenMP of lstmfast is in run_team and openmp_limit.
  * Next: sequence.c. */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -35,6 +35,7 @@ enum { MOST_THREADS = 1024 };
 
 static atomic_int threads_chosen;  /* 0: none, use the default */
 static atomic_int threads_default; /* 0: not found out yet */
+static atomic_int default_asked;   /* LSTMFAST_NUM_THREADS gave it */
 
 static int count_processors(void) {
 #if defined(_WIN32)
@@ -131,6 +132,7 @@ static int environment_threads(const char *name) {
 
 static int default_threads(void) {
     const int asked = environment_threads("LSTMFAST_NUM_THREADS");
+    atomic_store_explicit(&default_asked, asked > 0, memory_order_relaxed);
     if (asked > 0) return asked;
     int threads = lf_processors();
     const double allowed = quota();
@@ -138,6 +140,15 @@ static int default_threads(void) {
     const int openmp = environment_threads("OMP_NUM_THREADS");
     if (openmp > 0 && openmp < threads) threads = openmp;
     return threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
+}
+
+/* What omp_set_num_threads gave the calling thread, as threadpoolctl does: a default, like OMP_NUM_THREADS. */
+static int openmp_limit(void) {
+#if defined(_OPENMP)
+    return omp_get_max_threads();
+#else
+    return MOST_THREADS;
+#endif
 }
 
 int lf_threads(void) {
@@ -148,7 +159,8 @@ int lf_threads(void) {
         threads = default_threads();
         atomic_store_explicit(&threads_default, threads, memory_order_relaxed);
     }
-    return threads;
+    const int limit = openmp_limit();
+    return limit < threads && !atomic_load_explicit(&default_asked, memory_order_relaxed) ? limit : threads;
 }
 
 int lf_threads_set(void) { return atomic_load_explicit(&threads_chosen, memory_order_relaxed); }
@@ -241,23 +253,22 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
     const double products = work->products * product_ns / work->lanes,
                  updates = work->unit_updates * update_ns / work->lanes;
     const double alone = products * few_rows((double)work->rows) + updates;
-    lf_plan best = {1, LF_BY_ROWS, 0};
+    lf_plan best = {1, LF_BY_ROWS, 0, alone};
     if (alone < 2 * team_ns) return best;
     const double region_ns = in_forked_child() ? fresh_team_ns : lf_teams_sleep() ? sleeping_team_ns : team_ns;
     if (alone < 2 * region_ns) return best;
     const int processors = lf_processors();
     if (most > MOST_THREADS) most = MOST_THREADS;
     most = lf_crowd_bound(most, processors);
-    double best_time = alone + streaming_ns(work, (double)work->rows, 1);
+    best.ns = alone + streaming_ns(work, (double)work->rows, 1);
     for (int threads = 2; threads <= most; threads++) {
         if ((size_t)threads <= work->rows) {
             const double share = largest_share(work->rows, threads), rows = share * (double)work->rows;
             const double own =
                 (products * few_rows(rows) + updates) * share; /* the thread with the most rows decides */
             const double time = region_ns + own + streaming_ns(work, rows, 1);
-            if (time < worth_it * best_time) {
-                best_time = time;
-                best = (lf_plan){threads, LF_BY_ROWS, unevenness(work->rows, threads)};
+            if (time < worth_it * best.ns) {
+                best = (lf_plan){threads, LF_BY_ROWS, unevenness(work->rows, threads), time};
             }
         }
         /* Members without a processor would keep all others waiting at each step. */
@@ -265,13 +276,18 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
             const double share = largest_share(work->blocks, threads);
             const double meet = work->steps > 1 ? (double)work->steps * barrier_ns * (1 + 0.1 * threads) : 0;
             const double time = region_ns + alone * share + meet + streaming_ns(work, (double)work->rows, share);
-            if (time < worth_it * best_time) {
-                best_time = time;
-                best = (lf_plan){threads, LF_BY_UNITS, unevenness(work->blocks, threads)};
+            if (time < worth_it * best.ns) {
+                best = (lf_plan){threads, LF_BY_UNITS, unevenness(work->blocks, threads), time};
             }
         }
     }
     return best;
+}
+
+int lf_pair_pays(double one_by_one_ns, double slower_half_ns) {
+    if (one_by_one_ns < 2 * team_ns) return 0;
+    const double region_ns = in_forked_child() ? fresh_team_ns : lf_teams_sleep() ? sleeping_team_ns : team_ns;
+    return region_ns + slower_half_ns < worth_it * one_by_one_ns;
 }
 
 /* ---- the team ---------------------------------------------------------------------------------------------------- */
@@ -282,7 +298,6 @@ struct team {
     void *context;
 };
 
-/* All OpenMP of lstmfast. */
 static void *run_team(void *argument) {
     const struct team *team = argument;
 #if defined(_OPENMP)

@@ -14,6 +14,7 @@ typedef struct lf_plan {
     int threads;
     lf_split split;
     double uneven; /* part of the time that the thread with the least to do waits for the others */
+    double ns;     /* what it is thought to take */
 } lf_plan;
 
 /* What one call is going to do, in the terms its plan depends on. */
@@ -28,6 +29,9 @@ typedef struct lf_work {
 } lf_work;
 
 lf_plan lf_plan_threads(const lf_work *work, int most);
+
+/* Whether two calls at once, with half of the threads for each, are sooner than one after the other with all. */
+int lf_pair_pays(double one_by_one_ns, double slower_half_ns);
 
 /* The threads that a call may use beside the teams of other calls that run now: lf_threads() less theirs, at least 1. A
  * server's many calling threads would otherwise start a full team each. */

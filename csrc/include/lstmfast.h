@@ -79,6 +79,9 @@ typedef struct lf_run {
 
 lf_status lf_layer_create(const lf_layer_config *config, lf_layer **layer);
 lf_status lf_layer_run(const lf_layer *layer, const lf_run *run);
+/* Two calls that know nothing of each other, as the directions of a Bidirectional, at the same time where that is
+ * sooner: the same bits. Neither may write what the other reads or writes. */
+lf_status lf_layer_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]);
 void lf_layer_destroy(lf_layer *layer); /* NULL is allowed */
 
 /* projection (rows, lf_projection_width) = what the layer sums up of x (rows, features), bias included, in a layout of

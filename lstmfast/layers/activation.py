@@ -111,6 +111,10 @@ class Softmax(_ActivationLayer):
         super().__init__(**kwargs)
         self.axis = axis
 
+    @property
+    def per_step(self) -> bool:  # type: ignore[override]
+        return self.axis == -1
+
     def _function(self) -> activations.Activation:
         return activations.Activation("softmax", {"axis": self.axis if isinstance(self.axis, int) else -1})
 

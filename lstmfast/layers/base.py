@@ -449,6 +449,8 @@ class Layer:
         shapes = inputs.shape if type(inputs) is np.ndarray else map_tree(_shape_of, inputs)
         self.check_shape(shapes)
         if kwargs:
+            if kwargs.get("training"):
+                self.refuse_training()
             kwargs = self.convert_arguments(shapes, kwargs)
         if not self.built:
             self.build(shapes)
@@ -546,6 +548,10 @@ class Layer:
 
     def refuse_training(self) -> None:
         """Raise where training=True would make the result random."""
+        if getattr(self, "dropout", 0) or getattr(self, "recurrent_dropout", 0):
+            raise NotImplementedError(f"Layer '{self.name}' does not drop out at inference (training=True).")
+        for inner in self.sublayers():
+            inner.refuse_training()
 
     def call_args(self, node: Node) -> list[Any]:
         """The positional arguments of a recorded call, as a config lists them."""

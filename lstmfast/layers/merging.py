@@ -186,6 +186,10 @@ class Concatenate(Merge):
     def per_step(self) -> bool:  # type: ignore[override]
         return self.axis in (-1, 2)
 
+    @property
+    def last_axis_only(self) -> bool:  # type: ignore[override]
+        return self.axis == -1
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         first = input_shape[0]
         axis = self.axis % len(first)

@@ -290,6 +290,22 @@ def unary(function: Callable[[Array], Any]) -> Callable[[Any], Any]:
     return lambda x: function(as_float(x))
 
 
+def broadcast_to(x: Any, shape: Any) -> Array:
+    """A copy of ``x`` in a larger shape.
+
+    Raises
+    ------
+    ValueError
+        If it does not fit, as where the shape holds another number of rows than the call.
+    """
+    x = np.asarray(x)
+    sizes = tuple(shape)
+    ends = zip(reversed(x.shape), reversed(sizes), strict=False)
+    if x.ndim > len(sizes) or any(own not in (1, size) for own, size in ends):
+        raise ValueError(f"An operation broadcasts to the shape {sizes}, its input has the shape {x.shape}.")
+    return np.array(np.broadcast_to(x, sizes))
+
+
 def _erf(x: Array) -> Array:
     return np.asarray(np.frompyfunc(math.erf, 1, 1)(x)).astype(x.dtype)
 
@@ -716,7 +732,7 @@ define("TakeAlongAxis", "x indices", _take_along_axis)
 define("OneHot", "x", one_hot)
 define("MultiHot", "x", _multi_hot)
 define("GetItem", "x key", lambda x, key: np.array(x[_key(key)], order="C"))
-define("BroadcastTo", "x", lambda x, shape=None: np.broadcast_to(x, shape).copy())
+define("BroadcastTo", "x", lambda x, shape=None: broadcast_to(x, shape))
 
 define("Matmul", "x1 x2", matmul_any)
 define("Dot", "x1 x2", dot)

@@ -107,7 +107,12 @@ class Recurrent(Layer):
         table = ProjectedTable(core)
 
         def run(
-            x: Any, initial_state: Any = None, mask: Array | None = None, training: Any = False, out: Any = None
+            x: Any,
+            initial_state: Any = None,
+            mask: Array | None = None,
+            training: Any = False,
+            out: Any = None,
+            pair: _core.Pair | None = None,
         ) -> Any:
             if initial_state is not None:
                 initial_state = self._checked_states(initial_state, x.shape[0])
@@ -115,9 +120,15 @@ class Recurrent(Layer):
                 found = table.of(x)
                 if found is not None:
                     ids = x.ids
+                    if pair is not None:
+                        return pair.run_indexed(
+                            core, ids, found, mask, initial_state, sequences, states, backwards, zero
+                        )
                     return core.run_indexed(ids, found, mask, initial_state, sequences, states, backwards, zero, out, 0)
                 x = x.array()
             try:
+                if pair is not None:
+                    return pair.run(core, x, mask, initial_state, sequences, states, backwards, zero)
                 return call(x, mask, initial_state, sequences, states, backwards, zero, out, 0)
             except ValueError:
                 self._refuse_no_steps(x.shape)
@@ -146,6 +157,7 @@ class Recurrent(Layer):
         chosen: Any = run_time_major if self.time_major else inner
         chosen.core = core
         chosen.takes_out = chosen is inner and type(core) is _core.PackedLayer
+        chosen.takes_pair = chosen is run and type(core) is _core.PackedLayer
         chosen.takes_lookup = chosen is run and type(core) is _core.PackedLayer and core.kind != "gru_reset_before"
         return chosen  # type: ignore[no-any-return]
 
@@ -194,11 +206,6 @@ class Recurrent(Layer):
         if arguments.get("training"):
             self.refuse_training()
         return converted
-
-    def refuse_training(self) -> None:
-        """Raise where training=True would make the result random."""
-        if getattr(self, "dropout", 0) or getattr(self, "recurrent_dropout", 0):
-            raise NotImplementedError(f"Layer '{self.name}' does not drop out at inference (training=True).")
 
     def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
         from lstmfast._ragged import call_layer

@@ -32,7 +32,7 @@ class Inert(Layer):
         return identity
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
-        if not arguments.get("training"):
+        if not arguments.get("training") or type(self).noisy is Inert.noisy:
             return self.frozen()
         if self._noise is None:
             seed = self.seed if isinstance(self.seed, int) else None

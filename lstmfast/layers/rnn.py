@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lstmfast._graph import Shape
-from lstmfast.layers.base import Array, Layer, Run, deserialize_layer, register, serialize_layer
+from lstmfast._graph import Shape, flatten, map_tree
+from lstmfast.layers.base import Array, Layer, Run, deserialize_layer, fill, register, serialize_layer
 from lstmfast.layers.gru import GRU
 from lstmfast.layers.lstm import LSTM
 from lstmfast.layers.recurrent import FLAGS, CellLayer, Recurrent
@@ -175,7 +175,11 @@ class RNN(Recurrent):
         return tuple([next(remaining) for _ in range(cell.cell_states)] for cell in self.cells)
 
     def make_core(self, weights: tuple[Array, ...]) -> Any:
-        cores = [cell.make_core(cell._own_weights()) for cell in self.cells]
+        cores: list[Any] = []
+        for cell in self.cells:
+            core = cell.make_core(cell._own_weights())
+            own = cell.policy.real
+            cores.append(core if own is self.policy.real else _InType(core, own, self.policy.real))
         return cores[0] if len(cores) == 1 else Stack(cores, [cell.cell_states for cell in self.cells])
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
@@ -191,6 +195,23 @@ class RNN(Recurrent):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cell": serialize_layer(self.cell)}
+
+
+class _InType:
+    """A packed layer whose arithmetic has another type than the layer around it."""
+
+    def __init__(self, core: Any, inside: Any, outside: Any) -> None:
+        self.core = core
+        self.inside, self.outside = inside, outside
+
+    def run(self, x: Array, mask: Array | None, initial_state: tuple[Array, ...] | None, *rest: Any) -> Any:
+        """As `_core.PackedLayer.run`."""
+        *flags, out, threads = rest
+        x, initial_state = map_tree(lambda leaf: None if leaf is None else leaf.astype(self.inside), (x, initial_state))
+        result = map_tree(
+            lambda leaf: leaf.astype(self.outside), self.core.run(x, mask, initial_state, *flags, None, threads)
+        )
+        return result if out is None else fill(flatten([out]), result)
 
 
 class Stack:

@@ -17,6 +17,7 @@ from lstmfast.layers.operations import (
     OPERATIONS,
     activation,
     axes_of,
+    broadcast_to,
     cast,
     define,
     dtype_name,
@@ -287,7 +288,7 @@ define("ones_like", "input dtype", lambda input, dtype=None: np.ones_like(input,
 define("zeros", "shape dtype", lambda shape, dtype="float32": np.zeros(integers_of(shape), dtype_name(dtype)))
 define("ones", "shape dtype", lambda shape, dtype="float32": np.ones(integers_of(shape), dtype_name(dtype)))
 define("fill", "dims value", lambda dims, value: np.full(integers_of(dims), value, like_value(value)))
-define("broadcast_to", "input shape", lambda input, shape: np.broadcast_to(input, integers_of(shape)).copy())
+define("broadcast_to", "input shape", lambda input, shape: broadcast_to(input, integers_of(shape)))
 define("shape compat.v1.shape", "input out_type optimize", _shape)
 define(
     "pad compat.v1.pad",

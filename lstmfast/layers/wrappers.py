@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from lstmfast import _core
+from lstmfast._graph import map_tree
 from lstmfast.layers.base import Array, Layer, Run, as_mask, deserialize_layer, register, serialize_layer
 from lstmfast.layers.recurrent import Recurrent
 
@@ -61,7 +63,7 @@ class TimeDistributed(Layer):
         return self.layer.output_dtype(inputs)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        inner = self.layer.frozen()
+        inner = self._inner()
 
         def run(x: Array, mask: Any = None, training: Any = None, out: Array | None = None) -> Array:
             batch, steps = x.shape[:2]
@@ -85,8 +87,12 @@ class TimeDistributed(Layer):
         if self.layer.run_for({"training": True}) is not self.layer.run_for({}):
             raise NotImplementedError(f"Layer '{self.name}' is not random inside (training=True): drop out outside it.")
 
+    def _inner(self) -> Run:
+        run, own = self.layer.frozen(), self.layer.policy.real
+        return _in_type(run, own, own) if self.layer.casts_input and own is not self.policy.real else run
+
     def one_step(self, run: Run) -> Run:
-        return self.layer.frozen()
+        return self._inner()
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": serialize_layer(self.layer)}
@@ -219,15 +225,25 @@ class Bidirectional(Layer):
         )
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        forward, backward = self.forward_layer.frozen(), self.backward_layer.frozen()
+        real = self.policy.real
+        forward, backward = (
+            layer.frozen() if layer.policy.real is real else _in_type(layer.frozen(), layer.policy.real, real)
+            for layer in (self.forward_layer, self.backward_layer)
+        )
         count = self.forward_layer.states_count
         merge, sequences, states = self.merge_mode, self.return_sequences, self.return_state
+        pairs = all(getattr(one, "takes_pair", False) for one in (forward, backward))
 
         def run(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
             first = second = None
             if initial_state is not None:
                 first, second = initial_state[:count], initial_state[count:]
-            y, y_backward = forward(x, first, mask), backward(x, second, mask)
+            if pairs:
+                pair = _core.Pair()
+                y, y_backward = forward(x, first, mask, pair=pair), backward(x, second, mask, pair=pair)
+                pair.finish()
+            else:
+                y, y_backward = forward(x, first, mask), backward(x, second, mask)
             final: tuple[Any, ...] = ()
             if states:
                 final = (*y[1:], *y_backward[1:])
@@ -260,6 +276,16 @@ class Bidirectional(Layer):
             "layer": serialize_layer(self.forward_layer),
             "backward_layer": serialize_layer(self.backward_layer),
         }
+
+
+def _in_type(run: Run, inside: Any, outside: Any) -> Run:
+    """``run`` of a layer whose arithmetic has the type ``inside``, with results of the type ``outside``."""
+
+    def cast(x: Array, initial_state: Any = None, mask: Any = None) -> Any:
+        arguments = () if initial_state is mask is None else (initial_state, mask)
+        return map_tree(lambda leaf: leaf.astype(outside, copy=False), run(x.astype(inside), *arguments))
+
+    return cast
 
 
 def merged(y: Array, y_backward: Array, mode: str) -> Array:

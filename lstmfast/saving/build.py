@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -107,12 +108,15 @@ def make_model(entry: Any, context: Context, depth: int) -> Model:
     )
 
 
-def _sequential(config: Any, context: Context, depth: int) -> Sequential:
+def _sequential(config: Any, context: Context, depth: int) -> Model:
     entries = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
     if not isinstance(entries, list):
         raise ValueError(f"'{context.name}': a Sequential config without layers.")
     options = config if isinstance(config, dict) else {}
     layers = [make_layer(entry, context, depth + 1) for entry in entries]
+    branches = _branches(entries, context, depth)
+    if branches:
+        return _joined(branches, layers, options.get("name"), context)
     try:
         model = Sequential(layers, name=options.get("name"), keras_version=context.version)
         model.trainable = bool(options.get("trainable", True))
@@ -123,6 +127,28 @@ def _sequential(config: Any, context: Context, depth: int) -> Sequential:
     except (ValueError, TypeError) as error:
         raise ValueError(f"'{context.name}': {error}") from error
     return model
+
+
+def _branches(entries: list[Any], context: Context, depth: int) -> list[Model]:
+    """The models that a Merge layer of Keras 1 at the beginning of a Sequential one joins."""
+    first = entries[0] if entries else None
+    config = first.get("config") if isinstance(first, dict) and first.get("class_name") == "Merge" else None
+    found = config.get("layers") if isinstance(config, dict) else None
+    return [make_model(entry, context, depth + 1) for entry in found] if isinstance(found, list) else []
+
+
+def _joined(branches: list[Model], layers: list[Layer], name: Any, context: Context) -> Model:
+    """A functional model of branches, of the layer that joins them and of those behind it."""
+    try:
+        for branch in branches:
+            branch._require_built()
+        value: Any = [branch.outputs[0] for branch in branches]
+        for layer in layers:
+            value = layer(value)
+        inputs = [tensor for branch in branches for tensor in branch.inputs]
+        return Model(inputs, value, name=name, keras_version=context.version)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"'{context.name}': {error}") from error
 
 
 def functional_from_config(config: dict[str, Any]) -> Model:
@@ -152,35 +178,13 @@ def functional(config: dict[str, Any], context: Context, depth: int) -> Model:
         if not isinstance(nodes, list):
             raise ValueError(f"'{context.name}': layer '{name}' has no list of inbound nodes.")
         pending.extend((layer, node) for node in nodes if not isinstance(layer, InputLayer))
-    reader = _Edges(layers, made, context)
+    reader = Edges(layers, made, context)
     if len(pending) > _MAX_NODES:
         raise ValueError(f"'{context.name}' has {len(pending)} nodes.")
-    while pending:
-        waiting: list[tuple[Layer, Any]] = []
-        blocked: set[str] = set()
-        for layer, node in pending:
-            # a layer's calls happen in their order, for others refer to them by number
-            if layer.name in blocked:
-                waiting.append((layer, node))
-                continue
-            try:
-                inputs, arguments = reader.call(layer, node)
-                if isinstance(layer, Model) and arguments.get("training"):
-                    _refuse_training(layer, context)
-                outputs = layer(inputs, **arguments)
-            except _NotYet:
-                blocked.add(layer.name)
-                waiting.append((layer, node))
-                continue
-            except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-                if str(error).startswith(f"'{context.name}'"):  # of the edge itself
-                    raise
-                raise ValueError(f"'{context.name}': layer '{layer.name}' cannot be called: {error}") from error
-            made[layer.name].append(flatten(outputs))
-        if len(waiting) == len(pending):
-            names = sorted({layer.name for layer, _ in waiting})
-            raise ValueError(f"'{context.name}': the graph has a loop or a gap at {', '.join(names[:8])}.")
-        pending = waiting
+    waiting = call_layers(pending, reader)
+    if waiting:
+        names = sorted({layer.name for layer, _ in waiting})
+        raise ValueError(f"'{context.name}': the graph has a loop or a gap at {', '.join(names[:8])}.")
     try:
         inputs = reader.struct(config.get("input_layers"))
         outputs = reader.struct(config.get("output_layers"))
@@ -191,30 +195,56 @@ def functional(config: dict[str, Any], context: Context, depth: int) -> Model:
     return model
 
 
-def _refuse_training(model: Model, context: Context) -> None:
-    """Refuse a nested model that is called with training=True, where that would change a layer inside."""
-    stack: list[Layer] = list(model.sublayers())
-    while stack:
-        layer = stack.pop()
-        stack.extend(layer.sublayers())
-        try:
-            layer.refuse_training()
-            acts = not isinstance(layer, Model) and layer.run_for({"training": True}) is not layer.run_for({})
-        except NotImplementedError:
-            acts = True
-        if acts:
-            raise NotImplementedError(
-                f"'{context.name}': model '{model.name}' is called with training=True, which reaches its layer "
-                f"'{layer.name}': only layers outside nested models can be called so. Save a model that calls the "
-                "layer itself with training=True, or without it."
-            )
+def call_layers(
+    pending: list[tuple[Layer, Any]], reader: Edges, failed: Callable[[Exception], None] | None = None
+) -> list[tuple[Layer, Any]]:
+    """Make the calls of a graph, each after those it depends on; returns those whose inputs never come.
+
+    With ``failed``, which is told of each call that cannot be made, the others go on.
+    """
+    broken: set[str] = set()
+    while pending:
+        waiting: list[tuple[Layer, Any]] = []
+        blocked = set(broken)
+        for layer, node in pending:
+            # a layer's calls happen in their order, for others refer to them by number
+            if layer.name in blocked:
+                waiting.append((layer, node))
+                continue
+            try:
+                reader.made[layer.name].append(flatten(_called(layer, node, reader)))
+            except _NotYet:
+                blocked.add(layer.name)
+                waiting.append((layer, node))
+            except (ValueError, NotImplementedError) as error:
+                if failed is None:
+                    raise
+                failed(error)
+                broken.add(layer.name)
+                blocked.add(layer.name)
+        if len(waiting) == len(pending):
+            break
+        pending = waiting
+    return pending
+
+
+def _called(layer: Layer, node: Any, reader: Edges) -> Any:
+    """The symbolic outputs of one call."""
+    name = reader.context.name
+    try:
+        inputs, arguments = reader.call(layer, node)
+        return layer(inputs, **arguments)
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        if str(error).startswith(f"'{name}'"):  # of the edge itself
+            raise
+        raise ValueError(f"'{name}': layer '{layer.name}' cannot be called: {error}") from error
 
 
 class _NotYet(Exception):
     """A tensor is not made yet."""
 
 
-class _Edges:
+class Edges:
     """Reads the calls of a functional config: Keras 3's ``{args, kwargs}`` and the lists before it."""
 
     def __init__(self, layers: dict[str, Layer], made: dict[str, list[list[KerasTensor]]], context: Context) -> None:

@@ -58,7 +58,14 @@ _RENAMED_CLASSES = {
     "CuDNNLSTM": "LSTM",
     "SeparableConvolution1D": "SeparableConv1D",
 }
-_MERGE_MODES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate"}
+_MERGE_MODES = {
+    "ave": "Average",
+    "concat": "Concatenate",
+    "dot": "Dot",
+    "max": "Maximum",
+    "mul": "Multiply",
+    "sum": "Add",
+}
 # Arguments that say nothing about results, wherever they appear.
 _IGNORED = {
     "batch_dropout",
@@ -97,8 +104,8 @@ class Context:
 
 def parse_version(text: str) -> Version:
     """(major, minor) of a version such as ``2.2.4-tf``; an empty one is that of Keras 1."""
-    match = re.match(r"(\d+)\.(\d+)", text)
-    return (int(match[1]), int(match[2])) if match else (1, 0)
+    match = re.match(r"(\d+)(?:\.(\d+))?", text)
+    return (int(match[1]), int(match[2] or 0)) if match else (1, 0)
 
 
 def layer_class(class_name: Any, layer_name: Any, context: Context) -> type[Layer]:
@@ -155,17 +162,17 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
         inner = {"class_name": "Dense", "config": {**inner, "name": f"{name}_dense"}}
         config = {"name": name, "layer": inner, "batch_input_shape": config.get("batch_input_shape")}
         config = {key: value for key, value in config.items() if value is not None}
-    elif class_name == "Merge" and context.major < 2 and config.get("mode") in _MERGE_MODES:
-        class_name = _MERGE_MODES[config["mode"]]
-        options = {"axis": config.get("concat_axis", -1)} if class_name == "Concatenate" else {}
-        config = {"name": name, **options}
+    elif class_name == "Merge" and class_name not in context.custom:
+        class_name, config = _from_merge(config, name, context)
     class_name = _RENAMED_CLASSES.get(class_name, class_name) if class_name not in context.custom else class_name
     if class_name == "GRU" and entry["class_name"] == "CuDNNGRU":
         config = {**config, "reset_after": True}
     if class_name in ("TFOpLambda", "SlicingOpLambda") and class_name not in context.custom:
         function = config.get("function")
         if function not in OPERATIONS:
-            raise NotImplementedError(f"'{context.name}': the operation tf.{function} ('{name}') is not supported.")
+            raise NotImplementedError(
+                f"'{context.name}': the operation tf.{function} ('{name}') is not supported. Save a model without it."
+            )
         return Operation(function, {}, name=name)
     if _is_operation(entry, context):
         options = {key: value for key, value in config.items() if key not in ("name", *_IGNORED)}
@@ -182,6 +189,23 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
         raise type(error)(f"{where}: {error}") from error
 
 
+def _from_merge(config: dict[str, Any], name: Any, context: Context) -> tuple[str, dict[str, Any]]:
+    """Keras 1's Merge layer as the class and the config of a layer for its mode alone."""
+    mode = config.get("mode")
+    what = f"'{context.name}': layer '{name}' of class Merge"
+    advice = "Pass custom_objects={'Merge': a subclass of lstmfast.layers.Layer}, or save a model without it."
+    if not isinstance(mode, str) or config.get("mode_type", "raw") != "raw":
+        raise NotImplementedError(f"{what} holds Python code as its mode, which is never run from a file. {advice}")
+    if mode not in _MERGE_MODES:
+        raise NotImplementedError(f"{what} with the mode {mode!r} is not supported. {advice}")
+    options = {}
+    if mode == "concat":
+        options = {"axis": config.get("concat_axis", -1)}
+    elif mode == "dot":
+        options = {"axes": config.get("dot_axes", -1)}
+    return _MERGE_MODES[mode], {"name": name, **options}
+
+
 def _is_operation(entry: dict[str, Any], context: Context) -> bool:
     """Whether an entry is an operation of Keras 3, which may share its class name with a layer."""
     class_name, module = entry["class_name"], entry.get("module")
@@ -190,7 +214,8 @@ def _is_operation(entry: dict[str, Any], context: Context) -> bool:
     if isinstance(module, str):
         if ".ops." in module and class_name not in OPERATIONS:
             raise NotImplementedError(
-                f"'{context.name}': the operation {class_name} ('{entry.get('name')}') is not supported."
+                f"'{context.name}': the operation {class_name} ('{entry.get('name')}') is not supported. Save a model "
+                "without it."
             )
         return ".ops." in module
     return context.major >= 3 and class_name in OPERATIONS and "trainable" not in entry["config"]
@@ -225,7 +250,9 @@ def arguments(
         if key not in accepted:
             value = config.pop(key)
             if value not in (None, False, 0, 0.0, "", "auto") and value != [] and value != {}:
-                raise NotImplementedError(f"the argument {key}={str(value)[:80]} is not supported")
+                raise NotImplementedError(
+                    f"the argument {key}={str(value)[:80]} is not supported: save a model without it"
+                )
     return config
 
 

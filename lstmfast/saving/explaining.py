@@ -8,11 +8,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from lstmfast._graph import KerasTensor, snake_case
 from lstmfast._summary import output_shape
+from lstmfast.layers.base import Layer, is_plain_shape
+from lstmfast.layers.core import InputLayer
 from lstmfast.layers.operations import Operation
-from lstmfast.saving.build import build_model
+from lstmfast.models import Model, Sequential
+from lstmfast.saving.archive import WeightTree
+from lstmfast.saving.build import Edges, build_model, call_layers, make_model
 from lstmfast.saving.config import MAX_DEPTH, Context, make_layer, parse_version
-from lstmfast.saving.files import Saved, open_model
+from lstmfast.saving.files import Array, Saved, open_model
 
 _WRAPPED = ("layer", "backward_layer", "forward_layer", "cell")
 
@@ -27,7 +32,9 @@ class Explanation:
     keras_version : str
         Of the Keras that wrote it.
     layers : list of (str, str, str, int or None)
-        Name, class, output shape and number of parameters of each layer; the last two are known if nothing is missing.
+        Name, class, output shape and number of parameters of each layer. A shape is ``?`` where it follows from a layer
+        that cannot be made; the parameters of such a layer are those in the file, None where it does not say whose
+        they are.
     problems : list of str
         Everything that keeps the file from running, and what to do about it.
     """
@@ -73,49 +80,175 @@ def explain_file(
     with open_model(path) as saved:
         explanation = Explanation(saved.name, saved.version)
         context = Context(saved.name, parse_version(keras_version or saved.version), custom_objects)
-        _look(saved.config, context, explanation, 0)
-        if not explanation.problems:
-            _build(saved, context, explanation, keras_version)
+        outline = _Outline(saved, context)
+        explanation.problems = outline.problems
+        model = None if outline.problems else _built(saved, context, keras_version, outline.problems)
+        if model is None:
+            outline.connect()
+            explanation.layers = outline.rows(saved.weights)
+        else:
+            explanation.layers = [
+                (layer.name, _kind(layer), output_shape(layer), layer.count_params() if layer.built else None)
+                for layer in model._layers
+            ]
     return explanation
 
 
-def _look(entry: Any, context: Context, explanation: Explanation, depth: int) -> None:
-    """Try each layer of a config by itself; of what cannot be made, the parts."""
-    config = entry.get("config") if isinstance(entry, dict) else None
-    entries = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
-    if isinstance(entries, list) and depth < MAX_DEPTH:
-        for inner in entries:
-            _look(inner, context, explanation, depth + 1)
-        return
-    name = str(config.get("name", "?")) if isinstance(config, dict) else "?"
-    kind = str(entry.get("class_name", "?")) if isinstance(entry, dict) else "?"
-    explanation.layers.append((name, kind, "?", None))
+def _built(saved: Saved, context: Context, keras_version: str | None, problems: list[str]) -> Model | None:
     try:
-        make_layer(entry, context)
-    except (NotImplementedError, ValueError, TypeError) as error:
-        before = len(explanation.problems)
-        wrapped = [config[key] for key in _WRAPPED if isinstance(config, dict) and isinstance(config.get(key), dict)]
-        if depth < MAX_DEPTH:
-            shown = len(explanation.layers)
-            for inner in wrapped:
-                _look(inner, context, explanation, depth + 1)
-            del explanation.layers[shown:]
-        if len(explanation.problems) == before:
-            explanation.problems.append(str(error).removeprefix(f"'{context.name}': "))
-
-
-def _build(saved: Saved, context: Context, explanation: Explanation, keras_version: str | None) -> None:
-    try:
-        model = build_model(saved, context.custom, keras_version)
+        return build_model(saved, context.custom, keras_version)
     except (NotImplementedError, ValueError) as error:
-        explanation.problems.append(str(error).removeprefix(f"'{context.name}': "))
-        return
-    explanation.layers = [
-        (
-            layer.name,
-            layer.operation if isinstance(layer, Operation) else type(layer).__name__,
-            output_shape(layer),
-            layer.count_params() if layer.built else None,
-        )
-        for layer in model._layers
-    ]
+        problems.append(_text(error, context))
+        return None
+
+
+def _kind(layer: Layer) -> str:
+    return layer.operation if isinstance(layer, Operation) else type(layer).__name__
+
+
+def _text(error: Exception, context: Context) -> str:
+    return str(error).removeprefix(f"'{context.name}': ")
+
+
+def _config_of(entry: Any) -> dict[str, Any]:
+    config = entry.get("config") if isinstance(entry, dict) else None
+    return config if isinstance(config, dict) else {}
+
+
+def _entries_of(entry: Any) -> list[Any]:
+    """The configs of the layers in a model's."""
+    config = entry.get("config") if isinstance(entry, dict) else None
+    entries = config.get("layers") if isinstance(config, dict) else config
+    return entries if isinstance(entries, list) else []
+
+
+class _Outline:
+    """The layers of a file that does not load: each by itself, and connected as far as they can be made.
+
+    Attributes
+    ----------
+    layers : list of (str, str, Layer or None)
+        Name and class in the file, and the layer where it can be made.
+    problems : list of str
+        Why others cannot.
+    """
+
+    def __init__(self, saved: Saved, context: Context) -> None:
+        self.context = context
+        self.entry = saved.config
+        self.entries = _entries_of(saved.config)
+        self.problems: list[str] = []
+        self.layers: list[tuple[str, str, Layer | None]] = []
+        for entry in self.entries:
+            layer = self._make(entry, 0)
+            found = entry if isinstance(entry, dict) else {}
+            name = found.get("name", _config_of(entry).get("name", "?" if layer is None else layer.name))
+            if layer is not None and isinstance(name, str):
+                layer.name = name
+            self.layers.append((str(name), str(found.get("class_name", "?")), layer))
+
+    def _make(self, entry: Any, depth: int) -> Layer | None:
+        """The layer of a config, or None; then the problems of what is inside it are told, or else its own."""
+        try:
+            return make_layer(entry, self.context)
+        except (NotImplementedError, ValueError, TypeError) as error:
+            before = len(self.problems)
+            config = _config_of(entry)
+            inside = [config[key] for key in _WRAPPED if isinstance(config.get(key), dict)]
+            for inner in [*_entries_of(entry), *inside] if depth < MAX_DEPTH else ():
+                self._make(inner, depth + 1)
+            if len(self.problems) == before:
+                self._tell(error)
+            return None
+
+    def _tell(self, error: Exception) -> None:
+        text = _text(error, self.context)
+        if text not in self.problems:
+            self.problems.append(text)
+
+    def connect(self) -> None:
+        """Call the layers, so that they know their shapes, up to those that cannot be made."""
+        try:
+            kind = self.entry.get("class_name")
+            if kind == "Sequential":
+                self._connect_chain()
+            elif kind in ("Functional", "Model"):
+                self._connect_graph()
+            else:
+                make_model(self.entry, self.context, 0)  # says why it cannot
+        except (ValueError, TypeError, NotImplementedError) as error:
+            self._tell(error)
+
+    def _connect_chain(self) -> None:
+        known: list[Layer] = []
+        for _, _, layer in self.layers:
+            if layer is None:
+                break
+            known.append(layer)
+        model = Sequential(known, keras_version=self.context.version)
+        shape = _config_of(self.entry).get("build_input_shape")
+        waits = bool(known) and not model.built and not isinstance(known[-1], InputLayer)
+        if waits and isinstance(shape, list) and is_plain_shape(tuple(shape)):
+            model.build(tuple(shape))
+
+    def _connect_graph(self) -> None:
+        layers: dict[str, Layer] = {}
+        made: dict[str, list[list[KerasTensor]]] = {}
+        pending: list[tuple[Layer, Any]] = []
+        for entry, (name, _, layer) in zip(self.entries, self.layers, strict=True):
+            if name in layers:
+                continue
+            layers[name] = layer or Layer(name=name)
+            made[name] = [layer.nodes[0].outputs] if isinstance(layer, InputLayer) else []
+            nodes = entry.get("inbound_nodes") if isinstance(entry, dict) else None
+            if layer is not None and not isinstance(layer, InputLayer) and isinstance(nodes, list):
+                pending.extend((layer, node) for node in nodes)
+        call_layers(pending, Edges(layers, made, self.context), self._tell)
+
+    def rows(self, weights: Any) -> list[tuple[str, str, str, int | None]]:
+        """What `Explanation.layers` holds."""
+        counts = _counts([(name, kind) for name, kind, _ in self.layers], weights)
+        rows: list[tuple[str, str, str, int | None]] = []
+        for (name, kind, layer), count in zip(self.layers, counts, strict=True):
+            if layer is None:
+                rows.append((name, kind, "?", count))
+                continue
+            known = bool(layer.nodes) or (isinstance(layer, Model) and layer.built)
+            parameters = layer.count_params() if layer.built else count
+            rows.append((name, _kind(layer), output_shape(layer) if known else "?", parameters))
+        return rows
+
+
+def _counts(layers: list[tuple[str, str]], weights: Any) -> list[int | None]:
+    """How many parameters the file holds for each layer, given the names and classes."""
+    if isinstance(weights, WeightTree):
+        return _counts_in_tree(layers, weights)
+    by_name = {name: sum(map(_size, arrays)) for name, arrays in weights.layers}
+    return [by_name.get(name) for name, _ in layers]
+
+
+def _counts_in_tree(layers: list[tuple[str, str]], tree: WeightTree) -> list[int | None]:
+    sizes: dict[str, int] = {}
+    for path, array in tree.arrays.items():
+        parts = path.split("/")
+        if parts[0] == "layers" and len(parts) > 2 and "seed_generator" not in parts:
+            sizes[parts[1]] = sizes.get(parts[1], 0) + _size(array)
+    named = {tree.names[f"layers/{group}"]: group for group in sizes if f"layers/{group}" in tree.names}
+    positions: dict[str, int] = {}
+    counts: list[int | None] = []
+    for name, kind in layers:
+        prefix = snake_case(kind)
+        position = positions[prefix] = positions.get(prefix, -1) + 1
+        if name not in named:
+            group = f"{prefix}_{position}" if position else prefix
+            counts.append(0 if group in named.values() else sizes.get(group, 0))
+        else:
+            counts.append(sizes[named[name]])
+    return counts
+
+
+def _size(array: Array) -> int:
+    size = 1
+    for extent in array.shape:
+        size *= extent
+    return size

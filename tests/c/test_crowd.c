@@ -19,47 +19,56 @@ static void pause_for(long nanoseconds) {
     while (lf_now_ns() < until) continue;
 }
 
-/* A call of `team` members who leave one after the other, `apart` nanoseconds from first to last. */
-static void call(int team, long apart, long long asleep, double uneven) {
-    lf_watch watch;
-    lf_watch_begin(&watch);
-    for (int member = 0; member < team; member++) lf_watch_enter(&watch);
-    pause_for(MILLISECOND);
-    lf_watch_leave(&watch);
-    pause_for(apart);
-    for (int member = 1; member < team; member++) lf_watch_leave(&watch);
-    lf_watch_end(&watch, team, PROCESSORS, asleep, uneven);
+/* Calls of `team` members who leave one after the other, `apart` nanoseconds from first to last. */
+static void calls(int count, int team, long apart, long long asleep, double uneven) {
+    for (int i = 0; i < count; i++) {
+        lf_watch watch;
+        lf_watch_begin(&watch);
+        for (int member = 0; member < team; member++) lf_watch_enter(&watch);
+        pause_for(MILLISECOND);
+        lf_watch_leave(&watch);
+        pause_for(apart);
+        for (int member = 1; member < team; member++) lf_watch_leave(&watch);
+        lf_watch_end(&watch, team, PROCESSORS, asleep, uneven);
+    }
+}
+
+/* Late calls, until they bound something. */
+static void suffer(int team, long apart, long long asleep) {
+    for (int i = 0; i < 60 && lf_crowd_bound(team, PROCESSORS) == team; i++) calls(1, team, apart, asleep, 0);
 }
 
 int main(void) {
+    const long late = 5 * MILLISECOND;
     expect(lf_crowd_bound(9, PROCESSORS) == 9, "nobody known: no bound");
-    call(PROCESSORS, 0, 0, 0);
-    expect(lf_crowd_bound(9, PROCESSORS) == 9, "a call that went well bounds nothing");
-    call(PROCESSORS, 5 * MILLISECOND, 0, 0.9);
+    calls(1, PROCESSORS, late, 0, 0);
+    calls(30, PROCESSORS, 0, 0, 0);
+    expect(lf_crowd_bound(9, PROCESSORS) == 9, "one slow call among many bounds nothing");
+    calls(5, PROCESSORS, late, 0, 0.9);
     expect(lf_crowd_bound(9, PROCESSORS) == 9, "shares that differ are no crowd");
-    call(PROCESSORS + 1, 5 * MILLISECOND, 0, 0);
+    calls(5, PROCESSORS + 1, late, 0, 0);
     expect(lf_crowd_bound(9, PROCESSORS) == 9, "a team larger than the machine is its own crowd");
 
-    call(PROCESSORS, 5 * MILLISECOND, 0, 0);
-    expect(lf_crowd_bound(9, PROCESSORS) == PROCESSORS - 1, "after a wait at the end, one thread less");
-    call(PROCESSORS - 1, 0, (PROCESSORS - 2) * 5LL * MILLISECOND, 0);
-    expect(lf_crowd_bound(9, PROCESSORS) == PROCESSORS - 2, "after a wait at barriers, another one less");
-    call(2, 5 * MILLISECOND, 0, 0);
+    suffer(PROCESSORS, late, 0);
+    expect(lf_crowd_bound(9, PROCESSORS) == PROCESSORS - 1, "after waits at the end, one thread less");
+    suffer(PROCESSORS - 1, 0, (PROCESSORS - 2) * MILLISECOND);
+    expect(lf_crowd_bound(9, PROCESSORS) == PROCESSORS - 2, "after waits at barriers, another one less");
+    suffer(2, late, 0);
     expect(lf_crowd_bound(9, PROCESSORS) == 1 && lf_crowd_bound(1, PROCESSORS) == 1, "never less than one");
 
-    pause_for(100 * MILLISECOND);
+    pause_for(500L * MILLISECOND);
     expect(lf_crowd_bound(9, PROCESSORS) == 2, "after a pause, an attempt with one more");
-    call(2, 0, 0, 0);
+    calls(25, 2, 0, 0, 0);
     expect(lf_crowd_bound(9, PROCESSORS) == 2, "which lasts where it went well");
     for (int team = 3; team <= PROCESSORS; team++) {
-        pause_for(100 * MILLISECOND);
+        pause_for(500L * MILLISECOND);
         expect(lf_crowd_bound(9, PROCESSORS) == (team < PROCESSORS ? team : 9), "and so on, up to all");
-        call(team, 0, 0, 0);
+        calls(25, team, 0, 0, 0);
     }
     expect(lf_crowd_bound(9, PROCESSORS) == 9, "no bound is left");
 
     lf_crowd_ignore();
-    call(PROCESSORS, 5 * MILLISECOND, 0, 0);
+    calls(4, PROCESSORS, late, 0, 0);
     expect(lf_crowd_bound(9, PROCESSORS) == 9, "ignored");
     printf("%d passed, %d failed\n", checks - failures, failures);
     return failures != 0;
