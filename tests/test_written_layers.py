@@ -123,6 +123,48 @@ def reads_the_same(keras: Any, model: lstmfast.Model, shapes: list[tuple[int, ..
     oracle.assert_close(y, np.asarray(theirs(x)), oracle.LOOSE * (1 + np.abs(y)))
 
 
+FIRST = "channels_first"
+CHANNELS_FIRST: dict[str, Case] = {
+    name: alone(shape, make)
+    for name, shape, make in (
+        ("Conv1D", STEPS, lambda: layers.Conv1D(3, 2, strides=2, padding="same", data_format=FIRST)),
+        ("Conv2D", PLANE, lambda: layers.Conv2D(3, 2, dilation_rate=2, data_format=FIRST)),
+        ("Conv3D", VOLUME, lambda: layers.Conv3D(3, 2, data_format=FIRST)),
+        ("DepthwiseConv1D", STEPS, lambda: layers.DepthwiseConv1D(2, data_format=FIRST)),
+        ("SeparableConv2D", PLANE, lambda: layers.SeparableConv2D(3, 2, data_format=FIRST)),
+        ("MaxPooling1D", STEPS, lambda: layers.MaxPooling1D(2, padding="same", data_format=FIRST)),
+        ("AveragePooling2D", PLANE, lambda: layers.AveragePooling2D(2, padding="same", data_format=FIRST)),
+        ("MaxPooling3D", VOLUME, lambda: layers.MaxPooling3D(2, data_format=FIRST)),
+        ("GlobalMaxPooling2D", PLANE, lambda: layers.GlobalMaxPooling2D(keepdims=True, data_format=FIRST)),
+        ("ZeroPadding1D", STEPS, lambda: layers.ZeroPadding1D((2, 1), data_format=FIRST)),
+    )
+}
+
+
+@pytest.mark.parametrize("name", CHANNELS_FIRST)
+def test_channels_first_is_channels_last_turned_around(name):
+    # which Keras on TensorFlow computes on a GPU only
+    shapes, make = CHANNELS_FIRST[name]
+    random = np.random.default_rng(3)
+    x = random.uniform(-1, 1, (3, *shapes[0])).astype("float32")
+    first = make()
+    last = type(first).from_config({**first.get_config(), "data_format": "channels_last"})
+    last.build(x.shape)
+    weights = [random.uniform(-1, 1, weight.shape) for weight in last.weights]
+    last.set_weights(weights)
+    turned = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    first.build(turned.shape)
+    first.set_weights(weights)
+    expected = np.moveaxis(last(x), -1, 1)
+    assert first.compute_output_shape(turned.shape) == expected.shape
+    np.testing.assert_allclose(first(turned), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_padding_of_channels_first_is_that_of_keras(keras, tmp_path):
+    x = lstmfast.Input(STEPS)
+    reads_the_same(keras, lstmfast.Model(x, CHANNELS_FIRST["ZeroPadding1D"][1]()(x)), [STEPS], tmp_path)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_layer_reads_the_same(keras, name, tmp_path):
     shapes, make = CASES[name]

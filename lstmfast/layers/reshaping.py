@@ -212,30 +212,27 @@ class Cropping1D(_Shaped):
 
 @register()
 class ZeroPadding1D(_Shaped):
-    """Keras's ZeroPadding1D layer."""
+    """Keras's ZeroPadding1D layer; with ``"channels_first"`` the steps are the last axis."""
 
-    config_keys = ("padding",)
+    config_keys = ("padding", "data_format")
 
     def __init__(self, padding: Any = 1, data_format: Any = None, **kwargs: Any) -> None:
-        if data_format == "channels_first":
-            raise NotImplementedError("ZeroPadding1D with channels_first is not supported.")
         super().__init__(**kwargs)
         self.padding = self._pair("padding", padding)
+        self.data_format = data_format or "channels_last"
+
+    def _axis(self) -> int:
+        return 2 if self.data_format == "channels_first" else 1
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        batch, steps, features = input_shape
-        return (batch, None if steps is None else steps + sum(self.padding), features)
+        sizes, axis = list(input_shape), self._axis()
+        sizes[axis] = None if sizes[axis] is None else sizes[axis] + sum(self.padding)
+        return tuple(sizes)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        left, right = self.padding
-
-        def run(x: Array) -> Array:
-            batch, steps, features = x.shape
-            y = np.zeros((batch, left + steps + right, features), x.dtype)
-            y[:, left : left + steps] = x
-            return y
-
-        return run
+        widths = [(0, 0)] * 3
+        widths[self._axis()] = self.padding
+        return lambda x: np.pad(x, widths)
 
 
 @register()
