@@ -25,11 +25,13 @@ static const long long WAKE_NS = 500000;
 static const double MARGIN = 0.1;
 /* OpenMP's threads spin for some milliseconds after a team, and then sleep. */
 static const long long SLEEP_AFTER_NS = 2000000;
+/* Woken threads may share a processor until the system has spread them: nothing is learned from that, once a second. */
+static const long long SETTLE_NS = 60000000, SETTLE_AGAIN_NS = 1000000000;
 
 static atomic_int taken; /* processors that others seem to hold */
 static atomic_llong until, pause_ns, last_stall;
 static atomic_llong team_ns, waited_ns; /* within the window */
-static atomic_llong last_asked;
+static atomic_llong last_asked, last_woken;
 static atomic_int ignored;
 
 long long lf_now_ns(void) {
@@ -87,7 +89,7 @@ static long long remember(atomic_llong *sum, long long whole, long long more) {
 void lf_watch_end(lf_watch *watch, int team, int processors, long long asleep, double uneven) {
     if (team > processors || atomic_load(&ignored)) return; /* a larger team is its own crowd */
     const long long now = lf_now_ns(), first = atomic_load(&watch->first_leave);
-    if (first == 0) return; /* the team did not come */
+    if (first == 0 || now - atomic_load(&last_woken) < SETTLE_NS) return; /* the team did not come, or only just */
     const long long whole = now - watch->begin, late = atomic_load(&watch->last_enter) - watch->begin;
     const long long waited =
         now - first + asleep / (team - 1) - (late < WAKE_NS ? late : WAKE_NS) - (long long)(uneven * (double)whole);
@@ -106,7 +108,9 @@ void lf_crowd_ignore(void) { atomic_store(&ignored, 1); }
 int lf_teams_sleep(void) {
     const long long now = lf_now_ns();
     const long long before = atomic_exchange_explicit(&last_asked, now, memory_order_relaxed);
-    return now - before > SLEEP_AFTER_NS && !atomic_load(&ignored);
+    if (now - before <= SLEEP_AFTER_NS || atomic_load(&ignored)) return 0;
+    if (now - atomic_load(&last_woken) > SETTLE_AGAIN_NS) atomic_store(&last_woken, now);
+    return 1;
 }
 
 int lf_crowd_bound(int most, int processors) {
