@@ -12,9 +12,9 @@
  * in all, of LF_DEEP_CHAIN. One long chain would have twice the rounding error of other libraries from k = 170 on.
  * Chains of 128 keep the largest error below 1.0 of theirs (of 64: 0.8; of 256: 1.8) and those of 256 behind a depth of
  * 512 below 0.95 (a GRU's above 1.5); chains half as long cost 3 to 6 % of the time (`python -m bench`, Zen 4).
- * A chain spans the end of an LSTM's input only where that hardly lengthens it: both together fit LF_JOINED_CHAIN, or the
- * input is at most a quarter of the state. A SimpleRNN has no gates that damp what its sums are off by: its chains are
- * shorter and never joined. The split depends on cell, features and units alone: every path rounds alike. */
+ * A chain spans the end of an LSTM's input only where that hardly lengthens it: both together fit LF_JOINED_CHAIN, or
+ * the input is at most a quarter of the state. A SimpleRNN has no gates that damp what its sums are off by: its chains
+ * are shorter and never joined. The split depends on cell, features and units alone: every path rounds alike. */
 enum { LF_CHAIN = 128, LF_DEEP = 512, LF_DEEP_CHAIN = 256, LF_JOINED_CHAIN = 64, LF_UNGATED_CHAIN = 32 };
 
 /* Vectors of sums per row that a full block keeps in registers: four gates of one vector of units, or four vectors of
