@@ -145,10 +145,16 @@ static int default_threads(void) {
 /* What omp_set_num_threads gave the calling thread, as threadpoolctl does: a default, like OMP_NUM_THREADS. */
 static int openmp_limit(void) {
 #if defined(_OPENMP)
-    return omp_get_max_threads();
-#else
-    return MOST_THREADS;
+    static atomic_int processors_of_openmp; /* 0: not asked yet; each time would cost a system call */
+    int processors = atomic_load_explicit(&processors_of_openmp, memory_order_relaxed);
+    if (processors == 0) {
+        processors = omp_get_num_procs();
+        atomic_store_explicit(&processors_of_openmp, processors, memory_order_relaxed);
+    }
+    const int most = omp_get_max_threads();
+    if (most < processors) return most;
 #endif
+    return MOST_THREADS;
 }
 
 int lf_threads(void) {
