@@ -199,30 +199,35 @@ static void release(struct result r) {
 }
 
 /* Rows [row, row + rows) of the problem, steps [step, step + steps) of its processing order, from the given states. */
-static void run(const lf_layer *layer, const struct problem *p, size_t row, size_t rows, size_t step, size_t steps,
-                const void *h0, const void *c0, int sequences, int threads, struct result r) {
+static lf_run call_of(const struct problem *p, size_t row, size_t rows, size_t step, size_t steps, const void *h0,
+                      const void *c0, int sequences, int threads, struct result r) {
     const size_t bytes = bytes_of(p->real);
     const size_t first = p->backwards ? p->steps - step - steps : step;
     const int lstm = p->cell == LF_LSTM;
-    lf_run call = {.batch = rows,
-                   .steps = steps,
-                   .x = (const char *)p->x + (row * p->steps + first) * p->features * bytes,
-                   .x_row_stride = (ptrdiff_t)(p->steps * p->features),
-                   .x_step_stride = (ptrdiff_t)p->features,
-                   .mask = p->mask ? p->mask + row * p->steps + first : NULL,
-                   .mask_row_stride = (ptrdiff_t)p->steps,
-                   .mask_step_stride = 1,
-                   .initial_h = h0,
-                   .initial_c = lstm ? c0 : NULL,
-                   .y = (char *)r.y + (sequences ? step * p->units * bytes : 0),
-                   .y_row_stride = (ptrdiff_t)(sequences ? p->steps * p->units : p->units),
-                   .y_step_stride = (ptrdiff_t)(sequences ? p->units : 0),
-                   .final_h = r.h,
-                   .final_c = lstm ? r.c : NULL,
-                   .return_sequences = sequences,
-                   .go_backwards = p->backwards,
-                   .zero_output_for_mask = p->zero_output,
-                   .threads = threads};
+    return (lf_run){.batch = rows,
+                    .steps = steps,
+                    .x = (const char *)p->x + (row * p->steps + first) * p->features * bytes,
+                    .x_row_stride = (ptrdiff_t)(p->steps * p->features),
+                    .x_step_stride = (ptrdiff_t)p->features,
+                    .mask = p->mask ? p->mask + row * p->steps + first : NULL,
+                    .mask_row_stride = (ptrdiff_t)p->steps,
+                    .mask_step_stride = 1,
+                    .initial_h = h0,
+                    .initial_c = lstm ? c0 : NULL,
+                    .y = (char *)r.y + (sequences ? step * p->units * bytes : 0),
+                    .y_row_stride = (ptrdiff_t)(sequences ? p->steps * p->units : p->units),
+                    .y_step_stride = (ptrdiff_t)(sequences ? p->units : 0),
+                    .final_h = r.h,
+                    .final_c = lstm ? r.c : NULL,
+                    .return_sequences = sequences,
+                    .go_backwards = p->backwards,
+                    .zero_output_for_mask = p->zero_output,
+                    .threads = threads};
+}
+
+static void run(const lf_layer *layer, const struct problem *p, size_t row, size_t rows, size_t step, size_t steps,
+                const void *h0, const void *c0, int sequences, int threads, struct result r) {
+    const lf_run call = call_of(p, row, rows, step, steps, h0, c0, sequences, threads, r);
     if (lf_layer_run(layer, &call) != LF_OK) fail("lf_layer_run", "status");
 }
 
@@ -272,6 +277,15 @@ static void check_problem(const struct problem *p) {
         run(layer, p, 0, p->batch, 0, p->steps, p->h0, p->c0, 1, threads, other);
         same_bits(p, "y on more threads", whole.y, other.y, outputs);
         same_bits(p, "h on more threads", whole.h, other.h, states);
+        const struct result pair[2] = {other, result_for(p, p->batch)};
+        lf_run calls[2];
+        for (int i = 0; i < 2; i++) calls[i] = call_of(p, 0, p->batch, 0, p->steps, p->h0, p->c0, 1, threads, pair[i]);
+        memset(other.y, 7, outputs * bytes);
+        const lf_layer *const layers[2] = {layer, layer};
+        const lf_run *const both[2] = {&calls[0], &calls[1]};
+        if (lf_layer_run_pair(layers, both) != LF_OK) fail("lf_layer_run_pair", "status");
+        for (int i = 0; i < 2; i++) same_bits(p, "y as one of a pair", whole.y, pair[i].y, outputs);
+        release(pair[1]);
         release(other);
     }
     for (size_t row = 0; row < p->batch; row++) { /* alone, and only the last output */
