@@ -590,22 +590,22 @@ cdef class Pair:
         self.count = 0
         self.held = []
 
-    def run(self, PackedLayer layer, x, mask, initial_state, bint return_sequences, bint return_state,
+    def run(self, PackedLayer layer not None, x, mask, initial_state, bint return_sequences, bint return_state,
             bint go_backwards, bint zero_output_for_mask):
-        self._add(layer)
+        self._room()
         layer.take_x(&self.calls[self.count], x)
         return self._fill(layer, x, None, mask, initial_state, return_sequences, return_state, go_backwards,
                           zero_output_for_mask)
 
-    def run_indexed(self, PackedLayer layer, indices, table, mask, initial_state, bint return_sequences,
+    def run_indexed(self, PackedLayer layer not None, indices, table, mask, initial_state, bint return_sequences,
                     bint return_state, bint go_backwards, bint zero_output_for_mask):
-        self._add(layer)
+        self._room()
         layer.take_indices(&self.calls[self.count], indices, table)
         return self._fill(layer, indices, table, mask, initial_state, return_sequences, return_state, go_backwards,
                           zero_output_for_mask)
 
-    cdef int _add(self, PackedLayer layer) except -1:
-        if self.count == 2:
+    cdef int _room(self) except -1:
+        if self.held is None or self.count >= 2:
             raise ValueError("a pair has two calls")
         return 0
 

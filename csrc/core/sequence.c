@@ -337,7 +337,7 @@ static int gathers_rows(const lf_panels *panels) { return panels->row_activation
 /* Threads that a call may have. */
 static int most_threads(const lf_run *run) { return run->threads > 0 ? run->threads : lf_threads_free(); }
 
-static lf_status plan(struct sequence *s, int most) {
+static lf_status plan(struct sequence *s, int most, double region_ns) {
     const lf_layer *layer = s->layer;
     const lf_run *run = s->run;
     const lf_panels *panels = &layer->panels;
@@ -353,6 +353,7 @@ static lf_status plan(struct sequence *s, int most) {
                           .unit_updates = updates,
                           .weight_bytes = layer->weight_bytes,
                           .lanes = (int)layer->kernels->lanes,
+                          .region_ns = region_ns,
                           .splits_by_units = !gathers_rows(panels)};
     s->plan = lf_plan_threads(&work, most);
 
@@ -396,21 +397,25 @@ static lf_status prepare(struct sequence *s, char *stack) {
     return LF_OK;
 }
 
+static lf_status run_planned(struct sequence *s) {
+    char stack[STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
+    const lf_status status = prepare(s, stack);
+    if (status != LF_OK) return status;
+    if (s->plan.threads > 1) {
+        lf_watch_begin(&s->watch);
+        lf_team_run(s->plan.threads, run_member, s);
+        lf_watch_end(&s->watch, s->plan.threads, lf_processors(), atomic_load(&s->barrier.asleep_ns), s->plan.uneven);
+    } else {
+        run_member(s, 0, 1);
+    }
+    if (s->workspace != stack) lf_release(s->workspace);
+    return LF_OK;
+}
+
 lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run) {
     struct sequence s = {.layer = layer, .run = run};
-    char stack[STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
-    lf_status status = plan(&s, most_threads(run));
-    if (status == LF_OK) status = prepare(&s, stack);
-    if (status != LF_OK) return status;
-    if (s.plan.threads > 1) {
-        lf_watch_begin(&s.watch);
-        lf_team_run(s.plan.threads, run_member, &s);
-        lf_watch_end(&s.watch, s.plan.threads, lf_processors(), atomic_load(&s.barrier.asleep_ns), s.plan.uneven);
-    } else {
-        run_member(&s, 0, 1);
-    }
-    if (s.workspace != stack) lf_release(s.workspace);
-    return LF_OK;
+    const lf_status status = plan(&s, most_threads(run), 0);
+    return status == LF_OK ? run_planned(&s) : status;
 }
 
 /* The first members take the one call, the others the other; a team of one takes both in turn. */
@@ -432,25 +437,28 @@ static void run_pair_member(void *context, int index, int count) {
 }
 
 lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]) {
-    struct sequence pair[2] = {{.layer = layers[0], .run = runs[0]}, {.layer = layers[1], .run = runs[1]}};
+    struct sequence whole[2] = {{.layer = layers[0], .run = runs[0]}, {.layer = layers[1], .run = runs[1]}};
+    struct sequence pair[2] = {whole[0], whole[1]};
     const int threads[2] = {most_threads(runs[0]), most_threads(runs[1])};
     const int most = lf_crowd_bound(threads[0] < threads[1] ? threads[0] : threads[1], lf_processors());
     const int halves[2] = {most / 2, most - most / 2};
-    int pays = most > 1;
-    if (pays) {
-        double one_by_one_ns = 0, slower_half_ns = 0;
+    double one_by_one_ns = 0, slower_half_ns = 0, region_ns = 0;
+    for (int i = 0; i < 2; i++) {
+        const lf_status status = plan(&whole[i], threads[i], region_ns);
+        if (status != LF_OK) return status;
+        one_by_one_ns += whole[i].plan.ns;
+        if (whole[i].plan.region_ns > 0) region_ns = whole[i].plan.region_ns;
+    }
+    if (most > 1 && region_ns > 0) {
         for (int i = 0; i < 2; i++) {
-            lf_status status = plan(&pair[i], threads[i]);
-            one_by_one_ns += pair[i].plan.ns;
-            if (status == LF_OK) status = plan(&pair[i], halves[i]);
+            const lf_status status = plan(&pair[i], halves[i], region_ns);
             if (status != LF_OK) return status;
             if (pair[i].plan.ns > slower_half_ns) slower_half_ns = pair[i].plan.ns;
         }
-        pays = lf_pair_pays(one_by_one_ns, slower_half_ns);
     }
-    if (!pays) {
-        const lf_status status = lf_sequence_run(layers[0], runs[0]);
-        return status == LF_OK ? lf_sequence_run(layers[1], runs[1]) : status;
+    if (slower_half_ns == 0 || !lf_pair_pays(one_by_one_ns, slower_half_ns, region_ns)) {
+        const lf_status status = run_planned(&whole[0]);
+        return status == LF_OK ? run_planned(&whole[1]) : status;
     }
 
     char stacks[2][STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));

@@ -255,13 +255,18 @@ static double unevenness(size_t count, int threads) {
     return count % (size_t)threads == 0 ? 0 : 1 / ((double)count * largest_share(count, threads));
 }
 
+static double region_now_ns(void) {
+    return in_forked_child() ? fresh_team_ns : lf_teams_sleep() ? sleeping_team_ns : team_ns;
+}
+
 lf_plan lf_plan_threads(const lf_work *work, int most) {
     const double products = work->products * product_ns / work->lanes,
                  updates = work->unit_updates * update_ns / work->lanes;
     const double alone = products * few_rows((double)work->rows) + updates;
-    lf_plan best = {1, LF_BY_ROWS, 0, alone};
+    lf_plan best = {1, LF_BY_ROWS, 0, alone, 0};
     if (alone < 2 * team_ns) return best;
-    const double region_ns = in_forked_child() ? fresh_team_ns : lf_teams_sleep() ? sleeping_team_ns : team_ns;
+    const double region_ns = work->region_ns > 0 ? work->region_ns : region_now_ns();
+    best.region_ns = region_ns;
     if (alone < 2 * region_ns) return best;
     const int processors = lf_processors();
     if (most > MOST_THREADS) most = MOST_THREADS;
@@ -274,7 +279,7 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
                 (products * few_rows(rows) + updates) * share; /* the thread with the most rows decides */
             const double time = region_ns + own + streaming_ns(work, rows, 1);
             if (time < worth_it * best.ns) {
-                best = (lf_plan){threads, LF_BY_ROWS, unevenness(work->rows, threads), time};
+                best = (lf_plan){threads, LF_BY_ROWS, unevenness(work->rows, threads), time, region_ns};
             }
         }
         /* Members without a processor would keep all others waiting at each step. */
@@ -283,16 +288,14 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
             const double meet = work->steps > 1 ? (double)work->steps * barrier_ns * (1 + 0.1 * threads) : 0;
             const double time = region_ns + alone * share + meet + streaming_ns(work, (double)work->rows, share);
             if (time < worth_it * best.ns) {
-                best = (lf_plan){threads, LF_BY_UNITS, unevenness(work->blocks, threads), time};
+                best = (lf_plan){threads, LF_BY_UNITS, unevenness(work->blocks, threads), time, region_ns};
             }
         }
     }
     return best;
 }
 
-int lf_pair_pays(double one_by_one_ns, double slower_half_ns) {
-    if (one_by_one_ns < 2 * team_ns) return 0;
-    const double region_ns = in_forked_child() ? fresh_team_ns : lf_teams_sleep() ? sleeping_team_ns : team_ns;
+int lf_pair_pays(double one_by_one_ns, double slower_half_ns, double region_ns) {
     return region_ns + slower_half_ns < worth_it * one_by_one_ns;
 }
 

@@ -13,8 +13,9 @@ typedef enum lf_split {
 typedef struct lf_plan {
     int threads;
     lf_split split;
-    double uneven; /* part of the time that the thread with the least to do waits for the others */
-    double ns;     /* what it is thought to take */
+    double uneven;    /* part of the time that the thread with the least to do waits for the others */
+    double ns;        /* what it is thought to take */
+    double region_ns; /* what a team costs now; 0 where the work is too small to ask */
 } lf_plan;
 
 /* What one call is going to do, in the terms its plan depends on. */
@@ -25,13 +26,14 @@ typedef struct lf_work {
     double unit_updates; /* states computed in the call: rows * steps * units */
     size_t weight_bytes;
     int lanes;
+    double region_ns;    /* of a plan made just before; 0: to be found out */
     int splits_by_units; /* false where a step needs whole rows */
 } lf_work;
 
 lf_plan lf_plan_threads(const lf_work *work, int most);
 
 /* Whether two calls at once, with half of the threads for each, are sooner than one after the other with all. */
-int lf_pair_pays(double one_by_one_ns, double slower_half_ns);
+int lf_pair_pays(double one_by_one_ns, double slower_half_ns, double region_ns);
 
 /* The threads that a call may use beside the teams of other calls that run now: lf_threads() less theirs, at least 1. A
  * server's many calling threads would otherwise start a full team each. */
