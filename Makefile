@@ -150,7 +150,7 @@ comma := ,
 VARIANT := $(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
 NATIVE := build/c/native$(VARIANT)
 ARM := build/c/arm
-C_FLAGS := -std=gnu11 -O3 -ffp-contract=off -fno-math-errno -fvisibility=hidden -Wall -Wextra -Icsrc/include -Icsrc
+C_FLAGS := -std=gnu11 -O3 -ffp-contract=off -fno-math-errno -falign-loops=64 -fvisibility=hidden -Wall -Wextra -Icsrc/include -Icsrc
 NATIVE_FLAGS := $(if $(SANITIZE),-g -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
 OPENMP := -fopenmp
 C_TEST_PARTS := $(wildcard tests/c/*.h tests/c/*.inc)

@@ -19,6 +19,7 @@ enum { LF_ALIGNMENT = 64 };
 /* *result = a * b, a + b; false where that does not fit a size_t. */
 static inline int lf_multiply(size_t a, size_t b, size_t *result) { return !__builtin_mul_overflow(a, b, result); }
 static inline int lf_sum(size_t a, size_t b, size_t *result) { return !__builtin_add_overflow(a, b, result); }
+static inline size_t lf_smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Memory aligned to LF_ALIGNMENT, not cleared; NULL when there is none. */
 void *lf_allocate(size_t bytes);

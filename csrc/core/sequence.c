@@ -45,7 +45,6 @@ static const char *at(const void *base, ptrdiff_t index, size_t bytes) {
     return (const char *)base + index * (ptrdiff_t)bytes;
 }
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 static size_t round_up(size_t a, size_t unit) { return (a + unit - 1) / unit * unit; }
 
@@ -55,8 +54,8 @@ struct columns {
 };
 
 static struct columns columns_of(const lf_panels *panels, const struct part *part) {
-    const size_t begin = smaller(part->block_begin * panels->block_units, panels->units);
-    const size_t end = smaller(part->block_end * panels->block_units, panels->units);
+    const size_t begin = lf_smaller(part->block_begin * panels->block_units, panels->units);
+    const size_t end = lf_smaller(part->block_end * panels->block_units, panels->units);
     return (struct columns){begin, end - begin};
 }
 
@@ -222,7 +221,7 @@ static void run_part(struct sequence *s, const struct part *part) {
             if (s->project_steps > 0) {
                 if (step >= projected_end) {
                     projected_begin = step;
-                    projected_end = repeated ? run->steps : step + smaller(s->project_steps, run->steps - step);
+                    projected_end = repeated ? run->steps : step + lf_smaller(s->project_steps, run->steps - step);
                     project(s, part, step, repeated ? 1 : projected_end - step);
                 }
                 const size_t ahead = repeated ? 0 : step - projected_begin;
@@ -307,12 +306,12 @@ static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inp
     const lf_panels *panels = &layer->panels;
     const int projects = is_repeated(run) || run->table != NULL; /* then each step reads a projection instead of x */
     const size_t cache = lf_private_cache_bytes() / 4 * 3;
-    const size_t panel_bytes = smaller(inputs, layer->kernels->segment) * panels->block_width * layer->element_bytes;
+    const size_t panel_bytes = lf_smaller(inputs, layer->kernels->segment) * panels->block_width * layer->element_bytes;
     const size_t projected = projects ? panels->block_count * panels->block_width : 0;
     const size_t row_bytes = (inputs + projected) * layer->element_bytes;
     const size_t tile = layer->kernels->tile_rows;
     const size_t rows = cache > panel_bytes ? (cache - panel_bytes) / row_bytes / tile * tile : 0;
-    return smaller(larger(rows, CHUNK_TILES_LEAST * tile), CHUNK_TILES_MOST * tile);
+    return lf_smaller(larger(rows, CHUNK_TILES_LEAST * tile), CHUNK_TILES_MOST * tile);
 }
 
 /* Steps of x to project ahead, 0 where each step should read x itself: with few rows the projection of many steps
@@ -328,7 +327,7 @@ static size_t steps_to_project(const struct sequence *s) {
     const int streamed =
         s->layer->weight_bytes > lf_private_cache_bytes() && s->chunk_rows <= 8 && panels->features >= 64;
     if (!few_rows && !streamed) return 0;
-    return smaller(run->steps, larger(PROJECTION_BYTES / step_bytes, PROJECTION_STEPS_LEAST));
+    return lf_smaller(run->steps, larger(PROJECTION_BYTES / step_bytes, PROJECTION_STEPS_LEAST));
 }
 
 /* A step that needs the sums of whole rows together, in work space. */
@@ -358,7 +357,7 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
     s->plan = lf_plan_threads(&work, most);
 
     const size_t members = s->plan.split == LF_BY_ROWS ? (size_t)s->plan.threads : 1;
-    s->chunk_rows = smaller(s->chunk_rows, (run->batch + members - 1) / members);
+    s->chunk_rows = lf_smaller(s->chunk_rows, (run->batch + members - 1) / members);
     s->project_steps = steps_to_project(s);
 
     /* Sizes of the work space; the arrays that the caller brought are at least as large, so only sums can overflow. */

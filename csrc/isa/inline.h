@@ -6,11 +6,14 @@
 #if defined(_MSC_VER) && !defined(__clang__)
 #error "lstmfast needs gcc or clang (clang-cl on Windows): its kernels use GNU attributes and target pragmas"
 #endif
-/* The loop below has a constant count, and its arrays become registers once it is unrolled. */
+/* The loop below has a constant count, and its arrays become registers once it is unrolled. LF_UNROLL_4: of any count.
+ */
 #ifdef __clang__
 #define LF_UNROLL _Pragma("clang loop unroll(full)")
+#define LF_UNROLL_4 _Pragma("clang loop unroll_count(4)")
 #else
 #define LF_UNROLL _Pragma("GCC unroll 16")
+#define LF_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 #define LF_INLINE static inline __attribute__((always_inline, unused))
 

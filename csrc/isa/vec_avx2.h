@@ -10,12 +10,15 @@
 
 #include "inline.h"
 
-/* 3 rows x 4 vectors of sums, one of weights and three broadcasts fill the 16 registers. */
-#define LF_TILE_ROWS 3
-/* Unit blocks that one or two rows run at once, so that enough independent sums hide the latency of an FMA. */
-#define LF_TILE_GROUP_1 2
-#define LF_TILE_GROUP_2 1
-#define LF_TILE_GROUP_3 1
+/* 6 rows x 2 vectors of sums, two of weights and one broadcast fill 15 of the 16 registers; for a GRU's split blocks,
+ * 4 rows x 3 vectors. 3 rows x 4 vectors would ask twice the weights of the second cache level. */
+#define LF_TILE_ROWS 6
+#define LF_SPLIT_ROWS 4
+#define LF_STRIP_VECTORS 2
+/* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. */
+#define LF_TILE_VECTORS_1 8
+#define LF_TILE_VECTORS_2 4
+#define LF_TILE_VECTORS_3 4
 /* So much of a block is 32 KiB: between the first cache level and the second, as with 128, within 2 % (Zen 4). */
 #define LF_SEGMENT 256
 

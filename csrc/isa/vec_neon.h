@@ -12,10 +12,12 @@
 
 /* 6 rows x 4 vectors of sums, 4 of weights and one broadcast fill 29 of the 32 registers. */
 #define LF_TILE_ROWS 6
-/* Unit blocks that one or two rows run at once, so that enough independent sums hide the latency of an FMA. */
-#define LF_TILE_GROUP_1 4
-#define LF_TILE_GROUP_2 2
-#define LF_TILE_GROUP_3 1
+#define LF_SPLIT_ROWS 6
+#define LF_STRIP_VECTORS 4
+/* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. */
+#define LF_TILE_VECTORS_1 16
+#define LF_TILE_VECTORS_2 8
+#define LF_TILE_VECTORS_3 4
 /* So much of a block is 16 KiB: it stays in the first cache level. */
 #define LF_SEGMENT 256
 

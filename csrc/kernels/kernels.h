@@ -29,13 +29,14 @@ typedef enum lf_fused {
     LF_FUSED_NONE = LF_FUSED_COUNT
 } lf_fused;
 
-/* A layer's weights as the kernels read them. A block holds `block_units` units, gate after gate:
- *   kernel    [block][features][weight gate][unit]
- *   recurrent [block][units][weight gate][unit]
+/* A layer's weights as the kernels read them. A block holds `block_units` units, gate after gate, in strips of
+ * `strip_vectors` vectors: what a tile of many rows has registers for.
+ *   kernel    [block][strip][features][vector of a strip]    vectors of a block: [weight gate][unit]
+ *   recurrent [block][strip][units][vector of a strip]
  *   bias      [block][gate][unit]
  * The last block may be a narrow one: `tail_units` units whose gates together fill `tail_vectors` (1, 2 or 4) vectors.
  * Weight gates are the gates, but for a GRU that resets after the product: its candidate's two sums, of x and of h,
- * stay apart, so x has no weights for the fourth sum and h none for the third. */
+ * stay apart, so x has no weights for the fourth sum and h none for the third; its blocks are one strip. */
 typedef struct lf_panels {
     size_t features, units;
     size_t gates;        /* sums per unit: 4 (LSTM, GRU), 2 (gates of a GRU that resets before) or 1 */
@@ -43,9 +44,11 @@ typedef struct lf_panels {
     size_t block_units;  /* units of a full block: LF_BLOCK_VECTORS * lanes / gates */
     size_t full_blocks, block_count;
     size_t tail_units, tail_vectors; /* 0 where units is a multiple of block_units */
-    size_t chain;                    /* products of a chain at most */
-    int h_restarts;                  /* the state's products begin a chain of their own */
-    size_t block_width;              /* sums of a full block: LF_BLOCK_VECTORS * lanes */
+    size_t strip_vectors;
+    int far;            /* so many weights that they are fetched ahead of their use */
+    size_t chain;       /* products of a chain at most */
+    int h_restarts;     /* the state's products begin a chain of their own */
+    size_t block_width; /* sums of a full block: LF_BLOCK_VECTORS * lanes */
     const void *kernel, *recurrent, *bias;
     const struct lf_panels *candidate; /* second product of a GRU that resets before, else NULL */
     lf_activation activation, recurrent_activation;
@@ -94,6 +97,7 @@ typedef struct lf_kernels {
     const char *isa;
     size_t lanes;
     size_t tile_rows;
+    size_t strip_vectors;
     size_t segment; /* k of a block whose weights stay in cache for a band of rows: see tile_loop.inc */
     lf_step_fn *step[LF_CELL_COUNT];
     lf_project_fn *project;
