@@ -42,7 +42,7 @@ RUNTIMES = {
     "lstmfast": Runtime(
         "lstmfast",
         "lstmfast",
-        "import lstmfast",
+        "import lstmfast\nfrom lstmfast import *",  # the first leaves nearly all of it for the second
         "y = lstmfast.load_model(folder / 'model.keras').predict(x, verbose=0)",
     ),
     "litert": Runtime(

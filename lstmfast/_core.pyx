@@ -19,6 +19,10 @@ cdef double _SLICE_SECONDS = 0.02
 cdef size_t _WIDE_ROWS = 192
 # Slices that cut the steps are multiples of this, the steps that the core likes to project at once.
 cdef size_t _STEPS = 12
+# Linux gives fresh memory in pages of up to 2 MiB, and clears one when it is first written: in 0.1 ms, in a virtual
+# machine in up to 10. So many rows, for each thread, may begin a page between two looks at signals.
+cdef size_t _PAGE_BITS = 21
+cdef size_t _PAGES = 2
 # Values that are activated between two looks at signals: 10 ms at 5 ns each.
 cdef size_t _ACTIVATED = 2_000_000
 
@@ -157,6 +161,16 @@ cdef inline bint _is_valid(const lf_run *call, size_t row, size_t step) noexcept
     return call.mask[<ptrdiff_t> row * call.mask_row_stride + <ptrdiff_t> time * call.mask_step_stride] != 0
 
 
+cdef bint _is_mostly_masked(const lf_run *call, size_t row, size_t rows, size_t step, size_t count) noexcept nogil:
+    cdef size_t i, j, valid = 0
+    if call.mask == NULL:
+        return False
+    for i in range(row, row + rows):
+        for j in range(step, step + count):
+            valid += _is_valid(call, i, j)
+    return 2 * valid < rows * count
+
+
 cdef bint _indices_fit(const lf_run *call) noexcept nogil:
     cdef size_t row, step
     cdef const int32_t *index
@@ -284,22 +298,11 @@ cdef class PackedLayer:
 
     cdef int _execute_rows(self, lf_run *call, size_t row, size_t rows, double *pace) except -1:
         """Some rows of a call, slice by slice through their steps; the state goes from slice to slice."""
-        cdef lf_run part = call[0]
+        cdef lf_run part = self._rows_of(call, row, rows), some
         cdef lf_status status
-        cdef size_t step = 0, count, first
-        cdef double begin
-        cdef ptrdiff_t states = row * self._units
+        cdef size_t step = 0, count, first, done, width
+        cdef double begin, measured
         cdef bint repeats_outputs = call.mask != NULL and not call.zero_output_for_mask and self.cell != LF_DENSE
-        part.batch = rows
-        part.y = _at(call.y, <ptrdiff_t> row * call.y_row_stride, self.itemsize)
-        if call.final_h != NULL:
-            part.final_h = _at(call.final_h, states, self.itemsize)
-        if call.final_c != NULL:
-            part.final_c = _at(call.final_c, states, self.itemsize)
-        if call.initial_h != NULL:
-            part.initial_h = _at(call.initial_h, states, self.itemsize)
-        if call.initial_c != NULL:
-            part.initial_c = _at(call.initial_c, states, self.itemsize)
         h = c = y = None
         while step < call.steps:
             count = call.steps - step
@@ -324,17 +327,56 @@ cdef class PackedLayer:
                 part.y = cnp.PyArray_DATA(y)
                 part.y_row_stride = self._units
             begin = perf_counter()
-            with nogil:
-                status = lf_layer_run(self.layer, &part)
-                if status == LF_OK and repeats_outputs and step > 0:
-                    self._repeat_outputs(call, &part, row, step)
-            pace[0] = max((perf_counter() - begin) / (<double> rows * count), 1e-12)
-            self._finish(status, call)
+            width = _PAGES * lf_threads()
+            if self._pages_begun(&part, step == 0) <= width:
+                width = rows
+            done = 0
+            while done < rows:
+                some = self._rows_of(&part, done, min(width, rows - done))
+                with nogil:
+                    status = lf_layer_run(self.layer, &some)
+                    if status == LF_OK and repeats_outputs and step > 0:
+                        self._repeat_outputs(call, &some, row + done, step)
+                self._finish(status, call)
+                done += some.batch
+                PyErr_CheckSignals()
+            measured = max((perf_counter() - begin) / (<double> rows * count), 1e-12)
+            # Masked steps are many times as fast: a slice of them does not say how long the next one may be.
+            pace[0] = max(measured, pace[0]) if _is_mostly_masked(call, row, rows, step, count) else measured
             part.initial_h = part.final_h
             part.initial_c = part.final_c
             step += count
-            PyErr_CheckSignals()
         return 0
+
+    cdef size_t _pages_begun(self, const lf_run *part, bint first) noexcept:
+        """In how many rows a slice writes outputs into a page that no earlier step has written."""
+        cdef ptrdiff_t steps = part.steps
+        cdef size_t i, end, count = 0
+        if not part.return_sequences:
+            return 0
+        if first and part.y_row_stride * self.itemsize >> _PAGE_BITS:
+            return part.batch
+        for i in range(part.batch):
+            end = <size_t> _at(part.y, <ptrdiff_t> i * part.y_row_stride + steps * part.y_step_stride, self.itemsize)
+            count += (end - 1) >> _PAGE_BITS != (end - 1 - steps * part.y_step_stride * self.itemsize) >> _PAGE_BITS
+        return count
+
+    cdef lf_run _rows_of(self, const lf_run *part, size_t row, size_t rows) noexcept:
+        """Some rows of a slice."""
+        cdef lf_run some = part[0]
+        cdef ptrdiff_t i = row, states = row * self._units
+        some.batch = rows
+        some.y = _at(part.y, i * part.y_row_stride, self.itemsize)
+        self._place_inputs(&some, part, row, 0)
+        if part.initial_h != NULL:
+            some.initial_h = _at(part.initial_h, states, self.itemsize)
+        if part.initial_c != NULL:
+            some.initial_c = _at(part.initial_c, states, self.itemsize)
+        if part.final_h != NULL:
+            some.final_h = _at(part.final_h, states, self.itemsize)
+        if part.final_c != NULL:
+            some.final_c = _at(part.final_c, states, self.itemsize)
+        return some
 
     cdef object _scratch(self, size_t rows):
         cdef cnp.npy_intp shape[2]

@@ -99,6 +99,13 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
+    def refuse_leftovers(self, arguments: Sequence[str]) -> NoReturn:
+        """Ends the program over arguments that no option takes."""
+        from difflib import get_close_matches
+
+        near = get_close_matches(arguments[0].split("=")[0], self._option_string_actions, n=1, cutoff=0.75)
+        self.error(f"unrecognized arguments: {' '.join(arguments)}" + (f"; did you mean {near[0]}?" if near else ""))
+
     def error(self, message: str) -> NoReturn:
         print(f"lstmfast: error: {message} (see '{self.prog} --help')", file=sys.stderr)
         sys.exit(USAGE)
@@ -125,7 +132,7 @@ def _positive(text: str) -> float:
     return number
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> _Parser:
     """Of the whole command line."""
     everywhere = _Parser(add_help=False)
     everywhere.add_argument(
@@ -138,11 +145,13 @@ def parser() -> argparse.ArgumentParser:
         parents=[everywhere],
     )
     top.add_argument("--version", action="version", version=f"lstmfast {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, summary: str, description: str) -> argparse.ArgumentParser:
         filled = textwrap.fill(description, 80)
-        return commands.add_parser(name, help=summary, description=filled, epilog=EXAMPLES[name], parents=[everywhere])
+        made = commands.add_parser(name, help=summary, description=filled, epilog=EXAMPLES[name], parents=[everywhere])
+        made.set_defaults(parser=made)
+        return made
 
     info = command(
         "info",
@@ -275,7 +284,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SystemExit
         After ``--help`` and ``--version``, and where the command line is wrong.
     """
-    options = parser().parse_args(arguments)
+    top = parser()
+    options, leftovers = top.parse_known_args(arguments)
+    if leftovers:
+        getattr(options, "parser", top).refuse_leftovers(leftovers)
+    if options.command is None:
+        names = [name for name in EXAMPLES if name]
+        top.error(f"a COMMAND is missing: {', '.join(names[:-1])} or {names[-1]}")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning

@@ -677,7 +677,7 @@ class Model(Layer):
                 break
         if not parts:
             raise ValueError("Unexpected result of `predict`: the iterable gave no batch.")
-        return _repack(struct, [np.concatenate(column) for column in zip(*parts, strict=True)])
+        return _repack(struct, [_joined(column) for column in zip(*parts, strict=True)])
 
     def _batch_inputs(self, batch: Any) -> Any:
         """The inputs in what an iterable gave: as in Keras, of a tuple or list (x, y, ...) its x."""
@@ -1224,6 +1224,18 @@ def _batches(x: Any) -> Iterator[Any] | None:
     if hasattr(x, "__getitem__") and hasattr(x, "__len__"):  # PyDataset, whose indices do not end by themselves
         return (x[place] for place in range(len(x)))
     return None
+
+
+def _joined(parts: tuple[Array, ...]) -> Array:
+    """`numpy.concatenate`, but that Ctrl-C is heard between the parts."""
+    if len({part.shape[1:] for part in parts}) > 1:
+        return np.concatenate(parts)  # says what does not fit
+    joined = np.empty((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
+    row = 0
+    for part in parts:
+        joined[row : row + len(part)] = part
+        row += len(part)
+    return joined
 
 
 def _repack(struct: Any, arrays: list[Array]) -> Any:

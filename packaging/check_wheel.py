@@ -12,7 +12,9 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import pythons
 
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {"lstmfast", "numpy", "h5py", "pip", "setuptools"}
+OF_THE_TESTS = ["test_fuzz.py", "test_harness.py"]  # hold the tests' own tools, whatever the wheel
 TEST_TOOLS = ["pytest", "pytest-timeout", "hypothesis", "threadpoolctl"]
 SMOKE = """
 import pathlib, sys
@@ -69,7 +72,8 @@ def check(version: str, interpreter: Path, wheel: Path) -> None:
         run(folder / "venv/bin/lstmfast", "--version", folder=folder)
         run(*install, *TEST_TOOLS, folder=folder)
         # Not the repository's own folder: there the tests would find the sources in place of the wheel.
-        shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        ignored = shutil.ignore_patterns("__pycache__", *OF_THE_TESTS)
+        shutil.copytree(ROOT / "tests", folder / "tests", ignore=ignored)
         options = ["-q", "-rfE", "--tb=short", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml"]
         run(python, "-m", "pytest", *options, "--rootdir", folder, "tests", folder=folder)
     print(f"Python {version}: {wheel.name} holds", flush=True)
@@ -80,8 +84,17 @@ def main() -> None:
     parser.add_argument("--python", nargs="+", default=pythons.VERSIONS, help="versions; those not found are left out")
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
     options = parser.parse_args()
+    # What a shell runs in the background ignores Ctrl-C, and so would the programs that the tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    failed = []
     for version, interpreter in pythons.find(options.python).items():
-        check(version, interpreter, wheel_for(options.out.resolve(), version))
+        try:
+            check(version, interpreter, wheel_for(options.out.resolve(), version))
+        except subprocess.CalledProcessError as error:
+            print(f"Python {version}: {error}", file=sys.stderr, flush=True)
+            failed.append(version)
+    if failed:
+        raise SystemExit(f"the wheels of Python {', '.join(failed)} failed")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import old_glibc
@@ -72,6 +73,17 @@ def repair(wheel: Path, out: Path, settings: dict[str, str], platform_tag: str |
         return Path(shutil.copy(repaired, out))
 
 
+def make(python: Path, sdist: Path, out: Path, settings: dict[str, str], platform_tag: str | None) -> Path:
+    """The checked wheel of one Python, in ``out``."""
+    with tempfile.TemporaryDirectory() as scratch:
+        with tarfile.open(sdist) as archive:
+            archive.extractall(scratch, filter="data")
+        (source,) = Path(scratch).iterdir()
+        wheel = repair(build(python, source, Path(scratch, "raw"), settings), out, settings, platform_tag)
+    check(wheel)
+    return wheel
+
+
 def check(wheel: Path) -> None:
     """Raise SystemExit where the wheel is too large or needs a symbol of no version, which auditwheel does not see."""
     if wheel.stat().st_size > MOST_BYTES:
@@ -108,16 +120,12 @@ def main() -> None:
     sdist = make_sdist(options.out, settings)
     made = [sdist]
     tag = link_for_old_glibc(settings) if options.python else None
-    for version, python in pythons.find(options.python).items():
-        with tempfile.TemporaryDirectory() as scratch:
-            with tarfile.open(sdist) as archive:
-                archive.extractall(scratch, filter="data")
-            (source,) = Path(scratch).iterdir()
-            raw = build(python, source, Path(scratch, "raw"), settings)
-            wheel = repair(raw, options.out, settings, tag)
-        check(wheel)
-        made.append(wheel)
-        print(f"Python {version}: {wheel.name}", flush=True)
+    found = pythons.find(options.python)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        wheels = pool.map(lambda python: make(python, sdist, options.out, settings, tag), found.values())
+        for version, wheel in zip(found, wheels):
+            made.append(wheel)
+            print(f"Python {version}: {wheel.name}", flush=True)
     for path in made:
         print(f"{path.stat().st_size:8} bytes  {path}")
 

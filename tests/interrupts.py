@@ -1,23 +1,26 @@
-"""Ctrl-C in the middle of long calls: how long each goes on. `python tests/interrupts.py [SECONDS]` prints a table.
+"""Ctrl-C in the middle of long calls: how long each goes on. `python tests/interrupts.py [CASE]...` prints a table.
 
 Each case is a process of its own that gets SIGINT after it has begun to compute, and says when KeyboardInterrupt came
-and whether the model gives the same bits as before.
+and whether the model gives the same bits as before. Another process gets a signal every 2 ms, and says how long it was
+at most between two of them that Python heard: a Ctrl-C at the worst moment waits as long.
 """
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import lstmfast
-from lstmfast import Input, Sequential, layers
+from lstmfast import Input, Sequential, _core, layers
 
 Case = tuple[Callable[..., Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
@@ -30,10 +33,14 @@ def _model(*stack: layers.Layer, features: int) -> Sequential:
     return Sequential([Input((None, features)), *stack])
 
 
+def _predict(model: Sequential) -> Callable[..., Any]:
+    return lambda x: model.predict(x, verbose=0)  # no progress bar: standard output is for what is measured
+
+
 def predict_rows() -> Case:
     """Sequential.predict, 2 000 000 rows"""
     model = _model(layers.LSTM(64, return_sequences=True), layers.LSTM(64), layers.Dense(1), features=8)
-    return model.predict, _zeros(2_000_000, 50, 8), _zeros(3, 50, 8)
+    return _predict(model), _zeros(2_000_000, 50, 8), _zeros(3, 50, 8)
 
 
 def call_rows() -> Case:
@@ -53,6 +60,12 @@ def layer_steps() -> Case:
     return layer, _zeros(1, 1_000_000, 16), _zeros(1, 50, 16)
 
 
+def long_rows() -> Case:
+    """LSTM(128) of 2000 rows of 4096 steps, all returned"""
+    layer = layers.LSTM(128, return_sequences=True)  # 2 MiB a row: each begins a page in the same slice
+    return layer, _zeros(2000, 4096, 8), _zeros(3, 50, 8)
+
+
 def large_units() -> Case:
     """GRU(2048), batch 1"""
     layer = layers.GRU(2048)
@@ -67,6 +80,13 @@ def masked_steps() -> Case:
     layer = layers.LSTM(128, return_sequences=True)
     mask = np.broadcast_to(np.arange(1_000_000) % 3 > 0, (4, 1_000_000))
     return lambda x: layer(x, mask=mask[: len(x), : x.shape[1]]), _zeros(4, 1_000_000, 16), _zeros(2, 50, 16)
+
+
+def padded_steps() -> Case:
+    """LSTM(512), 1 row whose first 90 000 of 500 000 steps are masked"""
+    layer = layers.LSTM(512, return_sequences=True)
+    mask = np.arange(500_000)[None] >= 90_000
+    return lambda x: layer(x, mask=mask[:, : x.shape[1]]), _zeros(1, 500_000, 16), _zeros(1, 50, 16)
 
 
 def bidirectional() -> Case:
@@ -84,13 +104,13 @@ def dense() -> Case:
 def convolution() -> Case:
     """predict of Conv1D and LSTM, 100 000 rows"""
     model = _model(layers.Conv1D(64, 5), layers.LSTM(64), features=16)
-    return model.predict, _zeros(100_000, 200, 16), _zeros(3, 50, 16)
+    return _predict(model), _zeros(100_000, 200, 16), _zeros(3, 50, 16)
 
 
 def embedding() -> Case:
     """predict of Embedding and LSTM, 1 000 000 rows"""
     model = Sequential([Input((None,), dtype="int32"), layers.Embedding(5000, 100), layers.LSTM(64)])
-    return model.predict, np.zeros((1_000_000, 100), "int32"), np.zeros((3, 20), "int32")
+    return _predict(model), np.zeros((1_000_000, 100), "int32"), np.zeros((3, 20), "int32")
 
 
 def stateful() -> Case:
@@ -120,8 +140,10 @@ CASES = (
     call_rows,
     layer_rows,
     layer_steps,
+    long_rows,
     large_units,
     masked_steps,
+    padded_steps,
     bidirectional,
     dense,
     convolution,
@@ -144,6 +166,45 @@ def run_case(name: str) -> None:
         print("finished", flush=True)
 
 
+def watch_case(name: str, seconds: float) -> None:
+    """In a process of its own: says how long Python heard no signal at most in so many seconds of the long call."""
+    run, long, short = globals()[name]()
+    run(short)
+    heard = [0.0]
+
+    def hear(*_: object) -> None:
+        heard.append(time.perf_counter())
+        if heard[-1] - heard[0] > seconds:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, hear)
+    heard[0] = time.perf_counter()
+    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+    with contextlib.suppress(KeyboardInterrupt):
+        run(long)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    heard.append(time.perf_counter())
+    print(max(later - sooner for sooner, later in pairwise(heard)), flush=True)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(Path(__file__)), *arguments]
+    paths = ":".join(path for path in sys.path if path)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": paths, "PATH": "/usr/bin:/bin"}
+    )
+
+
+def longest_deafness(name: str, seconds: float) -> float:
+    """Seconds between two signals that Python heard, at most, in so many seconds of the call."""
+    with start("--watch", name, str(seconds)) as child:
+        said = child.communicate()[0].split()
+    if child.returncode or len(said) != 1:
+        raise RuntimeError(f"{name}: the process failed")
+    return float(said[0])
+
+
 def latency(name: str, after: float) -> float:
     """Seconds from SIGINT, ``after`` seconds into the call, to KeyboardInterrupt.
 
@@ -152,11 +213,7 @@ def latency(name: str, after: float) -> float:
     RuntimeError
         If the call ended by itself, or the model has changed.
     """
-    command = [sys.executable, str(Path(__file__)), "--run", name]
-    paths = ":".join(path for path in sys.path if path)
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": paths, "PATH": "/usr/bin:/bin"}
-    ) as child:
+    with start("--run", name) as child:
         assert child.stdout is not None
         try:
             if child.stdout.readline() != "ready\n":
@@ -174,16 +231,23 @@ def latency(name: str, after: float) -> float:
     return float(words[0]) - begin
 
 
-def main() -> None:
-    tries = [0.3, 0.7, 1.1]
-    print(f"lstmfast {lstmfast.__version__}, {lstmfast.get_num_threads()} threads; milliseconds to KeyboardInterrupt")
+def main(names: list[str]) -> None:
+    print(
+        f"lstmfast {lstmfast.__version__}, {lstmfast.get_num_threads()} threads, {_core.isa()}; milliseconds to "
+        "KeyboardInterrupt, and at most between two signals that are heard\n"
+        "| call | after 0.3 s | after 0.7 s | after 1.1 s | at most |\n|---|---|---|---|---|"
+    )
     for case in CASES:
-        took = [1000 * latency(case.__name__, after) for after in tries]
-        print(f"{' '.join(f'{value:6.1f}' for value in took)}  {case.__doc__}")
+        if not names or case.__name__ in names:
+            took = [latency(case.__name__, after) for after in (0.3, 0.7, 1.1)]
+            took.append(longest_deafness(case.__name__, 4))
+            print(f"| {case.__doc__} | {' | '.join(f'{1000 * value:.0f}' for value in took)} |", flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--run"]:
         run_case(sys.argv[2])
+    elif sys.argv[1:2] == ["--watch"]:
+        watch_case(sys.argv[2], float(sys.argv[3]))
     else:
-        main()
+        main(sys.argv[1:])

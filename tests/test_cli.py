@@ -76,9 +76,12 @@ def test_help(command, capsys):
 
 
 WRONG = {
-    "no command": ([], 2, "COMMAND"),
     "unknown command": (["train"], 2, "train"),
-    "unknown option": (["info", MODEL, "--colour"], 2, "--colour"),
+    "no command": ([], 2, "a COMMAND is missing: info, predict, verify, bench or config (see 'lstmfast --help')"),
+    "unknown option": (["info", MODEL, "--colour"], 2, "arguments: --colour (see 'lstmfast info --help')"),
+    "unknown option and no command": (["--colour"], 2, "arguments: --colour (see 'lstmfast --help')"),
+    "a misspelt option": (["predict", MODEL, "x.npy", "-o", "y", "--bath-size=3"], 2, "did you mean --batch-size?"),
+    "one file too many": (["info", MODEL, "x.npy"], 2, "unrecognized arguments: x.npy (see"),
     "no file": (["info"], 2, "FILE"),
     "a count of nothing": (["predict", MODEL, "x.npy", "-o", "y.npy", "--batch-size", "0"], 2, "positive whole number"),
     "a count with a fraction": (["bench", "--repeats", "1.5"], 2, "positive whole number"),

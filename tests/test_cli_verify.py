@@ -57,6 +57,7 @@ def test_vectors_take_the_place_of_keras(inner, model, capsys, monkeypatch):
     ended = inside(capsys, "verify", model)
     assert ended.status == 2
     assert "model.keras.vectors.npz" in ended.error
+    assert "live Keras needs keras and a backend of it (tensorflow, jax or torch) installed" in ended.error
     expected = load_model(model).get_weights()
     place = store(model, inside=inner)
     assert ("lstmfast_vectors.npz" in place) == inner
@@ -157,7 +158,7 @@ def test_options_that_do_not_go_together(model, capsys, monkeypatch):
     for options in (["--against", "keras"], ["--write-vectors"]):
         ended = inside(capsys, "verify", model, *options)
         assert ended.status == 2
-        assert "not installed" in ended.error
+        assert "Live Keras needs keras and a backend of it (tensorflow, jax or torch) installed" in ended.error
 
 
 # -- against live Keras ---------------------------------------------------------------------------------------------
@@ -233,9 +234,12 @@ def test_what_keras_cannot_load(keras, model, capsys, monkeypatch):
 QUICK = ["--threads", 1, "--repeats", 1, "--seconds", 1e-4]
 
 
-def test_bench_runs(model, capsys):
-    ended = inside(capsys, "bench", model, "--no-keras", "--batch", 2, 1, *QUICK)
+@pytest.mark.parametrize("asked", [["--no-keras"], []], ids=["without Keras", "where Keras is not"])
+def test_bench_runs(asked, model, capsys, monkeypatch):
+    monkeypatch.setattr(peers, "keras_installed", lambda version: False)
+    ended = inside(capsys, "bench", model, *asked, "--batch", 2, 1, *QUICK)
     assert (ended.status, ended.err) == (0, "")
+    assert ("Keras joins where keras and a backend of it" in ended.out) == (not asked)
     assert re.search(r"^1 thread\n +rows +lstmfast\n +1 +[\d.]+ [mu]?s\n +2 +[\d.]+ [mu]?s$", ended.out, re.MULTILINE)
 
 

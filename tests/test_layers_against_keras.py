@@ -1,14 +1,19 @@
-"""Random recurrent layers against Keras: every argument, mask, state and size that `layer_cases` draws."""
+"""Layers against Keras: recurrent ones with every argument, mask, state and size that `layer_cases` draws; what is
+random with training=True; attention over any axes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import pickle
+from typing import Any
 
 import layer_cases
 import numpy as np
 import oracle
 import pytest
 
+import lstmfast
 from lstmfast import layers
 
 KINDS = ("LSTM", "GRU", "SimpleRNN")
@@ -161,6 +166,306 @@ def test_unroll_and_dropout_arguments_change_nothing():
     ):
         case = dataclasses.replace(base, arguments=(*base.arguments, *extra.items()))
         assert np.array_equal(layer_cases.run(layers, case)[0], expected), extra
+
+
+# ---- training=True -------------------------------------------------------------------------------------------------
+
+
+def dropping_case(seed: int, kind: str, bidirectional: bool = False) -> layer_cases.Case:
+    """A random case, whose layer drops out of its inputs, of its state or of both."""
+    random = np.random.default_rng([seed, 17])
+    case = layer_cases.random_case(seed, kind, bidirectional)
+    arguments = {name: value for name, value in case.arguments if name not in ("unroll", "stateful")}
+    for name in {"activation", "recurrent_activation"} & set(arguments):
+        arguments[name] = str(random.choice(("softsign", "hard_sigmoid", "sigmoid")))  # others may explode
+    arguments["dropout"], arguments["recurrent_dropout"] = ((0.3, 0.0), (0.0, 0.4), (0.3, 0.4))[random.integers(3)]
+    if kind != "SimpleRNN" and not bidirectional and random.random() < 0.3:
+        arguments.update(implementation=1, use_cudnn=False)  # with cuDNN, Keras broadcasts a list of masks
+    return dataclasses.replace(case, arguments=tuple(sorted((arguments | {"seed": seed}).items())))
+
+
+def hand_over(mine: Any, theirs: Any, batch: int, features: int) -> None:
+    """Let a cell of Keras drop in its next call what a fresh cell of lstmfast, of the same seed, drops in its first."""
+    core = mine.make_dropping_core(tuple(np.asarray(value) for value in mine.get_weights()))
+    places = ("_dropout_mask", "_recurrent_dropout_mask")
+    for place, masks in zip(places, core.draw(batch, features, np.float32), strict=True):
+        known = masks if masks is None or len(masks) > 1 else masks[0]
+        setattr(theirs, place, known)
+
+
+def call_in_training(layer: Any, case: layer_cases.Case) -> list[Any]:
+    given: dict[str, Any] = {} if case.mask is None else {"mask": case.masks()[0]}
+    if case.has_state:
+        given["initial_state"] = case.initial_state()
+    return layer_cases.flatten(layer(case.inputs()[0], training=True, **given))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_recurrent_layers_drop_what_keras_drops(keras, kind):
+    """Given the same masks, the numbers are the same: where they apply, and that they hold for all steps."""
+    for seed in range(2000, 2016):
+        bidirectional = seed % 4 == 0
+        case = dropping_case(seed, kind, bidirectional)
+        mine, fresh = layer_cases.build(layers, case), layer_cases.build(layers, case)
+        theirs = layer_cases.build(keras.layers, case)
+        for name in ("forward_layer", "backward_layer") if bidirectional else ("cell",):
+            cell = getattr(theirs, name).cell if bidirectional else theirs.cell
+            hand_over(getattr(fresh, name), cell, case.batch, case.features)
+        found, expected = call_in_training(mine, case), call_in_training(theirs, case)
+        assert len(found) == len(expected)
+        for y, other in zip(found, expected, strict=True):
+            assert y.dtype == other.dtype == np.float32
+            oracle.assert_close(y, other, 5 * oracle.LOOSE * (1 + np.abs(other)), f"{case}")
+
+
+def test_stacked_cells_drop_what_keras_drops(keras):
+    random = np.random.default_rng(4)
+    x = random.uniform(-1, 1, (3, 5, 4)).astype("float32")
+
+    def stack(module: Any) -> Any:
+        cells = [
+            module.LSTMCell(6, dropout=0.4, seed=1),
+            module.GRUCell(5, dropout=0.2, recurrent_dropout=0.4, seed=2),
+            module.SimpleRNNCell(3, recurrent_dropout=0.5, seed=3),
+        ]
+        layer = module.RNN(cells, return_sequences=True, return_state=True)
+        layer.build((None, 5, 4))
+        return layer
+
+    mine, fresh, theirs = stack(layers), stack(layers), stack(keras.layers)
+    weights = [random.normal(size=value.shape).astype("float32") for value in theirs.get_weights()]
+    for layer in (mine, fresh, theirs):
+        layer.set_weights(weights)
+    for cell, other, features in zip(fresh.cell.cells, theirs.cell.cells, (4, 6, 5), strict=True):
+        hand_over(cell, other, 3, features)
+    found, expected = (layer_cases.flatten(layer(x, training=True)) for layer in (mine, theirs))
+    for y, other in zip(found, expected, strict=True):
+        oracle.assert_close(y, other, oracle.LOOSE * (1 + np.abs(other)))
+    assert not np.allclose(found[0], mine(x, training=True)[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_of_recurrent_layers_are_of_the_rate_and_of_the_seed(kind):
+    def make(seed: int | None) -> Any:
+        layer = getattr(layers, kind)(50, dropout=0.3, recurrent_dropout=0.6, seed=seed)
+        layer.build((None, 4, 40))
+        return layer
+
+    layer = make(9)
+    core = layer.make_dropping_core(layer._own_weights())
+    for masks, rate in zip(core.draw(200, 40, np.float32), (0.3, 0.6), strict=True):
+        assert len(masks) == layer.gates
+        for mask in masks:
+            assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / (1 - rate))}
+            assert abs((mask == 0).mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / mask.size)
+        assert len({mask.tobytes() for mask in masks}) == layer.gates
+    x = np.random.default_rng(0).uniform(-1, 1, (6, 4, 40)).astype("float32")
+    first, second = make(9), make(9)
+    second.set_weights(first.get_weights())
+    whole = first(x, training=True)
+    assert np.array_equal(whole, np.concatenate([second(part, training=True) for part in (x[:2], x[2:])]))
+    assert not np.array_equal(first(x, training=True), whole)
+    assert np.array_equal(pickle.loads(pickle.dumps(first))(x, training=True), whole)
+    other = make(None)
+    other.set_weights(first.get_weights())
+    assert not np.allclose(other(x, training=True), whole)
+    assert np.array_equal(first(x), other(x))
+
+
+NOISES = {
+    "Dropout": ((40, 6, 8), lambda layers: layers.Dropout(0.3, seed=1)),
+    "Dropout of steps": ((40, 6, 8), lambda layers: layers.Dropout(0.3, noise_shape=(None, 1, None), seed=2)),
+    "Dropout of rows": ((40, 6, 8), lambda layers: layers.Dropout(0.4, noise_shape=(1, 6, 8), seed=13)),
+    "Dropout of features": ((40, 6, 300), lambda layers: layers.Dropout(0.4, noise_shape=(300,), seed=4)),
+    "Dropout of all": ((4, 3), lambda layers: layers.Dropout(1.0)),
+    "Dropout of none": ((4, 3), lambda layers: layers.Dropout(0.0)),
+    "SpatialDropout1D": ((80, 6, 8), lambda layers: layers.SpatialDropout1D(0.3, seed=5)),
+    "SpatialDropout2D": ((80, 4, 3, 8), lambda layers: layers.SpatialDropout2D(0.3, seed=6)),
+    "SpatialDropout2D first": (
+        (80, 8, 4, 3),
+        lambda layers: layers.SpatialDropout2D(0.3, data_format="channels_first", seed=7),
+    ),
+    "SpatialDropout3D": ((80, 2, 4, 3, 8), lambda layers: layers.SpatialDropout3D(0.3, seed=8)),
+    "GaussianNoise": ((40, 6, 8), lambda layers: layers.GaussianNoise(0.5, seed=9)),
+    "GaussianDropout": ((40, 6, 8), lambda layers: layers.GaussianDropout(0.3, seed=10)),
+    "AlphaDropout": ((40, 6, 8), lambda layers: layers.AlphaDropout(0.3, seed=11)),
+    "AlphaDropout of steps": ((40, 6, 8), lambda layers: layers.AlphaDropout(0.3, noise_shape=(None, 1, 8), seed=12)),
+    "a dropout of steps": (
+        (200, 6, 8),
+        lambda layers: layers.TimeDistributed(layers.Dropout(0.4, noise_shape=(1, 8), seed=13)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_random_layers_have_the_distribution_of_keras(keras, name):
+    """Of each: the axes along which it does the same, the values that it leaves, mean, spread, share of small ones."""
+    shape, make = NOISES[name]
+    x = np.ones(shape, "float32")
+    mine, theirs = make(layers), make(keras.layers)
+    found = np.stack([mine(x, training=True) for _ in range(40)])
+    expected = np.stack([np.asarray(theirs(x, training=True)) for _ in range(40)])
+    assert found.dtype == expected.dtype == np.float32
+    assert found.shape == expected.shape
+    shared = [axis for axis in range(found.ndim) if (expected == expected.take([0], axis)).all()]
+    assert [axis for axis in range(found.ndim) if (found == found.take([0], axis)).all()] == shared
+    samples = np.prod([size for axis, size in enumerate(found.shape) if axis not in shared])
+    levels = np.unique(expected)
+    if len(levels) < 3:
+        np.testing.assert_allclose(np.unique(found), levels, rtol=1e-6, atol=1e-6)
+    else:
+        assert len(np.unique(found)) > samples // 2
+    bound = 5 * expected.std() / np.sqrt(samples) + 1e-6
+    for statistic in (np.mean, np.std, lambda y: (y < 0.5).mean()):
+        assert abs(statistic(found) - statistic(expected)) < 2 * bound, (statistic, statistic(found))
+    if not name.endswith(("all", "none")):
+        assert np.array_equal(make(layers)(x, training=True), found[0])
+        assert not np.array_equal(found[1], found[0])
+        np.testing.assert_array_equal(mine(x), x)
+
+
+def test_random_layers_say_what_they_cannot_do(keras):
+    x = np.ones((4, 3), "float32")
+    for shape in ((5, 3), (4, 3, 1), (1, 2)):
+        with pytest.raises(ValueError, match=r"noise_shape.*\(4, 3\)"):
+            layers.Dropout(0.5, noise_shape=shape)(x, training=True)
+    for name in ("AlphaDropout", "GaussianDropout"):
+        with pytest.raises(ZeroDivisionError):
+            getattr(keras.layers, name)(1.0)(x, training=True)
+        with pytest.raises(ValueError, match=r"rate=1\.0"):
+            getattr(layers, name)(1.0)(x, training=True)
+    with pytest.raises(NotImplementedError, match="call an RNN"):
+        layers.LSTMCell(2, dropout=0.5)(x, [x[:, :2], x[:, :2]], training=True)
+    with pytest.raises(NotImplementedError, match="inside its convolutions"):
+        layers.ConvLSTM1D(2, 1, dropout=0.5)(np.ones((1, 2, 3, 4)), training=True)
+    assert layers.Dropout(0.5, seed=-3)(x, training=True).max() == 2
+
+
+def monte_carlo(framework: Any, recurrent: dict[str, Any]) -> Any:
+    """A model whose dropouts act at inference too."""
+    own = framework.layers
+    inputs = framework.Input((7, 4))
+    x = own.SpatialDropout1D(0.2)(inputs, training=True)
+    x = own.Bidirectional(own.LSTM(6, return_sequences=True))(x)
+    x = own.LSTM(8, **recurrent)(x, training=True if recurrent else None)
+    x = own.Dropout(0.5)(own.Dense(12, activation="relu")(x), training=True)
+    return framework.Model(inputs, own.Dense(3)(own.Dropout(0.9)(x)))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("file", ["m.keras", "m.h5"])
+@pytest.mark.parametrize("source", ["keras", "tf_keras", "keras, inside the recurrence"])
+def test_monte_carlo_dropout_of_a_file(source, file, request, tmp_path):
+    """Outputs differ from call to call; their mean and their spread are Keras's, within what chance allows."""
+    framework = request.getfixturevalue(source.split(",")[0])
+    framework.utils.set_random_seed(3)
+    theirs = monte_carlo(framework, {"dropout": 0.3, "recurrent_dropout": 0.4} if "," in source else {})
+    random = np.random.default_rng(3)
+    theirs.set_weights([random.normal(0, 0.5, value.shape).astype("float32") for value in theirs.get_weights()])
+    theirs.save(tmp_path / file)
+    mine = lstmfast.load_model(tmp_path / file)
+    for layer in mine.layers:  # so that the test sees the same numbers each time
+        if hasattr(layer, "noise"):
+            layer.noise = type(layer.noise)(7)
+    row = random.uniform(-1, 1, (1, 7, 4)).astype("float32")
+    x = np.repeat(row, 6000, axis=0)
+    found, again, expected = mine.predict(x, verbose=0), mine(x), np.asarray(theirs(x))
+    assert not np.array_equal(found, again)
+    for y in (found, again):
+        assert len(np.unique(y.round(5), axis=0)) > 1000
+        error = expected.std(axis=0) * np.sqrt(2 / len(x))
+        assert (np.abs(y.mean(axis=0) - expected.mean(axis=0)) < 5 * error).all()
+        np.testing.assert_allclose(y.std(axis=0), expected.std(axis=0), rtol=0.06)
+    if framework.__name__ == "keras":
+        mine.save(tmp_path / "n.keras")
+        y = framework.models.load_model(tmp_path / "n.keras")(x)
+        assert (np.abs(np.mean(y, axis=0) - expected.mean(axis=0)) < 5 * error).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_dropout_inside_recurrent_layers_of_keras_2_is_refused(tf_keras, tmp_path):
+    monte_carlo(tf_keras, {"dropout": 0.3, "name": "inner"}).save(tmp_path / "m.h5")
+    for call in (lstmfast.load_model, lambda path: lstmfast.from_keras(tf_keras.models.load_model(path))):
+        with pytest.raises(NotImplementedError, match=r"'inner'.*before 3"):
+            call(tmp_path / "m.h5")
+    assert "'inner'" in lstmfast.explain(tmp_path / "m.h5").problems[0]
+
+
+# ---- attention over any axes ---------------------------------------------------------------------------------------
+
+HEADS: list[tuple[int, Any, Any]] = [  # rank, attention_axes, output_shape
+    (3, 1, (2, 3)),
+    (4, None, 5),
+    (4, (1,), None),
+    (4, (2,), (3, 2)),
+    (4, (2, 1), None),
+    (5, (1, 3), 4),
+    (5, (-2,), (2,)),
+]
+
+
+@pytest.mark.parametrize(("rank", "axes", "output"), HEADS, ids=str)
+def test_attention_over_any_axes(keras, rank, axes, output):
+    random = np.random.default_rng([rank, len(str(axes))])
+    chosen = tuple(range(1, rank - 1)) if axes is None else tuple(axis % rank for axis in np.atleast_1d(axes))
+    for number in range(4):
+        has_scores, masked, gated = number % 2 == 0, number > 1, number in (0, 3)
+        queries = random.integers(2, 5, rank - 2)
+        keys = [random.integers(2, 5) if axis + 1 in chosen else size for axis, size in enumerate(queries)]
+        query, value, key = (
+            random.uniform(-1, 1, (3, *sizes, features)).astype("float32")
+            for sizes, features in ((queries, 4), (keys, 5), (keys, 6))
+        )
+        mine, theirs = (
+            module.MultiHeadAttention(
+                2, 3, value_dim=4, use_bias=number < 3, output_shape=output, attention_axes=axes, use_gate=gated
+            )
+            for module in (layers, keras.layers)
+        )
+        call: dict[str, Any] = {"key": key, "return_attention_scores": has_scores}
+        if masked:
+            apart = [query.shape[axis] for axis in range(1, rank - 1) if axis not in chosen]
+            sizes = [x.shape[axis] for x in (query, key) for axis in chosen]
+            call["attention_mask"] = random.random((3, *apart, *sizes)) < 0.6
+            call["attention_mask"][0] = False
+        theirs(query, value, **call)
+        weights = [random.uniform(-1, 1, weight.shape).astype("float32") for weight in theirs.get_weights()]
+        mine.build([query.shape, value.shape, key.shape])
+        for layer in (mine, theirs):
+            layer.set_weights(weights)
+        expected = theirs(query, value, **call)
+        for y, other in zip(*map(layer_cases.flatten, (mine(query, value, **call), expected)), strict=True):
+            oracle.assert_close(y, other, oracle.LOOSE * (1 + np.abs(other)))
+        shapes = mine.compute_output_shape([query.shape, value.shape]), mine.score_shape([query.shape, value.shape])
+        assert list(shapes[: 1 + has_scores]) == [tuple(array.shape) for array in layer_cases.flatten(expected)]
+        alone = mine(query[1:2], value[1:2], key=key[1:2])
+        assert np.array_equal(alone, mine(query, value, key=key)[1:2])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_attention_over_several_axes_of_a_file(keras, tmp_path):
+    inputs = keras.Input((3, 4, 5))
+    y = keras.layers.MultiHeadAttention(2, 3, attention_axes=(1, 2), output_shape=(2, 3), use_gate=True)(inputs, inputs)
+    z = keras.layers.MultiHeadAttention(2, 3, sliding_window=2)(inputs[:, 0], inputs[:, 1], use_causal_mask=True)
+    theirs = keras.Model(inputs, [y, z])
+    x = np.random.default_rng(1).uniform(-1, 1, (2, 3, 4, 5)).astype("float32")
+    theirs.save(tmp_path / "m.keras")
+    mine = lstmfast.load_model(tmp_path / "m.keras")
+    mine.save(tmp_path / "n.keras")
+    for model in (mine, keras.models.load_model(tmp_path / "n.keras"), lstmfast.from_keras(theirs)):
+        for found, expected in zip(model(x), theirs(x), strict=True):
+            oracle.assert_close(found, np.asarray(expected), oracle.LOOSE)
+
+
+def test_attention_over_axes_that_are_not_there_is_refused():
+    x = np.ones((2, 3, 4, 5), "float32")
+    for axes in (0, 3, (1, 1), (1, -3)):
+        with pytest.raises(ValueError, match="attention_axes"):
+            layers.MultiHeadAttention(2, 3, attention_axes=axes)(x, x)
+    with pytest.raises(ValueError, match="have to agree"):
+        layers.MultiHeadAttention(2, 3, attention_axes=2)(x, x[:, :2])
+    with pytest.raises(ValueError, match="equal rank"):
+        layers.MultiHeadAttention(2, 3)(x, x[:, 0])
 
 
 @pytest.mark.long

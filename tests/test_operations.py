@@ -13,6 +13,7 @@ import pytest
 from bits import assert_same_bits
 
 import lstmfast
+from lstmfast.saving.config import Context, make_layer
 
 Array = np.ndarray
 STEPS, FEATURES, TOKENS = 4, 6, 4
@@ -461,3 +462,63 @@ def test_operations_without_support_are_named(keras, tmp_path):
         model([X, Y[..., :2]])
     with pytest.raises(NotImplementedError, match="twice"):
         lstmfast.from_keras(keras.Model(x, keras.ops.einsum("btt->bt", x[..., :STEPS])))
+
+
+def test_what_tf_keras_does_not_save_is_named(tensorflow_graph, tmp_path):
+    """Its config of an operation with `*args` holds the equation alone."""
+    tf_keras, (x, y, _), _ = tensorflow_graph
+    import tensorflow as tf
+
+    model = tf_keras.Model([x, y], tf.einsum("btf,bsf->bts", x, y))
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(NotImplementedError, match=r"m\.keras.*does not save what the operation tf\.einsum"):
+        lstmfast.load_model(tmp_path / "m.keras")
+    with pytest.raises(NotImplementedError, match=r"does not save what the operation tf\.einsum"):
+        lstmfast.from_keras(model)
+
+
+def merge_of_keras_1(dot_axes: Any) -> Any:
+    config = {"name": "m", "mode": "cos", "mode_type": "raw", "dot_axes": dot_axes, "concat_axis": -1}
+    return make_layer({"class_name": "Merge", "config": config}, Context("m.h5", (1, 2), {}))
+
+
+@pytest.mark.parametrize(
+    ("dot_axes", "shape", "subscripts"),
+    [
+        (-1, (3, 5), "bi,bi->b"),
+        (1, (3, 5), "bi,bi->b"),
+        ([2, 2], (3, 4, 5), "bti,bsi->bts"),
+        (1, (3, 4, 5), "bit,bis->bts"),
+    ],
+    ids=str,
+)
+def test_the_cosine_of_keras_1(dot_axes, shape, subscripts):
+    """Its formula in float64: batch_dot(a, b) / max(sqrt(batch_dot(a, a) * batch_dot(b, b)), 1e-7), then a new axis."""
+    a, b = (np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32") for seed in (1, 2))
+    a[0] = 0
+    squares = np.clip(
+        np.einsum(subscripts, *2 * [a.astype(float)]) * np.einsum(subscripts, *2 * [b.astype(float)]), 0, None
+    )
+    expected = np.einsum(subscripts, a.astype(float), b.astype(float)) / np.maximum(np.sqrt(squares), 1e-7)
+    expected = (expected[:, None] if len(shape) == 2 else expected)[:, None]
+    x, y = (lstmfast.Input(shape[1:]) for _ in range(2))
+    model = lstmfast.Model([x, y], merge_of_keras_1(dot_axes)([x, y]))
+    found = model([a, b])
+    assert model.output_shape == (None, *expected.shape[1:])
+    # where the squares' product is small beside its rounding, so is the divisor beside its own
+    reach = np.sqrt(np.maximum(squares, 1e-12)).reshape(expected.shape)
+    oracle.assert_close(found, expected, 1e-6 * (1 + np.abs(expected)) * np.maximum(1, 1 / reach**2))
+    with pytest.raises(NotImplementedError, match=r"'m'.*mode cos of Keras 1"):
+        model.save("m.keras")
+
+
+def test_the_cosine_of_keras_1_takes_inputs_of_one_shape():
+    x = np.ones((2, 3, 4), "float32")
+    for dot_axes, pair in (
+        (2, [x, x[:, :2]]),
+        ([1, 2], [x[:, :, :3]] * 2),
+        (0, [x[:, 0]] * 2),
+        (1, [x[..., None]] * 2),
+    ):
+        with pytest.raises(ValueError, match="cos mode"):
+            merge_of_keras_1(dot_axes)(pair)

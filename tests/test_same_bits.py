@@ -163,6 +163,43 @@ def test_slices_of_long_calls_change_nothing(isa, problem, flags, seconds):
     assert_same_bits(sliced, expected, f"flags {flags}")
 
 
+PAGE = 1 << 21
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """Memory for 40 rows in pages of their own, and its first byte that is a multiple of 2 MiB."""
+    memory = np.empty(42 * PAGE, "uint8")
+    return memory, -memory.ctypes.data % PAGE
+
+
+@given(
+    problem=problems(most_rows=40),
+    backwards=st.booleans(),
+    zero=st.booleans(),
+    seconds=st.sampled_from([0, 1e-5]),
+    step=st.integers(0, 8),
+)
+def test_slices_that_begin_pages_change_nothing(isa, pages, problem, backwards, zero, seconds, step):
+    """All rows begin a page at the same step: that slice is run some rows at a time."""
+    layer, x, mask, state = problem
+    memory, first = pages
+    flags = {"go_backwards": backwards, "zero_output_for_mask": zero}
+    expected = bits.run(layer, x, mask, state, **flags)
+    rows, steps, units = expected[0].shape
+    first += PAGE - step * units * x.itemsize
+    out = memory[first : first + 40 * PAGE].view(x.dtype).reshape(40, -1)[:rows, : steps * units]
+    out = out.reshape(rows, steps, units)
+    assert np.shares_memory(out, memory)
+    out[...] = 7
+    before = _core.set_slice_seconds(seconds)
+    try:
+        _, *states = layer.run(x, mask, state, True, True, backwards, zero, out, 0)
+    finally:
+        _core.set_slice_seconds(before)
+    assert_same_bits([out, *states], expected)
+
+
 @given(
     dtype=DTYPES,
     features=SIZES,

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         with open_model(path) as saved:
             keras_version = saved.version
         libraries = _libraries(keras_version, options)
-        _print_head(model, options, libraries)
+        _print_head(model, options, libraries, keras_version)
         found: dict[int, charts.Times] = {}
         wrong = False
         for threads in options.threads or sorted({1, get_num_threads()}):
@@ -80,12 +80,15 @@ def _libraries(keras_version: str, options: argparse.Namespace) -> dict[str, str
     return found
 
 
-def _print_head(model: Model, options: argparse.Namespace, libraries: dict[str, str]) -> None:
-    shapes = ", ".join(f"({', '.join('?' if size is None else str(size) for size in t.shape)})" for t in model.inputs)
+def _print_head(model: Model, options: argparse.Namespace, libraries: dict[str, str], keras_version: str) -> None:
+    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in model.inputs)
     print(f"{options.file or 'built-in LSTM'}: {model.count_params():,} parameters, inputs {shapes}")
     print(f"{_cpu()}; {', '.join(libraries.values())}")
     if hasattr(os, "getloadavg") and os.getloadavg()[0] > _BUSY:
         print(f"This machine is busy (load {os.getloadavg()[0]:.1f}): expect noise, most of all on several threads.")
+    if len(libraries) == 1 and not options.no_keras:
+        needed = peers.keras_packages(keras_version)
+        print(f"lstmfast alone: Keras joins where {needed} are installed, ONNX Runtime with --onnx FILE.onnx.")
 
 
 def _cpu() -> str:

@@ -39,6 +39,13 @@ def keras_installed(keras_version: str) -> bool:
     return found and _backend() is not None
 
 
+def keras_packages(keras_version: str) -> str:
+    """What has to be installed for that, as a message names it."""
+    if keras_module(keras_version) == "tf_keras":
+        return "tf_keras and tensorflow"
+    return "keras and a backend of it (tensorflow, jax or torch)"
+
+
 def keras_title(keras_version: str) -> str:
     """That Keras and what runs it, with their versions."""
     module = keras_module(keras_version)

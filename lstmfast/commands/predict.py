@@ -150,7 +150,7 @@ def _shaped(model: Model, position: int, source: Source, options: argparse.Names
         model.build((None, *source.shape[1:]))
     port = model.plan().ports[position]
     if isinstance(source, Table):
-        source = _unflattened(source, port.shape)
+        source = _unflattened(source, port.shape, where)
     try:
         port.adjust(np.broadcast_to(np.float32(0), source.shape), position, model.name)
     except ValueError as error:
@@ -161,7 +161,7 @@ def _shaped(model: Model, position: int, source: Source, options: argparse.Names
     return source
 
 
-def _unflattened(table: Table, shape: tuple[int | None, ...]) -> Source:
+def _unflattened(table: Table, shape: tuple[int | None, ...], where: str) -> Source:
     """A table whose lines are samples, with the axes of the model's input."""
     cells = table.shape[1]
     known, unknown = 1, 0
@@ -172,13 +172,13 @@ def _unflattened(table: Table, shape: tuple[int | None, ...]) -> Source:
     if unknown > 1 or cells % known or (not unknown and cells != known):
         takes = " x ".join("steps" if size is None else str(size) for size in shape)
         raise Failure(
-            f"A line has {cells} values, and a sample of the model {takes}: --window STEPS makes sequences of lines "
-            "that are time steps, --columns chooses among their cells."
+            f"'{where}': a line has {cells} values, and a sample of the model {takes}: --window STEPS makes sequences "
+            "of lines that are time steps, --columns chooses among their cells."
         )
     if unknown and cells == known > 1:
         raise Failure(
-            f"A line has {cells} values, one step of the model: --window STEPS says how many lines make a sequence, "
-            "--window all that the whole table is one."
+            f"'{where}': a line has {cells} values, one step of the model: --window STEPS says how many lines make a "
+            "sequence, --window all that the whole table is one."
         )
     return Reshaped(table, tuple(cells // known if size is None else size for size in shape))
 

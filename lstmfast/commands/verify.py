@@ -98,7 +98,7 @@ def _reference(model: Model, version: str, options: argparse.Namespace) -> Refer
     if options.write_vectors and options.against == "vectors":
         raise Failure("--write-vectors takes them from live Keras, not from vectors.")
     if needed and not there:
-        raise Failure(f"{peers.keras_module(version)} and a backend of it are needed for this, and are not installed.")
+        raise Failure(f"Live Keras needs {peers.keras_packages(version)} installed.")
     if there and options.against != "vectors":
         try:
             return _live(model, version, options)
@@ -110,9 +110,10 @@ def _reference(model: Model, version: str, options: argparse.Namespace) -> Refer
             return _stored(model, stored)
     stored = vectors.read(options.file)
     if stored is None:
+        live = "" if there else f", and live Keras needs {peers.keras_packages(version)} installed"
         raise Failure(
-            f"Nothing to hold '{options.file}' against: {peers.keras_module(version)} is not installed, or was not "
-            f"asked for, and there are no test vectors ('{vectors.beside(options.file)}', or {vectors.MEMBER} inside)."
+            f"Nothing to compare '{options.file}' with: there are no test vectors ('{vectors.beside(options.file)}', "
+            f"or {vectors.MEMBER} inside){live}. 'lstmfast verify FILE --write-vectors' makes vectors where Keras is."
         )
     return _stored(model, stored)
 

@@ -6,6 +6,7 @@ Next: core.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,7 @@ class AdditiveAttention(_ScoredAttention):
 
 @register()
 class MultiHeadAttention(Layer):
-    """Keras's MultiHeadAttention layer, over one axis: called on query, value and, optionally, key.
+    """Keras's MultiHeadAttention layer: called on query, value and, optionally, key, (batch, ..., features).
 
     Parameters
     ----------
@@ -207,14 +208,22 @@ class MultiHeadAttention(Layer):
     value_dim : int, optional
         The size of a head's values; ``key_dim``.
     use_bias : bool
-        Whether the four projections have a bias.
-    output_shape : int, optional
-        The size of the output; the query's.
+        Whether the projections have a bias.
+    output_shape : int or tuple of int, optional
+        What stands in the output for the query's last axis; its size.
+    attention_axes : int or tuple of int, optional
+        The axes over which to attend; all between the batch and the features.
+    sliding_window : int, optional
+        How many steps to either side a query sees at most, itself counted.
+    use_gate : bool
+        Whether a fifth projection, of the query, gates what the heads give.
     **kwargs
         As of Keras's layer.
     """
 
     uses_mask = True
+    min_ndim = 3
+    of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
     inert_arguments = ("query_shape", "key_shape", "value_shape")
     call_arguments = (
         "query",
@@ -239,6 +248,7 @@ class MultiHeadAttention(Layer):
         use_bias: bool = True,
         output_shape: Any = None,
         attention_axes: Any = None,
+        sliding_window: int | None = None,
         flash_attention: Any = None,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
@@ -254,14 +264,11 @@ class MultiHeadAttention(Layer):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.num_heads, self.key_dim = positive("num_heads", num_heads), positive("key_dim", key_dim)
         self.value_dim = positive("value_dim", value_dim) if value_dim else self.key_dim
-        if use_gate or (attention_axes is not None and list(np.atleast_1d(attention_axes)) != [1]):
-            raise NotImplementedError(f"Layer '{self.name}': gates and attention over other axes are not supported.")
-        self.dropout, self.use_bias, self.use_gate, self.seed = dropout, bool(use_bias), False, seed
-        sizes = list(output_shape) if isinstance(output_shape, (list, tuple)) else [output_shape]
-        if len(sizes) != 1:
-            raise NotImplementedError(f"Layer '{self.name}': an output of several axes is not supported.")
-        self.output_shape: int | None = sizes[0]
-        self.attention_axes, self.flash_attention = attention_axes, flash_attention
+        self.dropout, self.use_bias, self.use_gate, self.seed = dropout, bool(use_bias), bool(use_gate), seed
+        self.output_shape = _sizes(output_shape, "output_shape")
+        self.attention_axes = _sizes(attention_axes, "attention_axes")
+        self.sliding_window = None if sliding_window is None else positive("sliding_window", sliding_window)
+        self.flash_attention = flash_attention
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer, self.bias_regularizer = kernel_regularizer, bias_regularizer
@@ -274,7 +281,8 @@ class MultiHeadAttention(Layer):
         return tuple(self.parts.values())
 
     def saved_parts(self) -> list[tuple[str, Any]]:
-        return [(f"{name}_dense", part) for name, part in self.parts.items()]
+        # Keras has no public name for the gate's
+        return [(f"{'_' * (name == 'gate')}{name}_dense", part) for name, part in self.parts.items()]
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         query, arguments = super()._bind(args, kwargs)
@@ -296,11 +304,41 @@ class MultiHeadAttention(Layer):
         if not isinstance(shape, list) or len(shape) not in (2, 3):
             raise ValueError(f"Layer '{self.name}' is called on a query and a value.")
         for one in shape:
-            if len(one) != 3:
-                raise ValueError(f"Layer '{self.name}' expected ndim=3, found ndim={len(one)}. Full shape: {one}")
+            super().check_shape(one)
+            if len(one) != len(shape[0]):
+                raise ValueError(f"Layer '{self.name}' takes inputs of equal rank. Received shapes: {shape}")
+        axes = self._axes_of(len(shape[0]))
+        query, *others = shape
+        for one in others:
+            if any(
+                None not in (size, one[axis]) and size != one[axis] and axis not in axes
+                for axis, size in enumerate(query[:-1])
+            ):
+                raise ValueError(
+                    f"Layer '{self.name}' attends over axes {axes}; the others, but the last, have to agree. Received "
+                    f"shapes: {shape}"
+                )
+        if len(others) > 1 and any(
+            None not in pair and pair[0] != pair[1] for pair in zip(others[0][1:-1], others[1][1:-1], strict=True)
+        ):
+            raise ValueError(
+                f"All dimensions of `value` and `key`, except the last one, must be equal. Received: {shape}"
+            )
+
+    def _axes_of(self, ndim: int) -> tuple[int, ...]:
+        """The axes of attention for inputs of this rank."""
+        if self.attention_axes is None:
+            return tuple(range(1, ndim - 1))
+        axes = tuple(axis if axis >= 0 else ndim + axis for axis in self.attention_axes)
+        if not axes or len(set(axes)) != len(axes) or not all(0 < axis < ndim - 1 for axis in axes):
+            raise ValueError(
+                f"Layer '{self.name}' has attention_axes={self.attention_axes}, expected different axes between the "
+                f"first and the last of its inputs' {ndim}."
+            )
+        return axes
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        return (*input_shape[0][:-1], self.output_shape or input_shape[0][-1])
+        return (*input_shape[0][:-1], *(self.output_shape or input_shape[0][-1:]))
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         return previous_mask[0] if isinstance(previous_mask, (list, tuple)) else None
@@ -308,25 +346,27 @@ class MultiHeadAttention(Layer):
     def build_weights(self, input_shape: Any) -> None:
         query, value = input_shape[:2]
         key = input_shape[2] if len(input_shape) > 2 else value
-        heads, output = self.num_heads, self.output_shape or query[-1]
+        heads, output = self.num_heads, self.output_shape or query[-1:]
         for name, features, units in (
             ("query", query[-1], (heads, self.key_dim)),
             ("key", key[-1], (heads, self.key_dim)),
+            *([("gate", query[-1], (heads, self.value_dim))] if self.use_gate else []),
             ("value", value[-1], (heads, self.value_dim)),
         ):
             self.parts[name] = _Projection(self, name, (features, *units), units)
-        self.parts["output"] = _Projection(self, "attention_output", (heads, self.value_dim, output), (output,))
+        self.parts["output"] = _Projection(self, "attention_output", (heads, self.value_dim, *output), output)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         heads, dim = self.num_heads, self.value_dim
-        project = {name: part.frozen() for name, part in self.parts.items()}
+        project = {name: (part.frozen(), part.columns) for name, part in self.parts.items()}
         scale = self.policy.real.type(1 / np.sqrt(float(self.key_dim)))
+        zeroes = not self.of_keras_2
 
-        def split(name: str, x: Array) -> Array:
-            """(batch * heads, steps, size)"""
-            batch, steps, _ = x.shape
-            y = project[name](x.reshape(batch * steps, -1)).reshape(batch, steps, heads, -1)
-            return y.transpose(0, 2, 1, 3).reshape(batch * heads, steps, -1)  # type: ignore[no-any-return]
+        def rows(name: str, x: Array) -> Array:
+            """(batch, ..., heads * size)"""
+            apply, columns = project[name]
+            y: Array = apply(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], columns)
+            return y
 
         def run(
             inputs: Any,
@@ -341,40 +381,74 @@ class MultiHeadAttention(Layer):
         ) -> Any:
             query, value = inputs[:2]
             key = inputs[2] if len(inputs) > 2 else value
+            axes = self._axes_of(query.ndim)
+            others = [axis for axis in range(query.ndim - 1) if axis not in axes]
             propagated = list(mask) if isinstance(mask, (list, tuple)) else [mask]
             propagated += [None] * (3 - len(propagated))
-            query_mask = propagated[0] if query_mask is None else query_mask
-            value_mask = propagated[1] if value_mask is None else value_mask
-            key_mask = propagated[2] if key_mask is None else key_mask
-            batch, queries, keys = query.shape[0], query.shape[1], key.shape[1]
-            allowed: Any = None
-            for part in (
-                None if query_mask is None else query_mask[:, :, None],
-                None if value_mask is None else value_mask[:, None, :],
-                None if key_mask is None else key_mask[:, None, :],
-                _causal(queries, keys) if use_causal_mask else None,
-                None if attention_mask is None else np.asarray(attention_mask) != 0,
-            ):
-                if part is not None:
-                    allowed = part if allowed is None else allowed & part
+            masks = [
+                own if given is None else given
+                for own, given in zip(propagated, (query_mask, value_mask, key_mask), strict=False)
+            ]
+            beside = [query.shape[axis] for axis in others]
+            queries, keys = ([x.shape[axis] for axis in axes] for x in (query, key))
+
+            def split(name: str, x: Array) -> Array:
+                """(axes beside attention * heads, places to attend to or from, size)"""
+                y = rows(name, x)
+                size = y.shape[-1] // heads
+                y = y.reshape(*x.shape[:-1], heads, size).transpose(*others, x.ndim - 1, *axes, x.ndim)
+                places = int(np.prod([x.shape[axis] for axis in axes]))
+                whole: Array = y.reshape(-1, places, size)
+                return whole
+
+            allowed = self._allowed(query, value, masks, attention_mask, use_causal_mask)
             scores = matmul(split("query", query) * scale, split("key", key).transpose(0, 2, 1))
-            scores = scores.reshape(batch, heads, queries, keys)
+            scores = scores.reshape(*beside, heads, *queries, *keys)
             if allowed is not None:
-                allowed = allowed[:, None] if allowed.ndim == 3 else allowed
-                scores = scores + np.where(allowed, 0, scores.dtype.type(-3e4 if scores.itemsize == 2 else -1e9))
-            weighted = activations.softmax.run(np.ascontiguousarray(scores))
-            flat = matmul(weighted.reshape(batch * heads, queries, keys), split("value", value))
-            joined = flat.reshape(batch, heads, queries, dim).transpose(0, 2, 1, 3).reshape(batch * queries, -1)
-            y = project["output"](joined).reshape(batch, queries, -1)
+                while allowed.ndim < scores.ndim:
+                    allowed = np.expand_dims(allowed, -2 * len(axes) - 1)
+                scores = scores + np.where(allowed, 0, scores.dtype.type(-1e9))
+            together = (-1, int(np.prod(queries)), int(np.prod(keys)))
+            weighted = activations.softmax.run(np.ascontiguousarray(scores.reshape(together))).reshape(scores.shape)
+            # Keras 3 gives nothing masked a weight where it has the weights at hand, and where all is masked
+            if allowed is not None and zeroes and (return_attention_scores or self.dropout or query.ndim > 3):
+                weighted = np.where(allowed, weighted, weighted.dtype.type(0))
+            flat = matmul(weighted.reshape(together), split("value", value))
+            # from (beside, heads, queries, dim) back to the query's order
+            back = np.argsort([*others, query.ndim - 1, *axes, query.ndim])
+            y = flat.reshape(*beside, heads, *queries, dim).transpose(back).reshape(*query.shape[:-1], heads * dim)
+            if self.use_gate:
+                y = y * activations.sigmoid.run(np.ascontiguousarray(rows("gate", query)))
+            y = rows("output", y).reshape(*query.shape[:-1], *(self.output_shape or query.shape[-1:]))
             return (y, weighted) if return_attention_scores else y
 
         return run
+
+    def _allowed(
+        self, query: Array, value: Array, masks: list[Any], attention_mask: Any, use_causal_mask: bool
+    ) -> Array | None:
+        """Which places attend to which, (batch, queries, keys) or what broadcasts to that; None for all."""
+        query_mask, value_mask, key_mask = masks
+        row, column = np.ogrid[: query.shape[1], : value.shape[1]]
+        window = self.sliding_window
+        parts = [
+            None if query_mask is None else query_mask[..., None],
+            None if value_mask is None else value_mask[..., None, :],
+            None if key_mask is None else key_mask[..., None, :],
+            (row >= column)[None] if use_causal_mask else None,
+            None if window is None else (np.abs(row - column) < window)[None],
+            None if attention_mask is None else np.asarray(attention_mask) != 0,
+        ]
+        known = [part for part in parts if part is not None]
+        allowed: Array | None = reduce(np.logical_and, known) if known else None
+        return allowed
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         converted = super().convert_arguments(shapes, arguments)
         for name, position in (("query_mask", 0), ("value_mask", 1), ("key_mask", -1)):
             if name in converted:
-                converted[name] = as_mask(converted[name], shapes[position][:2], self.name)
+                ndim = max(2, min(np.ndim(converted[name]), len(shapes[position]) - 1))
+                converted[name] = as_mask(converted[name], shapes[position][:ndim], self.name)
         return converted
 
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
@@ -383,12 +457,25 @@ class MultiHeadAttention(Layer):
         return _record_scores(self, inputs, kwargs, super()._record)
 
     def score_shape(self, input_shape: Any) -> Any:
-        """(batch, heads, queries, keys)"""
-        return (input_shape[0][0], self.num_heads, input_shape[0][1], input_shape[1][1])
+        """(batch, other axes, heads, queries, keys)"""
+        query, value = input_shape[:2]
+        axes = self._axes_of(len(query))
+        others = [size for axis, size in enumerate(query[:-1]) if axis not in axes]
+        return (*others, self.num_heads, *(shape[axis] for shape in (query, value) for axis in axes))
+
+
+def _sizes(value: Any, name: str) -> tuple[int, ...] | None:
+    """One or several numbers as a tuple; None stays."""
+    if value is None or value == () or value == []:
+        return None
+    sizes = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if not all(isinstance(size, int) and not isinstance(size, bool) for size in sizes):
+        raise ValueError(f"Invalid `{name}`: expected an int or several, got {value!r}.")
+    return sizes
 
 
 class _Projection(Layer):
-    """One of the four products of a MultiHeadAttention, (rows, features) -> (rows, units)."""
+    """One of the products of a MultiHeadAttention, (rows, features) -> (rows, units)."""
 
     def __init__(self, layer: MultiHeadAttention, name: str, shape: tuple[int, ...], bias: tuple[int, ...]) -> None:
         super().__init__(name=name, dtype=layer.policy)

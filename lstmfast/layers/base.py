@@ -135,6 +135,7 @@ class Layer:
         self._specs: list[Weight] = []
         self._values: tuple[Array, ...] | None = None
         self._frozen: tuple[int | None, Run] | None = None
+        self._noisy: tuple[Run, Run] | None = None  # `frozen`, and what it is in training
         self._axes: dict[int, int] = {}
         self._accepted: set[Shape] = set()  # shapes of samples that a call need not check again
 
@@ -396,6 +397,14 @@ class Layer:
         """`frozen`, for a call with these further arguments."""
         return self.frozen()
 
+    def noisy_run(self, make: Callable[[], Run]) -> Run:
+        """What ``make`` gives for the weights that the layer has now; the same function until these change."""
+        with lock:
+            frozen = self.frozen()
+            if self._noisy is None or self._noisy[0] is not frozen:
+                self._noisy = frozen, make()
+            return self._noisy[1]
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run on array-likes, or record the call where an argument is a symbolic `Input` or what came from one.
 
@@ -605,7 +614,7 @@ class Layer:
         return cls(**config)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "nodes": [], "_frozen": None}
+        return {**self.__dict__, "nodes": [], "_frozen": None, "_noisy": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

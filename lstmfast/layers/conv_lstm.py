@@ -114,6 +114,11 @@ class _ConvLSTM(Recurrent):
             bias[self.filters : 2 * self.filters] = 1.0
         return bias
 
+    def refuse_training(self) -> None:
+        """Raise where training=True would make the result random."""
+        if self.dropout or self.recurrent_dropout:
+            raise NotImplementedError(f"Layer '{self.name}' does not drop out inside its convolutions (training=True).")
+
     def make_core(self, weights: tuple[Array, ...]) -> _Core:
         kernel, recurrent, *bias = self.packed(weights)
         ones = (1,) * self.rank

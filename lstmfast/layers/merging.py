@@ -292,3 +292,33 @@ class Dot(Merge):
         batch, size = a.shape[0], a.shape[-1]
         y = matmul(a.reshape(batch, -1, size), b.reshape(batch, size, -1))
         return y.reshape(shape if len(shape) > 1 else (*shape, 1))
+
+
+class MergeCosine(Dot):
+    """Keras 1's Merge layer with the mode "cos", which no later Keras has: products over the root of their squares'.
+
+    As there, the squares are products like any other, of each step of an input with each, and an axis of size 1 comes
+    in behind the batch.
+    """
+
+    def check_shape(self, shape: Any) -> None:
+        super().check_shape(shape)
+        axes = self._both(len(shape[0]), len(shape[1]))
+        fits = len(shape[0]) == len(shape[1]) in (2, 3) and axes[0] == axes[1] > 0
+        sizes = zip(*shape, strict=True) if fits else [(0, 1)]
+        if any(None not in pair and pair[0] != pair[1] for pair in sizes):
+            raise ValueError(
+                "Only inputs of the same shape, of rank 2 or 3 and over the same axis but the batch's, can be merged "
+                f"using cos mode. Received: dot_axes={self.axes}, input_shape={shape}"
+            )
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        batch, *rest = super().compute_output_shape(input_shape)
+        return (batch, 1, *rest)
+
+    def combine(self, arrays: list[Array]) -> Array:
+        a, b = arrays
+        multiply = super().combine
+        squares = np.maximum(multiply([a, a]) * multiply([b, b]), a.dtype.type(0))
+        y: Array = multiply([a, b]) / np.maximum(np.sqrt(squares), a.dtype.type(1e-7))
+        return y[:, None]

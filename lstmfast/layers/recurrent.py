@@ -2,7 +2,7 @@
 
 `Recurrent` has masks, states and directions, and asks its subclass for something that runs a sequence as
 `_core.PackedLayer` does; LSTM, GRU and SimpleRNN are a `CellLayer` each, with a row of constants and their arguments.
-Next: lstm.py; ../_core.pyi, where it ends up.
+Next: lstm.py; recurrent_dropout.py; ../_core.pyi, where it ends up.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from lstmfast._arrays import convert
 from lstmfast._graph import Shape, flatten
 from lstmfast._lookup import Lookup, ProjectedTable
 from lstmfast.layers.base import Array, Layer, Run, as_mask, positive
+from lstmfast.layers.noise import Noise
+from lstmfast.layers.recurrent_dropout import DroppingCell
 
 FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll")
 _INITIALIZERS = ("kernel_initializer", "recurrent_initializer", "bias_initializer")
@@ -39,6 +41,7 @@ class Recurrent(Layer):
     zero_output_for_mask: bool
     time_major = False
     states: list[Array] | None = None
+    of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
     _batch: int | None = None
 
     # -- what subclasses say ------------------------------------------------------------------------------------
@@ -55,6 +58,14 @@ class Recurrent(Layer):
     def make_core(self, weights: tuple[Array, ...]) -> Any:
         """What runs sequences: an object with ``run`` as a `_core.PackedLayer` has it."""
         raise NotImplementedError
+
+    def make_dropping_core(self, weights: tuple[Array, ...]) -> Any:
+        """As `make_core`, of a layer that drops out."""
+        raise NotImplementedError
+
+    def dropping_cells(self) -> list[CellLayer]:
+        """The parts that drop out in training."""
+        return []
 
     def nest_states(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
         """The state's arrays, or their shapes, as the layer returns them."""
@@ -100,7 +111,15 @@ class Recurrent(Layer):
     # -- running ------------------------------------------------------------------------------------------------
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        core = self.make_core(weights)
+        return self._around(self.make_core(weights))
+
+    def run_for(self, arguments: dict[str, Any]) -> Run:
+        if not arguments.get("training") or not self.dropping_cells():
+            return self.frozen()
+        return self.noisy_run(lambda: self._around(self.make_dropping_core(self._own_weights())))
+
+    def _around(self, core: Any) -> Run:
+        """`freeze`, given what runs sequences."""
         call, sequences, states = core.run, self.return_sequences, self.return_state
         backwards, zero = self.go_backwards, self.zero_output_for_mask
 
@@ -203,9 +222,18 @@ class Recurrent(Layer):
             converted["initial_state"] = self._checked_states(
                 arguments["initial_state"], shapes[1 if self.time_major else 0]
             )
-        if arguments.get("training"):
-            self.refuse_training()
+        if arguments.get("training") and self.dropping_cells():
+            converted["training"] = True
         return converted
+
+    def refuse_training(self) -> None:
+        """Raise where the layer drops out by the rules of an older Keras."""
+        if self.of_keras_2 and self.dropping_cells():
+            raise NotImplementedError(
+                f"Layer '{self.name}' drops out inside the recurrence (training=True) as versions of Keras before 3 "
+                "do, each in its own way; Keras 3's way alone is supported. Save the model again with Keras 3, or with "
+                "a Dropout layer in front of this one."
+            )
 
     def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
         from lstmfast._ragged import call_layer
@@ -293,8 +321,11 @@ class CellLayer(Recurrent):
             if name in _INITIALIZERS:
                 value = initializers.get(value)
             setattr(self, name, bool(value) if name in FLAGS or name == "use_bias" else value)
+        self.noise = Noise(arguments.get("seed"))
 
     use_bias: bool
+    dropout: float
+    recurrent_dropout: float
     kernel_initializer: initializers.Initializer
     recurrent_initializer: initializers.Initializer
     bias_initializer: initializers.Initializer
@@ -347,6 +378,17 @@ class CellLayer(Recurrent):
 
     def core_kind(self) -> str:
         return self.kind
+
+    def own_rate(self, name: str) -> float:
+        """The share of the inputs ("dropout") or of the state ("recurrent_dropout") that training drops."""
+        rate = min(1.0, max(0.0, float(getattr(self, name) or 0)))
+        return rate if rate < 1 or self.gates == 1 else 0.0  # Keras's cells with gates take 1 for none
+
+    def dropping_cells(self) -> list[CellLayer]:
+        return [self] if self.own_rate("dropout") or self.own_rate("recurrent_dropout") else []
+
+    def make_dropping_core(self, weights: tuple[Array, ...]) -> Any:
+        return DroppingCell(self, self.make_core(weights), self.packed(weights))
 
     def make_core(self, weights: tuple[Array, ...]) -> _core.PackedLayer:
         kernel, recurrent, *bias = self.packed(weights)

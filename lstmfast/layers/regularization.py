@@ -6,13 +6,13 @@ Next: core.py.
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.core import identity
+from lstmfast.layers.noise import Noise
 
 
 class Inert(Layer):
@@ -21,10 +21,13 @@ class Inert(Layer):
     per_step = True
     allocates = False
     call_arguments = ("inputs", "training")
-    seed: Any = None
-    _noise: tuple[np.random.Generator, Any] | None = None
+    noise: Noise
 
-    def noisy(self, x: Array, rng: np.random.Generator) -> Array:
+    def is_noisy(self) -> bool:
+        """Whether training changes anything."""
+        return False
+
+    def noisy(self, x: Array) -> Array:
         """What the layer gives in training."""
         return x
 
@@ -32,21 +35,12 @@ class Inert(Layer):
         return identity
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
-        if not arguments.get("training") or type(self).noisy is Inert.noisy:
+        if not arguments.get("training") or not self.is_noisy():
             return self.frozen()
-        if self._noise is None:
-            seed = self.seed if isinstance(self.seed, int) else None
-            self._noise = np.random.default_rng(seed), Lock()
-        rng, lock = self._noise
+        return self._run_noisy
 
-        def run(x: Array, training: Any = True) -> Array:
-            with lock:
-                return self.noisy(x, rng).astype(x.dtype, copy=False)
-
-        return run
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_noise": None}
+    def _run_noisy(self, x: Array, training: Any = True) -> Array:
+        return self.noisy(x).astype(x.dtype, copy=False)
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"training": True} if arguments.get("training") else {}
@@ -63,7 +57,7 @@ class Dropout(Inert):
     noise_shape : tuple, optional
         Where a size is 1, the same values are dropped along that axis.
     seed : int, optional
-        Of the random numbers.
+        Of the random numbers: of NumPy's, not of TensorFlow's, and the same again for a fresh layer.
     """
 
     config_keys: tuple[str, ...] = ("rate", "seed", "noise_shape")
@@ -76,19 +70,45 @@ class Dropout(Inert):
             )
         super().__init__(**kwargs)
         self.rate, self.noise_shape, self.seed = rate, noise_shape, seed
+        self.noise = Noise(seed)
+        if noise_shape is not None and (len(noise_shape) == 0 or noise_shape[0] is not None):
+            self.row_by_row = False  # rows drop the same values
+
+    def is_noisy(self) -> bool:
+        return self.rate > 0
 
     def dropped_together(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the random numbers for an input of ``shape``."""
+        """The shape of the random numbers for an input of ``shape``.
+
+        Raises
+        ------
+        ValueError
+            If ``noise_shape`` does not fit it.
+        """
         if self.noise_shape is None:
             return shape
-        return tuple(size if own is None else own for own, size in zip(self.noise_shape, shape, strict=True))
+        if len(self.noise_shape) <= len(shape):
+            sizes = tuple(size if own is None else own for own, size in zip(self.noise_shape, shape, strict=False))
+            if all(own in (1, size) for own, size in zip(reversed(sizes), reversed(shape), strict=False)):
+                return sizes
+        raise ValueError(
+            f"Layer '{self.name}' has noise_shape={self.noise_shape}, which does not fit its input of shape {shape}: "
+            "each size has to be None, 1 or the input's."
+        )
 
-    def noisy(self, x: Array, rng: np.random.Generator) -> Array:
+    def noisy(self, x: Array) -> Array:
         if self.rate >= 1:
             return np.zeros_like(x)
-        keep = rng.random(self.dropped_together(x.shape)) >= self.rate
-        y: Array = np.where(keep, x / x.dtype.type(1 - self.rate), x.dtype.type(0))
+        keep = self.noise.uniform(self.dropped_together(x.shape)) >= self.rate
+        y: Array = np.where(keep, x * x.dtype.type(1 / (1 - self.rate)), x.dtype.type(0))
         return y
+
+    def refuse_all(self) -> None:
+        """Raise where every value would be dropped and the layer cannot tell what is left then."""
+        if self.rate >= 1:
+            raise ValueError(
+                f"Layer '{self.name}' cannot run with training=True and rate={self.rate}: it divides by 0."
+            )
 
 
 class _SpatialDropout(Dropout):
@@ -149,8 +169,9 @@ class GaussianDropout(Dropout):
         kwargs.pop("noise_shape", None)
         super().__init__(rate, None, seed, **kwargs)
 
-    def noisy(self, x: Array, rng: np.random.Generator) -> Array:
-        y: Array = x * rng.normal(1.0, np.sqrt(self.rate / (1.0 - self.rate)), x.shape)
+    def noisy(self, x: Array) -> Array:
+        self.refuse_all()
+        y: Array = x * (1 + np.sqrt(self.rate / (1 - self.rate)) * self.noise.normal(x.shape))
         return y
 
 
@@ -158,11 +179,10 @@ class GaussianDropout(Dropout):
 class AlphaDropout(Dropout):
     """Keras's AlphaDropout layer: a dropout that keeps the mean and the variance of selu's outputs."""
 
-    def noisy(self, x: Array, rng: np.random.Generator) -> Array:
-        if self.rate >= 1:
-            return np.zeros_like(x)
+    def noisy(self, x: Array) -> Array:
+        self.refuse_all()
         floor = -1.6732632423543772848170429916717 * 1.0507009873554804934193349852946
-        keep = rng.random(self.dropped_together(x.shape)) >= self.rate
+        keep = self.noise.uniform(self.dropped_together(x.shape)) >= self.rate
         scale = ((1 - self.rate) * (1 + self.rate * floor**2)) ** -0.5
         y: Array = scale * np.where(keep, x, floor) - scale * floor * self.rate
         return y
@@ -185,9 +205,13 @@ class GaussianNoise(Inert):
     def __init__(self, stddev: float, seed: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.stddev, self.seed = stddev, seed
+        self.noise = Noise(seed)
 
-    def noisy(self, x: Array, rng: np.random.Generator) -> Array:
-        y: Array = x + rng.normal(0.0, self.stddev, x.shape)
+    def is_noisy(self) -> bool:
+        return bool(self.stddev > 0)
+
+    def noisy(self, x: Array) -> Array:
+        y: Array = x + self.stddev * self.noise.normal(x.shape)
         return y
 
 

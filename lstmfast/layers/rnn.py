@@ -36,6 +36,17 @@ class _Cell(CellLayer):
             self.build(shapes)
         return {"states": self._checked_states(arguments["states"], shapes[0])} if "states" in arguments else {}
 
+    def refuse_training(self) -> None:
+        """Raise where the cell drops out, which it does in an `RNN` alone."""
+        if self.dropping_cells():
+            raise NotImplementedError(
+                f"Layer '{self.name}' drops the same values at all steps of a sequence (training=True): call an RNN "
+                "around the cell."
+            )
+
+    def run_for(self, arguments: dict[str, Any]) -> Run:
+        return self.frozen()
+
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         core = self.make_core(weights)
 
@@ -174,16 +185,25 @@ class RNN(Recurrent):
         remaining = iter(states)
         return tuple([next(remaining) for _ in range(cell.cell_states)] for cell in self.cells)
 
+    def dropping_cells(self) -> list[CellLayer]:
+        return [one for cell in self.cells for one in cell.dropping_cells()]
+
     def make_core(self, weights: tuple[Array, ...]) -> Any:
+        return self._stacked([cell.make_core(cell._own_weights()) for cell in self.cells])
+
+    def make_dropping_core(self, weights: tuple[Array, ...]) -> Any:
+        return self._stacked([cell.make_dropping_core(cell._own_weights()) for cell in self.cells])
+
+    def _stacked(self, own_cores: list[Any]) -> Any:
+        """What runs sequences, of what runs those of each cell."""
         cores: list[Any] = []
-        for cell in self.cells:
-            core = cell.make_core(cell._own_weights())
+        for cell, core in zip(self.cells, own_cores, strict=True):
             own = cell.policy.real
             cores.append(core if own is self.policy.real else _InType(core, own, self.policy.real))
         return cores[0] if len(cores) == 1 else Stack(cores, [cell.cell_states for cell in self.cells])
 
-    def freeze(self, weights: tuple[Array, ...]) -> Run:
-        run = super().freeze(weights)
+    def _around(self, core: Any) -> Run:
+        run = super()._around(core)
         if not (self.return_state and isinstance(self.cell, StackedRNNCells)):
             return run
 

@@ -63,7 +63,7 @@ class TimeDistributed(Layer):
         return self.layer.output_dtype(inputs)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        inner = self._inner()
+        inner = self._inner(self.layer.frozen())
 
         def run(x: Array, mask: Any = None, training: Any = None, out: Array | None = None) -> Array:
             batch, steps = x.shape[:2]
@@ -81,18 +81,26 @@ class TimeDistributed(Layer):
         run.takes_out = getattr(inner, "takes_out", False)  # type: ignore[attr-defined]
         return run
 
-    def refuse_training(self) -> None:
-        """Raise where the layer inside would be random."""
-        self.layer.refuse_training()
-        if self.layer.run_for({"training": True}) is not self.layer.run_for({}):
-            raise NotImplementedError(f"Layer '{self.name}' is not random inside (training=True): drop out outside it.")
+    def run_for(self, arguments: dict[str, Any]) -> Run:
+        if not arguments.get("training") or not is_random(self.layer):
+            return self.frozen()
+        return self.noisy_run(self._step_by_step)
 
-    def _inner(self) -> Run:
-        run, own = self.layer.frozen(), self.layer.policy.real
+    def _step_by_step(self) -> Run:
+        """What runs a layer that is random: as in Keras, a call of it for each step."""
+        inner = self._inner(self.layer.run_for({"training": True}))
+
+        def run(x: Array, mask: Any = None, training: Any = True) -> Array:
+            return np.stack([inner(np.ascontiguousarray(x[:, step])) for step in range(x.shape[1])], axis=1)
+
+        return run
+
+    def _inner(self, run: Run) -> Run:
+        own = self.layer.policy.real
         return _in_type(run, own, own) if self.layer.casts_input and own is not self.policy.real else run
 
     def one_step(self, run: Run) -> Run:
-        return self._inner()
+        return self._inner(self.layer.frozen())
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": serialize_layer(self.layer)}
@@ -165,7 +173,7 @@ class Bidirectional(Layer):
         self.return_state = forward.return_state
         self.stateful = forward.stateful
 
-    def sublayers(self) -> tuple[Layer, ...]:
+    def sublayers(self) -> tuple[Recurrent, ...]:
         return (self.forward_layer, self.backward_layer)
 
     def saved_parts(self) -> list[tuple[str, Any]]:
@@ -207,9 +215,8 @@ class Bidirectional(Layer):
             converted["mask"] = as_mask(arguments["mask"], shapes[:2], self.name)
         if arguments.get("initial_state") is not None:
             converted["initial_state"] = self._split_states(arguments["initial_state"], shapes[0])
-        if arguments.get("training"):
-            self.forward_layer.refuse_training()
-            self.backward_layer.refuse_training()
+        if arguments.get("training") and any(layer.dropping_cells() for layer in self.sublayers()):
+            converted["training"] = True
         return converted
 
     def _split_states(self, initial_state: Any, batch: int) -> tuple[Any, ...]:
@@ -225,11 +232,18 @@ class Bidirectional(Layer):
         )
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
+        return self._both({})
+
+    def run_for(self, arguments: dict[str, Any]) -> Run:
+        if not arguments.get("training") or not any(layer.dropping_cells() for layer in self.sublayers()):
+            return self.frozen()
+        return self.noisy_run(lambda: self._both({"training": True}))
+
+    def _both(self, arguments: dict[str, Any]) -> Run:
+        """The two layers as one, for calls with these arguments."""
         real = self.policy.real
-        forward, backward = (
-            layer.frozen() if layer.policy.real is real else _in_type(layer.frozen(), layer.policy.real, real)
-            for layer in (self.forward_layer, self.backward_layer)
-        )
+        runs = [(layer.run_for(arguments), layer.policy.real) for layer in self.sublayers()]
+        forward, backward = (run if own is real else _in_type(run, own, real) for run, own in runs)
         count = self.forward_layer.states_count
         merge, sequences, states = self.merge_mode, self.return_sequences, self.return_state
         pairs = all(getattr(one, "takes_pair", False) for one in (forward, backward))
@@ -276,6 +290,11 @@ class Bidirectional(Layer):
             "layer": serialize_layer(self.forward_layer),
             "backward_layer": serialize_layer(self.backward_layer),
         }
+
+
+def is_random(layer: Layer) -> bool:
+    """Whether a layer gives something else with training=True."""
+    return layer.run_for({"training": True}) is not layer.run_for({})
 
 
 def _in_type(run: Run, inside: Any, outside: Any) -> Run:

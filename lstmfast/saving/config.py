@@ -11,8 +11,11 @@ import re
 from typing import Any
 
 from lstmfast import activations, initializers
+from lstmfast.layers.attention import MultiHeadAttention
 from lstmfast.layers.base import REGISTRY, Layer
+from lstmfast.layers.merging import MergeCosine
 from lstmfast.layers.operations import OPERATIONS, Operation
+from lstmfast.layers.recurrent import Recurrent
 
 MAX_DEPTH = 64
 
@@ -61,6 +64,7 @@ _RENAMED_CLASSES = {
 _MERGE_MODES = {
     "ave": "Average",
     "concat": "Concatenate",
+    "cos": "Merge (cos)",
     "dot": "Dot",
     "max": "Maximum",
     "mul": "Multiply",
@@ -76,6 +80,8 @@ _IGNORED = {
     "shared_object_id",
 }
 _ACTIVATION_KEYS = ("activation", "recurrent_activation")
+# Operations of tf.keras 2 whose tensors are a `*args`, which its configs leave out.
+_WITHOUT_OPERANDS = ("einsum", "linalg.einsum")
 _CODE_LAYERS = ("Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 
 
@@ -169,6 +175,11 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
         config = {**config, "reset_after": True}
     if class_name in ("TFOpLambda", "SlicingOpLambda") and class_name not in context.custom:
         function = config.get("function")
+        if function in _WITHOUT_OPERANDS:
+            raise NotImplementedError(
+                f"'{context.name}': tf.keras does not save what the operation tf.{function} ('{name}') is called on. "
+                "Call tf.matmul, tf.tensordot or a Dot layer in its place."
+            )
         if function not in OPERATIONS:
             raise NotImplementedError(
                 f"'{context.name}': the operation tf.{function} ('{name}') is not supported. Save a model without it."
@@ -177,16 +188,27 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
     if _is_operation(entry, context):
         options = {key: value for key, value in config.items() if key not in ("name", *_IGNORED)}
         return Operation(class_name, options, entry.get("module"), name=name)
-    cls = layer_class(class_name, name, context)
+    cls = MergeCosine if class_name == _MERGE_MODES["cos"] else layer_class(class_name, name, context)
     where = f"'{context.name}': layer '{name}' of class {class_name}"
     try:
-        return cls.from_config(arguments(class_name, cls, config, context, depth))
+        layer = cls.from_config(arguments(class_name, cls, config, context, depth))
+        if context.major < 3:
+            _mark_as_older(layer)
+        return layer
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{where} cannot be made from its config: {error}") from error
     except (ValueError, NotImplementedError) as error:
         if str(error).startswith(f"'{context.name}'"):  # of a layer inside this one
             raise
         raise type(error)(f"{where}: {error}") from error
+
+
+def _mark_as_older(layer: Layer) -> None:
+    """Tell the layers that differ that no Keras 3 wrote them."""
+    if isinstance(layer, (MultiHeadAttention, Recurrent)):
+        layer.of_keras_2 = True
+    for inner in layer.sublayers():
+        _mark_as_older(inner)
 
 
 def _from_merge(config: dict[str, Any], name: Any, context: Context) -> tuple[str, dict[str, Any]]:
@@ -201,7 +223,7 @@ def _from_merge(config: dict[str, Any], name: Any, context: Context) -> tuple[st
     options = {}
     if mode == "concat":
         options = {"axis": config.get("concat_axis", -1)}
-    elif mode == "dot":
+    elif mode in ("cos", "dot"):
         options = {"axes": config.get("dot_axes", -1)}
     return _MERGE_MODES[mode], {"name": name, **options}
 

@@ -17,6 +17,7 @@ from typing import Any
 from lstmfast._graph import snake_case
 from lstmfast._plan import MaskRules, Plan
 from lstmfast.layers.base import Layer, serialize_layer
+from lstmfast.layers.merging import MergeCosine
 from lstmfast.models import Model
 from lstmfast.saving.config import parse_version
 
@@ -78,6 +79,11 @@ def _refuse_what_changed(layer: Layer) -> None:
                 f"Layer '{layer.name}' has the {argument} hard_sigmoid of Keras 2, 0.2 x + 0.5, which Keras 3 does not "
                 "have: the model cannot be written for it."
             )
+    if isinstance(layer, MergeCosine):
+        raise NotImplementedError(
+            f"Layer '{layer.name}' merges by the mode cos of Keras 1, which Keras 3 does not have: the model cannot be "
+            "written for it."
+        )
     if isinstance(layer, Model) and layer.built and layer.keras_version < (3, 4):
         for newer in _other_masks(layer):
             raise NotImplementedError(
