@@ -12,8 +12,9 @@ from time import perf_counter
 
 cnp.import_array()
 
-# A call that takes longer is cut into slices of this length, between which a signal such as Ctrl-C is heard.
-cdef double _SLICE_SECONDS = 0.02
+# A call that takes longer is cut into slices of this length, between which a signal such as Ctrl-C is heard; of up to
+# twice that where shorter ones would be slower, for they read the weights for fewer rows or steps.
+cdef double _SLICE_SECONDS = 0.01
 # Rows, for each thread, that fill the core's tiles and caches: fewer only where there are no more, or one step of them
 # takes longer than a slice.
 cdef size_t _WIDE_ROWS = 192
@@ -252,7 +253,7 @@ cdef class PackedLayer:
     # ---- running, in slices where it takes long
 
     cdef bint is_long(self, const lf_run *call):
-        return self._row_step_seconds * call.batch * call.steps > _SLICE_SECONDS / 2 and _hears_signals()
+        return self._row_step_seconds * call.batch * call.steps > _SLICE_SECONDS and _hears_signals()
 
     cdef int execute(self, lf_run *call) except -1:
         """Run a call whose buffers are checked."""
@@ -290,7 +291,7 @@ cdef class PackedLayer:
         cdef size_t wide = _WIDE_ROWS * lf_threads()
         cdef double rows = _SLICE_SECONDS / (pace * steps)
         if rows < wide:
-            rows = min(<double> wide, _SLICE_SECONDS / pace)
+            rows = min(<double> wide, 2 * _SLICE_SECONDS / pace)
         if rows >= left:
             return left
         rows = max(rows, 16.0)
@@ -310,6 +311,8 @@ cdef class PackedLayer:
                 count = max(<size_t> 1, <size_t> (_SLICE_SECONDS / (pace[0] * rows)))
                 if count > _STEPS:
                     count -= count % _STEPS
+                elif pace[0] * rows * _STEPS < 2 * _SLICE_SECONDS:
+                    count = min(_STEPS, call.steps - step)
                 if part.final_h == NULL:
                     h = self._scratch(rows)
                     part.final_h = cnp.PyArray_DATA(h)

@@ -82,12 +82,14 @@ class Operation:
         "uses_mask",
     )
 
-    def __init__(self, node: Node, slots: dict[int, int]) -> None:
+    def __init__(self, node: Node, slots: dict[int, int], training: bool = False) -> None:
         def place(leaf: Any) -> Any:
             return Slot(slots[id(leaf)]) if isinstance(leaf, KerasTensor) else leaf
 
         self.layer = node.layer
-        self.run: Callable[..., Any] = node.layer.run_for(node.kwargs)
+        self.run: Callable[..., Any] = node.layer.run_for(
+            {**node.kwargs, "training": True} if training else node.kwargs
+        )
         self.call = self.run  # `run`, or what a plan knows to be the same and faster
         self.inputs = map_tree(place, node.args[0])
         self.single: int | None = self.inputs.index if isinstance(self.inputs, Slot) else None
@@ -123,6 +125,8 @@ class Plan:
         How masks travel.
     any_steps : bool
         Whether the number of steps of the inputs is not to be held to what the model was built with.
+    training : bool
+        Whether all layers are called with ``training=True``.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class Plan:
         nodes: list[Node],
         rules: MaskRules,
         any_steps: bool = False,
+        training: bool = False,
     ) -> None:
         self.ports = [Port(tensor, any_steps) for tensor in inputs]
         self.dtype = self.ports[0].dtype
@@ -146,7 +151,7 @@ class Plan:
         self.size = len(slots)
         self.input_slots = [slots[id(tensor)] for tensor in inputs]
         self.output_slots = [slots[id(tensor)] for tensor in outputs]
-        self.operations = [Operation(node, slots) for node in nodes]
+        self.operations = [Operation(node, slots, training) for node in nodes]
         self.keepers: list[Any] = list({id(layer): layer for node in nodes for layer in _keepers(node.layer)}.values())
         self.stateful = bool(self.keepers)
         self._plan_masks(rules)

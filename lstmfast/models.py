@@ -83,6 +83,7 @@ class Model(Layer):
         major, minor = keras_version or _KERAS_VERSION
         self.keras_version = (major, minor)
         self._plan: tuple[int, Plan] | None = None
+        self._noisy_plan: tuple[int, Plan] | None = None  # as `_plan`, with training=True
         self._any_steps = False
         self._layers: list[Layer] = []
         if inputs is not None or outputs is not None:
@@ -109,7 +110,7 @@ class Model(Layer):
         self._layers = layers
         self.built = True
         self.build_shape = self.input_shape
-        self._frozen = self._plan = None
+        self._frozen = self._plan = self._noisy_plan = None
 
     # -- what is in it ------------------------------------------------------------------------------------------
 
@@ -223,25 +224,28 @@ class Model(Layer):
         return outputs
 
     def refuse_training(self) -> None:
-        """Raise where a layer inside would give something else with training=True."""
-        stack: list[Layer] = list(self._layers)
-        while stack:
-            layer = stack.pop()
-            stack.extend(layer.sublayers())
+        """Raise where a layer inside cannot do what Keras's does with training=True."""
+        for layer in self._layers:
             try:
                 layer.refuse_training()
-                acts = not isinstance(layer, Model) and layer.run_for({"training": True}) is not layer.run_for({})
-            except NotImplementedError:
-                acts = True
-            if acts:
+            except NotImplementedError as error:
                 raise NotImplementedError(
-                    f"Model '{self.name}' is called with training=True, which reaches its layer '{layer.name}': only "
-                    "layers by themselves can be called so. Make a model that calls the layer itself with "
-                    "training=True, or call this one without it."
-                )
+                    f"Model '{self.name}' is called with training=True, which reaches its layer '{layer.name}': {error}"
+                ) from None
+
+    def is_noisy(self) -> bool:
+        """Whether a layer inside gives something else with training=True."""
+        return any(layer.run_for({"training": True}) is not layer.run_for({}) for layer in self._layers)
+
+    def run_for(self, arguments: dict[str, Any]) -> Run:
+        if not arguments.get("training") or not self.is_noisy():
+            return self.frozen()
+        return self.noisy_run(lambda: self._run_of(self.plan(training=True)))
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        plan = self.plan()
+        return self._run_of(self.plan())
+
+    def _run_of(self, plan: Plan) -> Run:
         pack = self._pack_outputs
 
         def with_masks(inputs: Any, mask: Any = None, training: Any = None) -> Any:
@@ -260,9 +264,9 @@ class Model(Layer):
             run.with_masks = with_masks  # type: ignore[attr-defined]
         return run
 
-    def plan(self) -> Plan:
+    def plan(self, training: bool = False) -> Plan:
         """The model as it is now."""
-        entry = self._plan
+        entry = self._noisy_plan if training else self._plan
         if entry is None or entry[0] != changes[0]:
             with lock:
                 count = changes[0]
@@ -273,8 +277,13 @@ class Model(Layer):
                     self._graph_nodes,
                     MaskRules(self.keras_version),
                     self._any_steps,
+                    training,
                 )
-                entry = self._plan = (count, plan)
+                entry = count, plan
+                if training:
+                    self._noisy_plan = entry
+                else:
+                    self._plan = entry
         return entry[1]
 
     def _require_built(self) -> None:
@@ -363,7 +372,7 @@ class Model(Layer):
         inputs : array-like, list or dict
             (batch, ...) as the model's inputs.
         training : bool, optional
-            True is refused where it would change what a layer gives; such a layer can be called with it by itself.
+            True reaches all layers, as in Keras 3: those that drop out or add noise do so.
         mask : array-like, optional
             (batch, steps) of the input, False where a step is to be skipped; one for each input.
         out : numpy.ndarray, or list or dict of them as the model's outputs, optional
@@ -385,11 +394,13 @@ class Model(Layer):
         TypeError
             If the input does not hold numbers, or ``out`` has another dtype.
         NotImplementedError
-            If ``training`` is true and reaches a layer that is random, or normalizes by the batch, in training.
+            If ``training`` is true and reaches a layer that normalizes by the batch, or drops out in a way that is
+            not supported.
         """
         if training:
             self.refuse_training()
-        entry = self._plan
+        entry = None if training else self._plan
+        recorded = ({"training": True} if training else {}) | ({} if mask is None else {"mask": mask})
         if entry is not None and entry[0] == changes[0]:
             if type(inputs) is np.ndarray and mask is out is lengths is None:
                 outputs = entry[1].quick(inputs, False)
@@ -397,14 +408,14 @@ class Model(Layer):
                     return outputs
         elif _graph.contains_symbolic((inputs,)):
             self._build_for(inputs)
-            return self._record(inputs, {} if mask is None else {"mask": mask})
+            return self._record(inputs, recorded)
         if type(inputs) is not np.ndarray and _graph.contains_symbolic((inputs,)):
-            return self._record(inputs, {} if mask is None else {"mask": mask})
+            return self._record(inputs, recorded)
         self._build_for(inputs)
-        plan = self.plan()
+        plan = self.plan(bool(training) and self.is_noisy())
         if lengths is not None:
-            if mask is not None:
-                raise ValueError(f"Model '{self.name}': `lengths` and `mask` do not go together.")
+            if recorded:
+                raise ValueError(f"Model '{self.name}': `lengths` and `{next(iter(recorded))}` do not go together.")
             return self._run_ragged(plan, inputs, lengths, out, None, 0)
         arrays = self._adjusted(plan, inputs)
         masks = None if mask is None else as_masks(mask, arrays, self.name)
@@ -911,7 +922,7 @@ class Model(Layer):
         state = super().__getstate__()
         for name in ("inputs", "outputs", "_graph_nodes", "_inputs_struct", "_outputs_struct"):
             state.pop(name, None)
-        state["_plan"] = None
+        state["_plan"] = state["_noisy_plan"] = None
         state["_records"] = self._records() if self.built else None
         return state
 
@@ -1028,7 +1039,7 @@ class Sequential(Model):
 
     def _rebuild(self) -> None:
         self.built = False
-        self._plan = self._frozen = None
+        self._plan = self._noisy_plan = self._frozen = None
         if not self._layers:
             return
         first = self._layers[0]

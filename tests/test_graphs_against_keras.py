@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import zipfile
 from typing import Any
 
@@ -14,6 +15,7 @@ import oracle
 import pytest
 
 import lstmfast
+from lstmfast.layers.noise import Noise
 
 FRAMEWORKS = ("keras", "tf_keras")
 RANDOM = np.random.default_rng(0)
@@ -101,43 +103,75 @@ def test_attention_in_a_graph(framework, name, tmp_path):
     compare(framework.Model([a, c], ATTENTION[name](framework.layers, a, c)), [A, C], tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("inner", ["Dropout", "LSTM", "BatchNormalization"])
-def test_a_nested_model_in_training_is_refused(framework, inner, tmp_path):
-    layers = framework.layers
-    layer = {
-        "Dropout": lambda: layers.Dropout(0.5),
-        "LSTM": lambda: layers.LSTM(3, dropout=0.5),
-        "BatchNormalization": layers.BatchNormalization,
-    }[inner]()
-    x = framework.Input((5, 3))
-    nested = framework.Sequential([framework.Input((5, 3)), layers.Dense(3), layer])
-    framework.Model(x, nested(x, training=True)).save(tmp_path / "m.keras")
-    with pytest.raises(NotImplementedError, match=rf"m\.keras.*'{nested.name}'.*training=True.*'{layer.name}'"):
-        lstmfast.load_model(tmp_path / "m.keras")
-    inert = framework.Sequential([framework.Input((5, 3)), layers.Dense(3)])
-    compare(framework.Model(x, inert(x, training=True)), A, tmp_path)
-
-
 RANDOM_LAYERS = {
     "Dropout": lambda layers: layers.Dropout(0.5, name="r"),
-    "LSTM": lambda layers: layers.LSTM(3, dropout=0.5, name="r"),
+    "LSTM": lambda layers: layers.LSTM(3, dropout=0.5, recurrent_dropout=0.2, name="r"),
     "BatchNormalization": lambda layers: layers.BatchNormalization(name="r"),
 }
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("inner", RANDOM_LAYERS)
-def test_a_model_in_training_is_refused_in_code(inner):
+def test_a_nested_model_in_training(framework, inner, tmp_path):
+    layers = framework.layers
+    x = framework.Input((5, 3))
+    nested = framework.Sequential([framework.Input((5, 3)), layers.Dense(3), RANDOM_LAYERS[inner](layers)], name="n")
+    theirs = framework.Model(x, nested(x, training=True))
+    theirs.save(tmp_path / "m.keras")
+    if inner == "BatchNormalization" or (inner, framework.__name__) == ("LSTM", "tf_keras"):
+        with pytest.raises(NotImplementedError, match=r"m\.keras.*'n'.*training=True.*'r'"):
+            lstmfast.load_model(tmp_path / "m.keras")
+    else:
+        mine = lstmfast.load_model(tmp_path / "m.keras")
+        mine.get_layer("n").get_layer("r").noise = Noise(1)
+        framework.utils.set_random_seed(1)
+        rows = np.repeat(A[:1], 4000, axis=0)
+        found, expected = mine(rows), np.asarray(theirs(rows))
+        error = expected.std(axis=0) * np.sqrt(2 / len(rows))
+        assert (np.abs(found.mean(axis=0) - expected.mean(axis=0)) < 5 * error + 1e-5).all()
+        np.testing.assert_allclose(found.std(axis=0), expected.std(axis=0), rtol=0.1, atol=1e-5)
+        assert not np.array_equal(mine(rows), found)
+        mine.save(tmp_path / "n.keras")
+        assert len(np.unique(lstmfast.load_model(tmp_path / "n.keras")(rows), axis=0)) > 1
+    inert = framework.Sequential([framework.Input((5, 3)), layers.Dense(3)])
+    compare(framework.Model(x, inert(x, training=True)), A, tmp_path)
+
+
+@pytest.mark.parametrize("inner", RANDOM_LAYERS)
+def test_a_model_in_training_in_code(inner):
     layers = lstmfast.layers
     model = lstmfast.Sequential([lstmfast.Input((5, 3)), layers.Dense(3), RANDOM_LAYERS[inner](layers)], name="m")
-    for x in (lstmfast.Input((5, 3)), A):
+    x = lstmfast.Input((5, 3))
+    if inner == "BatchNormalization":
+        for one in (x, A):
+            with pytest.raises(NotImplementedError, match=r"'m'.*training=True.*'r'"):
+                model(one, training=True)
         with pytest.raises(NotImplementedError, match=r"'m'.*training=True.*'r'"):
-            model(x, training=True)
-    with pytest.raises(NotImplementedError, match=r"'m'.*training=True.*'r'"):
-        layers.TimeDistributed(model)(A[:, None], training=True)
+            layers.TimeDistributed(model)(A[:, None], training=True)
+        return
+    around = lstmfast.Model(x, model(x, training=True))
+    with pytest.raises(ValueError, match="`lengths` and `training`"):
+        model(A, training=True, lengths=[5] * len(A))
+    for call in (
+        lambda: model(A, training=True),
+        lambda: around(A),
+        lambda: around.predict(A, verbose=0),
+        lambda: pickle.loads(pickle.dumps(around))(A),
+        lambda: layers.TimeDistributed(model)(A[:, None], training=True),
+    ):
+        model.get_layer("r").noise = Noise(None)
+        first = call()
+        model.get_layer("r").noise = Noise(None)
+        assert not np.array_equal(call(), first)
+        assert np.array_equal(model(A), model(A, training=False))
+    quiet = model(A)
+    noisy = model(A, training=True)
+    model.set_weights([0 * weight for weight in model.get_weights()])
+    assert not model(A, training=True).any()
+    assert noisy.any()
+    assert quiet.any()
     inert = lstmfast.Sequential([lstmfast.Input((5, 3)), layers.Identity(), layers.ActivityRegularization(l2=0.1)])
     np.testing.assert_array_equal(inert(A, training=True), A)
-    assert model(A, training=False).shape[0] == len(A)
 
 
 def test_attention_that_drops_out_in_training_is_refused():

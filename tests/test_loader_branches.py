@@ -406,6 +406,7 @@ MERGED = {
     "max": np.maximum,
     "concat": lambda a, b: np.concatenate([a, b], axis=1),
     "dot": lambda a, b: np.sum(a * b, axis=1, keepdims=True),
+    "cos": lambda a, b: np.sum(a * b, 1)[:, None, None] / np.sqrt(np.sum(a * a, 1) * np.sum(b * b, 1))[:, None, None],
 }
 
 
@@ -413,7 +414,7 @@ MERGED = {
 def test_branches_of_keras_1(mode, tmp_path):
     random = np.random.default_rng(4)
     first = random.normal(size=(3, 4))
-    last = random.normal(size=({"concat": 8, "dot": 1}.get(mode, 4), 2))
+    last = random.normal(size=({"concat": 8, "dot": 1, "cos": 1}.get(mode, 4), 2))
     path = of_branches(tmp_path / "m.h5", {"mode": mode, "concat_axis": -1, "dot_axes": -1}, first, last)
     model = lstmfast.load_model(path)
     expected = MERGED[mode](X @ first, -(Y @ first)) @ last
@@ -424,7 +425,7 @@ def test_branches_of_keras_1(mode, tmp_path):
 @pytest.mark.parametrize(
     ("merge", "says"),
     [
-        ({"mode": "cos", "dot_axes": 1}, "with the mode 'cos' is not supported"),
+        ({"mode": "div"}, "with the mode 'div' is not supported"),
         ({"mode": ["code", None, None], "mode_type": "lambda"}, "holds Python code"),
         ({"mode": "f", "mode_type": "function"}, "holds Python code"),
     ],
