@@ -33,8 +33,7 @@ static const struct recipe recipes[LF_CELL_COUNT] = {
 };
 
 static size_t width_of(const lf_panels *panels, size_t block) { /* units a block has room for */
-    const size_t lanes = panels->block_width / LF_BLOCK_VECTORS;
-    return block < panels->full_blocks ? panels->block_units : panels->tail_vectors * lanes / panels->gates;
+    return block < panels->full_blocks ? panels->block_units : panels->tail_width;
 }
 
 /* rows (count, keras_gates * units) -> [block][strip][count][values of the strip]. The panel was cleared, so that a
@@ -71,6 +70,7 @@ static void lay_out(lf_panels *panels, const lf_kernels *kernels) {
     panels->strip_vectors = split ? LF_BLOCK_VECTORS : kernels->strip_vectors;
     panels->block_width = LF_BLOCK_VECTORS * lanes;
     panels->block_units = panels->block_width / panels->gates;
+    panels->weight_width = panels->block_units * panels->weight_gates;
     panels->full_blocks = panels->units / panels->block_units;
     panels->tail_units = panels->units % panels->block_units;
     panels->tail_vectors = 0;
@@ -78,6 +78,7 @@ static void lay_out(lf_panels *panels, const lf_kernels *kernels) {
         panels->tail_vectors = split ? LF_BLOCK_VECTORS : 1;
         while (panels->tail_vectors * lanes < panels->tail_units * panels->gates) panels->tail_vectors *= 2;
     }
+    panels->tail_width = panels->tail_vectors * lanes / panels->gates;
     panels->block_count = panels->full_blocks + (panels->tail_units > 0);
 }
 
@@ -119,9 +120,8 @@ static void fill(const lf_layer_config *config, lf_panels *panels, const struct 
                  size_t bias_gates, char *memory, size_t bytes) {
     static const struct gates all = {4, {0, 1, 2, 3}};
     const size_t keras_gates = recipes[config->cell].keras_gates;
-    const size_t weight_width = panels->block_width / panels->gates * panels->weight_gates;
     char *kernel = memory + panels->block_count * panels->block_width * bytes;
-    char *recurrent = kernel + panels->block_count * weight_width * panels->features * bytes;
+    char *recurrent = kernel + panels->block_count * panels->weight_width * panels->features * bytes;
     if (bias != NULL) pack_rows(panels, bias, 1, bias_gates, config->cell == LF_GRU ? &all : gates, memory, bytes);
     pack_rows(panels, config->kernel, config->features, keras_gates, gates, kernel, bytes);
     panels->bias = memory;

@@ -44,6 +44,8 @@ typedef struct lf_panels {
     size_t block_units;  /* units of a full block: LF_BLOCK_VECTORS * lanes / gates */
     size_t full_blocks, block_count;
     size_t tail_units, tail_vectors; /* 0 where units is a multiple of block_units */
+    size_t tail_width;               /* units that the tail's vectors have room for */
+    size_t weight_width;             /* weights of one k in a full block */
     size_t strip_vectors;
     int far;            /* so many weights that they are fetched ahead of their use */
     size_t chain;       /* products of a chain at most */
