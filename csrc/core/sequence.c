@@ -356,7 +356,7 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
                           .splits_by_units = !gathers_rows(panels)};
     s->plan = lf_plan_threads(&work, most);
 
-    const size_t members = s->plan.split == LF_BY_ROWS ? (size_t)s->plan.threads : 1;
+    const size_t members = s->plan.split == LF_BY_ROWS && s->plan.threads > 1 ? (size_t)s->plan.threads : 1;
     s->chunk_rows = lf_smaller(s->chunk_rows, (run->batch + members - 1) / members);
     s->project_steps = steps_to_project(s);
 
@@ -387,7 +387,7 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
 /* Work space of a planned call: `stack`, of STACK_BYTES, where that is enough. */
 static lf_status prepare(struct sequence *s, char *stack) {
     const size_t zero_bytes = s->state_stride * s->layer->element_bytes;
-    const size_t members = s->plan.split == LF_BY_ROWS ? (size_t)s->plan.threads : 1;
+    const size_t members = s->plan.split == LF_BY_ROWS && s->plan.threads > 1 ? (size_t)s->plan.threads : 1;
     size_t total;
     if (!lf_multiply(members, s->member_bytes, &total) || !lf_sum(total, zero_bytes, &total)) return LF_NO_MEMORY;
     s->workspace = total <= STACK_BYTES ? stack : lf_allocate(total);
@@ -408,6 +408,7 @@ static lf_status run_planned(struct sequence *s) {
         run_member(s, 0, 1);
     }
     if (s->workspace != stack) lf_release(s->workspace);
+    s->workspace = NULL;
     return LF_OK;
 }
 

@@ -410,6 +410,10 @@ static void check_sizes(lf_cell cell, lf_real real) {
     check(cell, real, 400, 150, 26, 2); /* several segments, several tiles */
     check(cell, real, 20, 50, 1, 40);   /* a projection ahead, in several pieces */
     check(cell, real, 3, 40, 70, 4);    /* several chunks of rows */
+    if (cell == LF_LSTM) {
+        check(cell, real, 440, 340, 2, 1); /* weights that are fetched ahead: by one tile */
+        check(cell, real, 440, 340, 7, 1); /* by several */
+    }
     for (size_t batch = 1; batch < 20 && cell != LF_DENSE; batch += 6) check_strides(cell, real, 9, 21, batch);
     if (cell != LF_DENSE) check_strides(cell, real, 40, 150, 300);
 }
