@@ -7,14 +7,19 @@
 (8, 1)
 """
 
-from lstmfast import activations, initializers, layers
+from typing import TYPE_CHECKING
+
+from lstmfast import _core  # noqa: F401 (what cannot run here fails now, where a program may still do without)
 from lstmfast._version import __version__
-from lstmfast.converting import from_onnx, from_torch
-from lstmfast.functional import gru, lstm, simple_rnn
-from lstmfast.layers.core import Input
-from lstmfast.models import Model, Sequential
-from lstmfast.runtime import get_num_threads, set_num_threads, show_config, threads
-from lstmfast.saving import explain, from_keras, load_model, model_from_json
+
+if TYPE_CHECKING:
+    from lstmfast import activations, initializers, layers
+    from lstmfast.converting import from_onnx, from_torch
+    from lstmfast.functional import gru, lstm, simple_rnn
+    from lstmfast.layers import Input
+    from lstmfast.models import Model, Sequential
+    from lstmfast.runtime import get_num_threads, set_num_threads, show_config, threads
+    from lstmfast.saving import explain, from_keras, load_model, model_from_json
 
 __all__ = [
     "Input",
@@ -38,3 +43,33 @@ __all__ = [
     "simple_rnn",
     "threads",
 ]
+
+# Each name is imported when it is first asked for: a process that never runs a model does not pay for the layers. The
+# modules, and where the other names above are:
+_MODULES = {
+    "activations": (),
+    "converting": ("from_onnx", "from_torch"),
+    "functional": ("gru", "lstm", "simple_rnn"),
+    "initializers": (),
+    "layers": ("Input",),
+    "models": ("Model", "Sequential"),
+    "runtime": ("get_num_threads", "set_num_threads", "show_config", "threads"),
+    "saving": ("explain", "from_keras", "load_model", "model_from_json"),
+    "streaming": (),
+}
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of these
+
+    def __getattr__(name):
+        from importlib import import_module
+
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        for module, names in _MODULES.items():
+            if name in names:
+                value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *_MODULES, *__all__} - {"TYPE_CHECKING"})

@@ -50,16 +50,21 @@ def test_the_entry_point_is_the_program():
     assert 'lstmfast = "lstmfast.cli:main"' in text
 
 
-def test_starting_imports_no_command():
+@pytest.mark.parametrize("arguments", ["--version", "--help", "predict --help", "predict --nonsense"])
+def test_starting_imports_no_command(arguments):
     output = run_python(
-        """
-        import sys, lstmfast
-        before = set(sys.modules)
-        import lstmfast.cli
-        print(*(name for name in sorted(set(sys.modules) - before) if name.startswith("lstmfast")))
+        f"""
+        import sys
+        from lstmfast.cli import main
+        try:
+            main({arguments.split()})
+        except SystemExit:
+            pass
+        print("imported", *(name for name in sorted(sys.modules) if name.startswith("lstmfast")))
         """
     )
-    assert output.split() == ["lstmfast.cli", "lstmfast.commands"]
+    expected = ["lstmfast", "lstmfast._core", "lstmfast._version", "lstmfast.cli", "lstmfast.commands"]
+    assert output.rpartition("imported")[2].split() == expected
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

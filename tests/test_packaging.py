@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -41,10 +43,84 @@ def test_every_module_is_in_a_package():
     assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
 
 
+# -- `import lstmfast` imports what is asked for ---------------------------------------------------------------------
+
+
+def test_import_is_light():
+    """It takes the extension, so that what cannot run fails here; all else waits for the first name."""
+    code = """
+    import sys
+    import lstmfast
+    found = sorted(name for name in sys.modules if name.startswith("lstmfast."))
+    assert found == ["lstmfast._core", "lstmfast._version"], found
+    from lstmfast import *
+    assert {"lstmfast.models", "lstmfast.saving", "lstmfast.layers.lstm"} <= set(sys.modules)
+    heavy = {"h5py", "tensorflow", "keras", "tf_keras", "torch", "onnx", "scipy", "pandas", "multiprocessing"}
+    assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))
+    """
+    run_python(code)
+
+
+def test_every_public_name_is_found_and_typed():
+    """The three lists of __init__.py: for people, for type checkers, for the import."""
+    tree = ast.parse((ROOT / "lstmfast/__init__.py").read_text(encoding="utf-8"))
+    (typed,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    places = {}
+    for statement in typed.body:
+        assert isinstance(statement, ast.ImportFrom)
+        places |= {alias.name: statement.module for alias in statement.names}
+    assert sorted([*places, "__version__"]) == sorted(lstmfast.__all__)
+    for name, module in places.items():
+        assert getattr(lstmfast, name) is getattr(importlib.import_module(module), name), name
+    assert set(lstmfast.__all__) <= set(dir(lstmfast))
+    for module in lstmfast._MODULES:
+        assert getattr(lstmfast, module) is importlib.import_module(f"lstmfast.{module}")
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(lstmfast, "fit")
+    with pytest.raises(AttributeError, match="module 'lstmfast' has no attribute 'Sequentail'") as caught:
+        _ = lstmfast.Sequentail
+    assert (caught.value.name, caught.value.obj) == ("Sequentail", lstmfast)  # Python makes "Did you mean" of these
+    with pytest.raises(ImportError, match="cannot import name 'Sequentail'"):
+        exec("from lstmfast import Sequentail")
+
+
+def test_threads_may_ask_for_the_first_names_in_any_order():
+    """Modules that import each other in a circle, or a package that imports its own, lock two threads out."""
+    code = """
+    import importlib, pkgutil, random, sys, threading
+    import lstmfast
+    names = [name for name in lstmfast.__all__ if name != "__version__"]
+    modules = [name for _, name, _ in pkgutil.walk_packages(lstmfast.__path__, "lstmfast.") if "__main__" not in name]
+    jobs = [(getattr, lstmfast, name) for name in names] + [(importlib.import_module, name) for name in modules]
+    random.Random(int(sys.argv[1])).shuffle(jobs)
+    start, wrong = threading.Barrier(len(jobs)), []
+
+    def ask(function, *arguments):
+        start.wait()
+        try:
+            function(*arguments)
+        except Exception as error:
+            wrong.append((*arguments, error))
+
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=ask, args=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, wrong
+    """
+    for seed in range(4):
+        run_python(code.replace("sys.argv[1]", str(seed)), timeout=200)
+
+
 def test_import_leaves_h5py_alone_until_a_file_is_loaded():
     golden = ROOT / "tests/golden/two-features.h5"
     code = f"""
     import sys
+    from lstmfast import *
     import lstmfast
     assert "h5py" not in sys.modules, "imported with lstmfast"
     lstmfast.load_model({str(golden)!r})

@@ -1,141 +1,25 @@
 """The layers, by Keras's names.
 
-Next: lstm.py, recurrent.py.
+Next: _every.py, which has the list; lstm.py, recurrent.py.
 """
 
-from lstmfast.layers import tensorflow_operations as _tensorflow_operations  # noqa: F401 (fills the table)
-from lstmfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from lstmfast.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
-from lstmfast.layers.base import Layer
-from lstmfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D
-from lstmfast.layers.convolution import (
-    Conv1D,
-    Conv2D,
-    Conv3D,
-    DepthwiseConv1D,
-    DepthwiseConv2D,
-    SeparableConv1D,
-    SeparableConv2D,
-)
-from lstmfast.layers.core import Dense, Input, InputLayer
-from lstmfast.layers.gru import GRU
-from lstmfast.layers.lstm import LSTM
-from lstmfast.layers.masking import Embedding, Masking
-from lstmfast.layers.merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
-from lstmfast.layers.normalization import (
-    BatchNormalization,
-    GroupNormalization,
-    LayerNormalization,
-    Normalization,
-    Rescaling,
-    UnitNormalization,
-)
-from lstmfast.layers.pooling import (
-    AveragePooling1D,
-    AveragePooling2D,
-    AveragePooling3D,
-    GlobalAveragePooling1D,
-    GlobalAveragePooling2D,
-    GlobalAveragePooling3D,
-    GlobalMaxPooling1D,
-    GlobalMaxPooling2D,
-    GlobalMaxPooling3D,
-    MaxPooling1D,
-    MaxPooling2D,
-    MaxPooling3D,
-)
-from lstmfast.layers.regularization import (
-    ActivityRegularization,
-    AlphaDropout,
-    Dropout,
-    GaussianDropout,
-    GaussianNoise,
-    Identity,
-    SpatialDropout1D,
-    SpatialDropout2D,
-    SpatialDropout3D,
-)
-from lstmfast.layers.reshaping import Cropping1D, Flatten, Permute, RepeatVector, Reshape, UpSampling1D, ZeroPadding1D
-from lstmfast.layers.rnn import RNN, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
-from lstmfast.layers.simple_rnn import SimpleRNN
-from lstmfast.layers.wrappers import Bidirectional, TimeDistributed
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ELU",
-    "GRU",
-    "LSTM",
-    "RNN",
-    "Activation",
-    "ActivityRegularization",
-    "Add",
-    "AdditiveAttention",
-    "AlphaDropout",
-    "Attention",
-    "Average",
-    "AveragePooling1D",
-    "AveragePooling2D",
-    "AveragePooling3D",
-    "BatchNormalization",
-    "Bidirectional",
-    "Concatenate",
-    "Conv1D",
-    "Conv2D",
-    "Conv3D",
-    "ConvLSTM1D",
-    "ConvLSTM2D",
-    "Cropping1D",
-    "Dense",
-    "DepthwiseConv1D",
-    "DepthwiseConv2D",
-    "Dot",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "GRUCell",
-    "GaussianDropout",
-    "GaussianNoise",
-    "GlobalAveragePooling1D",
-    "GlobalAveragePooling2D",
-    "GlobalAveragePooling3D",
-    "GlobalMaxPooling1D",
-    "GlobalMaxPooling2D",
-    "GlobalMaxPooling3D",
-    "GroupNormalization",
-    "Identity",
-    "Input",
-    "InputLayer",
-    "LSTMCell",
-    "Layer",
-    "LayerNormalization",
-    "LeakyReLU",
-    "Masking",
-    "MaxPooling1D",
-    "MaxPooling2D",
-    "MaxPooling3D",
-    "Maximum",
-    "Minimum",
-    "MultiHeadAttention",
-    "Multiply",
-    "Normalization",
-    "PReLU",
-    "Permute",
-    "ReLU",
-    "RepeatVector",
-    "Rescaling",
-    "Reshape",
-    "SeparableConv1D",
-    "SeparableConv2D",
-    "SimpleRNN",
-    "SimpleRNNCell",
-    "Softmax",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-    "StackedRNNCells",
-    "Subtract",
-    "ThresholdedReLU",
-    "TimeDistributed",
-    "UnitNormalization",
-    "UpSampling1D",
-    "ZeroPadding1D",
-]
+if TYPE_CHECKING:
+    from lstmfast.layers._every import *  # noqa: F403
+    from lstmfast.layers._every import __all__ as __all__
+else:
+    # When the first name is asked for. A package that imports its own modules here and a thread that imports one of
+    # them wait for each other, and Python ends that with an error: lstmfast's modules import in one direction alone.
+    def __getattr__(name):
+        from importlib import import_module
+
+        if not name.startswith("_") or name == "__all__":
+            every = import_module("lstmfast.layers._every")
+            if name in every.__all__ or name == "__all__":
+                value = globals()[name] = getattr(every, name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__getattr__("__all__")} - {"TYPE_CHECKING"})

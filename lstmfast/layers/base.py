@@ -706,6 +706,8 @@ def deserialize_layer(config: Any) -> Layer:
         return config
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
         raise ValueError(f"Not the config of a layer: {config!r}")
+    from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY)
+
     cls = REGISTRY.get(config.get("class_name", ""))
     if cls is None:
         raise ValueError(f"Unknown layer: {config.get('class_name')!r}")

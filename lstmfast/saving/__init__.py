@@ -3,6 +3,18 @@
 Next: loading.py.
 """
 
-from lstmfast.saving.loading import explain, from_keras, load_model, model_from_json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lstmfast.saving.loading import explain, from_keras, load_model, model_from_json
 
 __all__ = ["explain", "from_keras", "load_model", "model_from_json"]
+
+if not TYPE_CHECKING:  # see ../layers/__init__.py
+
+    def __getattr__(name):
+        if name in __all__:
+            from lstmfast.saving import loading
+
+            return getattr(loading, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

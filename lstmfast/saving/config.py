@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from lstmfast import activations, initializers
+from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY and OPERATIONS)
 from lstmfast.layers.attention import MultiHeadAttention
 from lstmfast.layers.base import REGISTRY, Layer
 from lstmfast.layers.merging import MergeCosine
