@@ -20,7 +20,7 @@ from lstmfast import _core
 
 LONG = "long: takes minutes (thousands of random models); left out unless -m asks for it"
 
-for profile, examples in (("short", 60), ("long", 1500)):
+for profile, examples in (("short", 45), ("long", 1500)):
     hypothesis.settings.register_profile(
         profile,
         max_examples=examples,
