@@ -235,7 +235,7 @@ class Model(Layer):
 
     def is_noisy(self) -> bool:
         """Whether a layer inside gives something else with training=True."""
-        return any(layer.run_for({"training": True}) is not layer.run_for({}) for layer in self._layers)
+        return any(layer.is_noisy() for layer in self._layers)
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
         if not arguments.get("training") or not self.is_noisy():

@@ -19,7 +19,7 @@
 #define LF_TILE_VECTORS_1 8
 #define LF_TILE_VECTORS_2 4
 #define LF_TILE_VECTORS_3 4
-/* So much of a block is 32 KiB: between the first cache level and the second, as with 128, within 2 % (Zen 4). */
+/* So much of a strip is 16 KiB: it stays in the first cache level. */
 #define LF_SEGMENT 256
 
 #define LANES_f32 8

@@ -18,7 +18,7 @@
 #define LF_TILE_ROWS 2
 #define LF_SPLIT_ROWS 2
 #define LF_STRIP_VECTORS 4
-/* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. */
+/* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an addition. */
 #define LF_TILE_VECTORS_1 8
 #define LF_TILE_VECTORS_2 4
 #define LF_TILE_VECTORS_3 4

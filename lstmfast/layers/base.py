@@ -397,6 +397,10 @@ class Layer:
         """`frozen`, for a call with these further arguments."""
         return self.frozen()
 
+    def is_noisy(self) -> bool:
+        """Whether the layer gives something else with ``training=True``."""
+        return self.run_for({"training": True}) is not self.run_for({})
+
     def noisy_run(self, make: Callable[[], Run]) -> Run:
         """What ``make`` gives for the weights that the layer has now; the same function until these change."""
         with lock:

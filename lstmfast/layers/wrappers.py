@@ -82,7 +82,7 @@ class TimeDistributed(Layer):
         return run
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
-        if not arguments.get("training") or not is_random(self.layer):
+        if not arguments.get("training") or not self.layer.is_noisy():
             return self.frozen()
         return self.noisy_run(self._step_by_step)
 
@@ -290,11 +290,6 @@ class Bidirectional(Layer):
             "layer": serialize_layer(self.forward_layer),
             "backward_layer": serialize_layer(self.backward_layer),
         }
-
-
-def is_random(layer: Layer) -> bool:
-    """Whether a layer gives something else with training=True."""
-    return layer.run_for({"training": True}) is not layer.run_for({})
 
 
 def _in_type(run: Run, inside: Any, outside: Any) -> Run:
