@@ -29,6 +29,7 @@ import pathlib, sys
 import numpy as np
 import lstmfast
 assert "h5py" not in sys.modules, "`import lstmfast` imports h5py"
+assert "t" not in sys.abiflags or not sys._is_gil_enabled(), "`import lstmfast` switches the GIL on"
 assert sys.prefix in lstmfast.__file__, lstmfast.__file__
 golden = pathlib.Path(sys.argv[1])
 for suffix in ("keras", "h5", "tf_keras.h5"):
@@ -52,7 +53,8 @@ def run(*command: str | Path, folder: Path, output: bool = False) -> str:
 
 
 def wheel_for(out: Path, version: str) -> Path:
-    wheels = sorted(out.glob(f"lstmfast-*-cp{version.replace('.', '')}-cp*.whl"))
+    abi = "cp" + version.replace(".", "")
+    wheels = sorted(out.glob(f"lstmfast-*-{abi.rstrip('t')}-{abi}-*.whl"))
     if len(wheels) != 1:
         raise SystemExit(f"{out} holds {len(wheels)} wheels for Python {version}, expected 1: run `make wheel`")
     return wheels[0]

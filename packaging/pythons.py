@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-VERSIONS = ["3.10", "3.11", "3.12", "3.13"]
-_ASK = "import sys; print('{}.{}'.format(*sys.version_info))"
+VERSIONS = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.14t"]  # t: without the GIL
+_ASK = "import sys; print('{}.{}{}'.format(*sys.version_info[:2], sys.abiflags))"
 
 
 def _is(python: Path, version: str) -> bool:
@@ -28,7 +28,7 @@ def find(versions: Sequence[str]) -> dict[str, Path]:
     for version in versions:
         on_path = shutil.which(f"python{version}")
         places = [Path(on_path)] if on_path else []
-        places += sorted(pyenv.glob(f"{version}.*/bin/python"))
+        places += sorted(pyenv.glob(f"{version.rstrip('t')}.*/bin/python"))
         for python in places:
             if _is(python, version):
                 found[version] = python
