@@ -28,7 +28,7 @@ def find(versions: Sequence[str]) -> dict[str, Path]:
     for version in versions:
         on_path = shutil.which(f"python{version}")
         places = [Path(on_path)] if on_path else []
-        places += sorted(pyenv.glob(f"{version.rstrip('t')}.*/bin/python"))
+        places += sorted(pyenv.glob(f"{version.rstrip('t')}.*/bin/python3"))
         for python in places:
             if _is(python, version):
                 found[version] = python
