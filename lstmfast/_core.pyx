@@ -13,8 +13,9 @@ from time import perf_counter
 cnp.import_array()
 
 # A call that takes longer is cut into slices of this length, between which a signal such as Ctrl-C is heard; of up to
-# twice that where shorter ones would be slower, for they read the weights for fewer rows or steps.
-cdef double _SLICE_SECONDS = 0.01
+# twice that where shorter ones would be slower, for they read the weights for fewer rows or steps. At the end of each
+# the threads wait for the slowest: slices of half the length are 5 to 8 % slower on two threads that others disturb.
+cdef double _SLICE_SECONDS = 0.02
 # Rows, for each thread, that fill the core's tiles and caches: fewer only where there are no more, or one step of them
 # takes longer than a slice.
 cdef size_t _WIDE_ROWS = 192

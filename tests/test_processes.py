@@ -9,6 +9,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from textwrap import dedent
@@ -77,6 +78,10 @@ def test_a_forked_child_computes_the_same():
 
 
 @pytest.mark.skipif(not FORKS, reason="no fork on this system")
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")) and sys.version_info < (3, 14),
+    reason="children of CPython 3.13t hang at times",
+)
 def test_fork_while_other_threads_run():
     code = """
     stop = False
@@ -526,17 +531,17 @@ def test_the_gil_is_released():
             done.wait(0.001)
 
     thread = threading.Thread(target=tick)
-    interval = sys.getswitchinterval()
     thread.start()
+    during = []
     try:
-        before = len(ticks)
-        layer.run(x, None, None, False, False, False, False, None, 1)
-        during = len(ticks) - before
+        while len(during) < 20 and max(during, default=0) < 3:  # again where the machine had no time for the thread
+            before = len(ticks)
+            layer.run(x, None, None, False, False, False, False, None, 1)
+            during.append(len(ticks) - before)
     finally:
         done.set()
         thread.join()
-        sys.setswitchinterval(interval)
-    assert during >= 3, f"the other thread ran {during} times"
+    assert during[-1] >= 3, f"the other thread ran {during} times in calls of the core"
 
 
 def test_set_num_threads():
