@@ -88,7 +88,9 @@ bench-oversubscribed: .venv-bench/.installed
 
 # ---- tests ---------------------------------------------------------------------------------------------------------
 
-PYTEST := mkdir -p build && .venv/bin/python -m pytest --doctest-modules --cov --cov-report=term tests lstmfast
+# Two at a time: most of a test is TensorFlow, on one thread. More would take 1.5 GB of memory each.
+PYTEST := mkdir -p build && .venv/bin/python -m pytest -n 2 --dist worksteal --doctest-modules \
+	--cov --cov-report=term tests lstmfast
 
 # pytest comes last: its summary is the last thing printed.
 .PHONY: test coverage fuzz lint lint-workflows typecheck tidy format

@@ -5,18 +5,18 @@ Next: layers/base.py.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+import operator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from lstmfast import _pieces
+from lstmfast._pieces import copied, in_pieces, spread, update
+
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 BOOL = np.dtype(np.bool_)
-
-# Elements that NumPy copies or adds in about 10 ms.
-PIECE = 1 << 22
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -122,48 +122,39 @@ def convert(value: Any, dtype: np.dtype[Any], what: str = "the input") -> np.nda
     """``value`` in ``dtype``, native, aligned, with a contiguous last axis; copied only where it is not so already."""
     array = value if type(value) is np.ndarray and value.dtype is dtype else as_array(value, what)
     if array.dtype is not dtype:
-        if array.size <= PIECE:
-            return np.array(array, dtype, order="C")
-        converted = np.empty(array.shape, dtype)
-        for piece in pieces(array.shape):
-            converted[piece] = array[piece]
-        return converted
+        return copied(array, dtype)
     flags = array.flags
     if flags.aligned and (flags.c_contiguous or not array.ndim or array.strides[-1] == array.itemsize):
         return array
-    return np.array(array, order="C")
-
-
-def pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Index the whole of a large array piece by piece, along its first two axes: Ctrl-C is heard between them."""
-    rows = max(1, PIECE // max(1, math.prod(shape[1:])))
-    steps = max(1, PIECE // max(1, math.prod(shape[2:])))
-    for row in range(0, shape[0], rows):
-        if rows > 1 or len(shape) < 2:
-            yield (slice(row, row + rows),)
-        else:
-            for step in range(0, shape[1], steps):
-                yield slice(row, row + 1), slice(step, step + steps)
+    return copied(array)
 
 
 def ordered_sum(x: np.ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool = True) -> np.ndarray[Any, Any]:
     """The sum over ``axes``, each folded in halves: the order depends on the axis's size alone, never on the layout."""
     for axis in sorted(axes, reverse=True):
-        folded = np.moveaxis(x, axis, 0)
-        size = folded.shape[0]
-        if size == 0:
-            folded = np.zeros((1, *folded.shape[1:]), x.dtype)
-        elif size > 1:
-            half = size // 2
-            first = folded[: size - half].copy()
-            first[:half] += folded[size - half :]
-            folded, size = first, size - half
-            while size > 1:
-                half = size // 2
-                folded[:half] += folded[size - half : size]
-                size -= half
-        x = np.moveaxis(folded[:1], 0, axis) if keepdims else folded[0]
+        if x.size <= _pieces.PIECE:
+            x = _folded(x, axis, keepdims)
+        else:
+            x = in_pieces(partial(_folded, axis=axis, keepdims=keepdims), x, cut=axis)
     return x
+
+
+def _folded(x: np.ndarray[Any, Any], axis: int, keepdims: bool) -> np.ndarray[Any, Any]:
+    folded = np.moveaxis(x, axis, 0)
+    size = folded.shape[0]
+    if size == 0:
+        folded = np.zeros((1, *folded.shape[1:]), x.dtype)
+    elif size > 1:
+        add: Any = operator.iadd if x.size <= _pieces.PIECE else partial(update, np.add)
+        half = size // 2
+        first = copied(folded[: size - half])
+        add(first[:half], folded[size - half :])
+        folded, size = first, size - half
+        while size > 1:
+            half = size // 2
+            add(folded[:half], folded[size - half : size])
+            size -= half
+    return np.moveaxis(folded[:1], 0, axis) if keepdims else folded[0]
 
 
 def ordered_mean(x: np.ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool = True) -> np.ndarray[Any, Any]:
@@ -171,5 +162,8 @@ def ordered_mean(x: np.ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool 
     count = 1
     for axis in axes:
         count *= x.shape[axis]
-    mean: np.ndarray[Any, Any] = ordered_sum(x, axes, keepdims) / x.dtype.type(count)
+    total, divisor = ordered_sum(x, axes, keepdims), x.dtype.type(count)
+    mean: np.ndarray[Any, Any] = (
+        total / divisor if total.size <= _pieces.PIECE else spread(np.true_divide, total, divisor)
+    )
     return mean

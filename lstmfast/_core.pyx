@@ -13,9 +13,9 @@ from time import perf_counter
 cnp.import_array()
 
 # A call that takes longer is cut into slices of this length, between which a signal such as Ctrl-C is heard; of up to
-# twice that where shorter ones would be slower, for they read the weights for fewer rows or steps. At the end of each
-# the threads wait for the slowest: slices of half the length are 5 to 8 % slower on two threads that others disturb.
-cdef double _SLICE_SECONDS = 0.02
+# twice that where shorter ones would be slower, for they read the weights for fewer rows or steps, or hold few steps: at
+# the end of each the threads wait for the slowest (5 to 8 % of a large layer on two threads that others disturb).
+cdef double _SLICE_SECONDS = 0.01
 # Rows, for each thread, that fill the core's tiles and caches: fewer only where there are no more, or one step of them
 # takes longer than a slice.
 cdef size_t _WIDE_ROWS = 192
@@ -303,14 +303,16 @@ cdef class PackedLayer:
         cdef lf_run part = self._rows_of(call, row, rows), some
         cdef lf_status status
         cdef size_t step = 0, count, first, done, width
-        cdef double begin, measured
+        cdef double begin, measured, long_step = 0.1 * _SLICE_SECONDS
         cdef bint repeats_outputs = call.mask != NULL and not call.zero_output_for_mask and self.cell != LF_DENSE
         h = c = y = None
         while step < call.steps:
             count = call.steps - step
             if self.cell != LF_DENSE and pace[0] * rows * count > 1.5 * _SLICE_SECONDS:
                 count = max(<size_t> 1, <size_t> (_SLICE_SECONDS / (pace[0] * rows)))
-                if count > _STEPS:
+                if pace[0] * rows > long_step:
+                    count = max(count, min(<size_t> (2 * _SLICE_SECONDS / (pace[0] * rows)), call.steps - step))
+                elif count > _STEPS:
                     count -= count % _STEPS
                 elif pace[0] * rows * _STEPS < 2 * _SLICE_SECONDS:
                     count = min(_STEPS, call.steps - step)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core
+from lstmfast._pieces import taken
 
 Array = np.ndarray[Any, Any]
 
@@ -35,7 +36,7 @@ class Lookup:
 
     def array(self) -> Array:
         """That array, (batch, steps, features)."""
-        return self.embeddings.take(self.ids, axis=0)
+        return taken(self.embeddings, self.ids, 0)
 
 
 class ProjectedTable:

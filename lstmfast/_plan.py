@@ -15,6 +15,7 @@ import numpy as np
 
 from lstmfast._arrays import BOOL, as_array, convert, numpy_dtype, real_of
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_shapes, map_tree
+from lstmfast._pieces import cast, copied
 from lstmfast.layers.core import identity
 
 Array = np.ndarray[Any, Any]
@@ -167,7 +168,9 @@ class Plan:
             real_of(tensor.dtype) if result is None else result
             for tensor, result in zip(outputs, self.results, strict=True)
         ]
-        self.by_rows = all(_is_by_rows(node.layer) for node in nodes) and not self.stateful
+        # a layer whose rows depend on those that are run with them, because of training=True
+        self.by_batch: Any = next((node.layer for node in nodes if mixes_batch(node, training)), None)
+        self.by_rows = all(_is_by_rows(node.layer) for node in nodes) and not self.stateful and self.by_batch is None
         self.chain: tuple[Callable[..., Array], ...] | None = self._as_chain()
         # whether the chain's last function can put its result where it is told
         self.takes_out = bool(self.chain) and bool(getattr(self.chain[-1], "takes_out", False))  # type: ignore[index]
@@ -269,7 +272,7 @@ class Plan:
         if place != self.output_slots[0]:
             return None
         if not self.owned[0]:
-            runs.append(np.array)
+            runs.append(copied)
         if self.results[0] is not None:
             runs.append(_caster(self.results[0]))
         return tuple(runs)
@@ -282,8 +285,11 @@ class Plan:
         With ``bounded``, and where no row depends on another, only for as many rows as are run at once.
         """
         shape = x.shape
-        rows = self.quick_rows.get(shape[1:])
-        if rows is not None and x.dtype is self.dtype and (shape[0] <= rows or not (bounded or self.by_rows)):
+        try:  # `get` would lock the dict in CPython 3.13t, and a child that is forked then waits for ever
+            rows = self.quick_rows[shape[1:]]
+        except KeyError:
+            return None
+        if x.dtype is self.dtype and (shape[0] <= rows or not (bounded or self.by_rows)):
             flags = x.flags
             if flags.c_contiguous and flags.aligned:
                 if self.keepers:
@@ -371,8 +377,8 @@ class Plan:
         finished = []
         for array, owned, result in zip(outputs, self.owned, self.results, strict=True):
             if not owned:
-                array = np.array(array)
-            finished.append(array if result is None else array.astype(result))
+                array = copied(array)
+            finished.append(array if result is None else copied(array, result))
         return finished
 
     def row_bytes(self, shapes: list[Shape]) -> int:
@@ -435,8 +441,13 @@ def _is_by_rows(layer: Any) -> bool:
     return not own and all(_is_by_rows(inner) for inner in layer.sublayers())
 
 
+def mixes_batch(node: Node, training: bool) -> bool:
+    """Whether in this call a row of the output depends on the others of its batch because of ``training=True``."""
+    return bool(node.layer.mixes_batch(training or bool(node.kwargs.get("training"))))
+
+
 def _caster(dtype: np.dtype[Any]) -> Callable[[Array], Array]:
-    return lambda array: array.astype(dtype, copy=False)
+    return partial(cast, dtype=dtype)
 
 
 def as_masks(mask: Any, arrays: list[Array], name: str) -> Masks:

@@ -9,6 +9,7 @@ Next: layers/recurrent.py; models.py calls this.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from lstmfast import _core
 from lstmfast._arrays import as_array, convert
 from lstmfast._graph import Shape, flatten, map_shapes
+from lstmfast._pieces import in_pieces, joined, put
 from lstmfast._plan import Plan, Port
 from lstmfast.layers.base import Array, Layer, Run
 from lstmfast.layers.core import identity
@@ -96,7 +98,7 @@ class Rows:
     @classmethod
     def of_list(cls, arrays: list[Array]) -> Rows:
         lengths = np.array([len(array) for array in arrays])
-        return cls(np.concatenate(arrays), np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+        return cls(joined(arrays, 0), np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
 
     @property
     def sample(self) -> Shape:
@@ -106,13 +108,14 @@ class Rows:
 
     def packed(self, rows: Array, layout: Layout) -> Array:
         """These rows, sorted as the layout has them."""
-        packed: Array = self._flat[self._starts[rows][layout.rows] + layout.times]
-        return packed
+        return self._steps(self._starts[rows][layout.rows] + layout.times)
 
     def equal(self, rows: Array) -> Array:
         """(rows, steps, ...) of rows that are equally long."""
-        whole: Array = self._flat[self._starts[rows][:, None] + np.arange(self.lengths[rows[0]])]
-        return whole
+        return self._steps(self._starts[rows][:, None] + np.arange(self.lengths[rows[0]]))
+
+    def _steps(self, places: Array) -> Array:
+        return in_pieces(lambda some: self._flat[some], places, makes=math.prod(self.sample))
 
 
 def checked_lengths(lengths: Any, shape: Shape) -> Array:
@@ -211,7 +214,7 @@ def call_layer(layer: Any, x: Array, lengths: Any, arguments: dict[str, Any], ou
         layer.check_targets(targets, shapes, caller)
     if layer.return_sequences:
         for target in targets[: 2 if getattr(layer, "merge_mode", "") is None else 1]:
-            target[...] = 0
+            put(target, 0)
     run = layer.run_for(arguments)
     cores = _cores(layer, run)
     states = arguments.get("initial_state")
@@ -331,6 +334,11 @@ def run_model(model: Any, plan: Plan, rows: Rows, steps: int | None, options: di
     numpy.ndarray or list of numpy.ndarray, or a structure of them as the model's outputs
         Lists for outputs whose shape varies with the number of steps, where ``steps`` is None.
     """
+    if plan.by_batch is not None:
+        raise ValueError(
+            f"Layer '{plan.by_batch.name}' normalizes by the rows of a batch (training=True): rows of different "
+            "lengths do not go with it."
+        )
     count = len(rows.lengths)
     targets = _make_targets(model, plan, rows, steps, options)
     progress, done = options.get("progress"), 0
@@ -386,5 +394,5 @@ def _make_targets(model: Any, plan: Plan, rows: Rows, steps: int | None, options
         ]
     for target, shape in zip(targets, varying, strict=True):
         if not isinstance(target, list) and None in shape[1:]:
-            target[...] = 0
+            put(target, 0)
     return targets

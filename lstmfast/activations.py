@@ -10,12 +10,14 @@ Each name of this module is an `Activation`, callable on arrays, with Keras's pa
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lstmfast import _core
+from lstmfast import _core, _pieces
 from lstmfast._arrays import FLOAT32, FLOAT64, as_array
+from lstmfast._pieces import cast, contiguous, in_pieces
 
 _INFINITY = float("inf")
 
@@ -56,7 +58,8 @@ class Activation:
         """Apply to an array-like of any shape; float64 stays float64, everything else becomes float32."""
         this = Activation(self.name, {**self.parameters, **parameters}) if parameters else self
         array = as_array(x)
-        return this.run(np.ascontiguousarray(array, FLOAT64 if array.dtype == FLOAT64 else FLOAT32))
+        array = contiguous(cast(array, FLOAT64 if array.dtype == FLOAT64 else FLOAT32))
+        return this.run(np.ascontiguousarray(array))
 
     def run(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Apply to a C-contiguous float32 or float64 array."""
@@ -65,9 +68,11 @@ class Activation:
         assert self.core is not None
         axis = self.parameters.get("axis", -1)
         if axis in (-1, x.ndim - 1):
-            return _core.activate(self.core, x)
-        rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
-        return np.ascontiguousarray(np.moveaxis(_core.activate(self.core, rows), -1, axis))
+            if x.size <= _pieces.PIECE:
+                return _core.activate(self.core, x)
+            return in_pieces(partial(_core.activate, self.core), x, cut=-1 if "axis" in self.parameters else None)
+        rows = contiguous(np.moveaxis(x, axis, -1))
+        return contiguous(np.moveaxis(Activation(self.name).run(rows), -1, axis))
 
     @property
     def is_linear(self) -> bool:

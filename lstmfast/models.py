@@ -15,7 +15,8 @@ import numpy as np
 from lstmfast import _core, _graph
 from lstmfast._arrays import as_array
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_graph, map_tree
-from lstmfast._plan import MaskRules, Plan, as_masks
+from lstmfast._pieces import joined, put
+from lstmfast._plan import MaskRules, Plan, as_masks, mixes_batch
 from lstmfast.layers.base import (
     Array,
     Layer,
@@ -233,6 +234,9 @@ class Model(Layer):
                     f"Model '{self.name}' is called with training=True, which reaches its layer '{layer.name}': {error}"
                 ) from None
 
+    def mixes_batch(self, training: bool) -> bool:
+        return any(mixes_batch(node, training) for node in self._graph_nodes)
+
     def is_noisy(self) -> bool:
         """Whether a layer inside gives something else with training=True."""
         return any(layer.is_noisy() for layer in self._layers)
@@ -322,11 +326,11 @@ class Model(Layer):
         """The shape of each output, for these shapes of the inputs."""
         known = self.plan().known_outputs
         key = tuple(shapes)
-        found = known.get(key)
-        if found is None:
-            found = _flat_shapes(self.compute_output_shape(_alone(shapes)))
-            if len(known) < _MOST_SHAPES:
-                known[key] = found
+        if key in known:  # not `get`: see Plan.quick
+            return known[key]
+        found = _flat_shapes(self.compute_output_shape(_alone(shapes)))
+        if len(known) < _MOST_SHAPES:
+            known[key] = found
         return found
 
     def checked_out(self, out: Any, shapes: list[Shape], dtypes: list[Any], caller: Any) -> list[Array]:
@@ -372,7 +376,8 @@ class Model(Layer):
         inputs : array-like, list or dict
             (batch, ...) as the model's inputs.
         training : bool, optional
-            True reaches all layers, as in Keras 3: those that drop out or add noise do so.
+            True reaches all layers, as in Keras 3: those that drop out or add noise do so, and batch normalization goes
+            by the rows that are run together, which are those of a batch.
         mask : array-like, optional
             (batch, steps) of the input, False where a step is to be skipped; one for each input.
         out : numpy.ndarray, or list or dict of them as the model's outputs, optional
@@ -394,8 +399,7 @@ class Model(Layer):
         TypeError
             If the input does not hold numbers, or ``out`` has another dtype.
         NotImplementedError
-            If ``training`` is true and reaches a layer that normalizes by the batch, or drops out in a way that is
-            not supported.
+            If ``training`` is true and reaches a layer that cannot do what Keras's does then, which is named.
         """
         if training:
             self.refuse_training()
@@ -496,7 +500,8 @@ class Model(Layer):
         batch_size : int, optional
             Bounds the memory that is taken beside the outputs, and is what the progress bar counts. It changes no
             number: rows are computed independently, and in slices that suit the caches. Only a stateful model is
-            stepped by it; it defaults to the model's fixed batch size there, else to 32.
+            stepped by it, and one with a BatchNormalization that is called with ``training=True``; it defaults to the
+            model's fixed batch size there, else to 32.
         verbose : {"auto", 0, 1, 2}
             Keras's progress bar always (1), only on work of more than a second ("auto"), one line (2), nothing (0).
         steps : int, optional
@@ -582,16 +587,17 @@ class Model(Layer):
         if plan.stateful:
             with plan.keeping_states():
                 return self._predict_stateful(plan, arrays, min(batch, max(1, rows)), verbose, targets)
-        size = self._slice_rows(plan, [array.shape[1:] for array in arrays], batch_size)
+        size = batch if plan.by_batch else self._slice_rows(plan, [array.shape[1:] for array in arrays], batch_size)
         if rows <= size:
             progress = _progress(-(-rows // batch), verbose) if verbose in (1, 2) else None
             outputs = self._run(plan, arrays, None, targets)
             if progress is not None:
                 progress.update(progress.target)
             return outputs
-        # even slices, so that the last is no stub
-        size = -(-rows // -(-rows // size))
-        size = -(-size // SLICE_ROWS) * SLICE_ROWS if size > SLICE_ROWS else size
+        if not plan.by_batch:
+            # even slices, so that the last is no stub
+            size = -(-rows // -(-rows // size))
+            size = -(-size // SLICE_ROWS) * SLICE_ROWS if size > SLICE_ROWS else size
         return self._predict_slices(plan, arrays, size, batch, verbose, targets)
 
     def _is_ragged(self, x: Any) -> bool:
@@ -654,7 +660,7 @@ class Model(Layer):
                 parts = flatten(self._run(plan, some))
                 targets = [np.empty((rows, *part.shape[1:]), part.dtype) for part in parts]
                 for target, part in zip(targets, parts, strict=True):
-                    target[: len(part)] = part
+                    put(target[: len(part)], part)
             else:
                 self._run(plan, some, None, [target[start : start + size] for target in targets])
             if progress is not None:
@@ -688,7 +694,7 @@ class Model(Layer):
                 break
         if not parts:
             raise ValueError("Unexpected result of `predict`: the iterable gave no batch.")
-        return _repack(struct, [_joined(column) for column in zip(*parts, strict=True)])
+        return _repack(struct, [joined(column, 0) for column in zip(*parts, strict=True)])
 
     def _batch_inputs(self, batch: Any) -> Any:
         """The inputs in what an iterable gave: as in Keras, of a tuple or list (x, y, ...) its x."""
@@ -1235,18 +1241,6 @@ def _batches(x: Any) -> Iterator[Any] | None:
     if hasattr(x, "__getitem__") and hasattr(x, "__len__"):  # PyDataset, whose indices do not end by themselves
         return (x[place] for place in range(len(x)))
     return None
-
-
-def _joined(parts: tuple[Array, ...]) -> Array:
-    """`numpy.concatenate`, but that Ctrl-C is heard between the parts."""
-    if len({part.shape[1:] for part in parts}) > 1:
-        return np.concatenate(parts)  # says what does not fit
-    joined = np.empty((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
-    row = 0
-    for part in parts:
-        joined[row : row + len(part)] = part
-        row += len(part)
-    return joined
 
 
 def _repack(struct: Any, arrays: list[Array]) -> Any:

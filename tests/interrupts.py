@@ -113,6 +113,73 @@ def embedding() -> Case:
     return _predict(model), np.zeros((1_000_000, 100), "int32"), np.zeros((3, 20), "int32")
 
 
+def _row(call: Callable[..., Any]) -> Case:
+    """A layer on one row of 512 MB, over and over: what NumPy computes may be done before the signal comes."""
+
+    def run(x: np.ndarray[Any, Any]) -> Any:
+        while x.shape[1] > 50:
+            call(x)
+        return call(x)
+
+    return run, _zeros(1, 2_000_000, 64), np.ones((3, 50, 64), "float32")
+
+
+def add() -> Case:
+    """Add of 1 row of 2 000 000 steps, 64 features"""
+    layer = layers.Add()
+    return _row(lambda x: layer([x, x]))
+
+
+def concatenate() -> Case:
+    """Concatenate, the same row"""
+    layer = layers.Concatenate()
+    return _row(lambda x: layer([x, x]))
+
+
+def batch_normalization() -> Case:
+    """BatchNormalization, the same row"""
+    return _row(layers.BatchNormalization())
+
+
+def layer_normalization() -> Case:
+    """LayerNormalization, the same row"""
+    return _row(layers.LayerNormalization())
+
+
+def max_pooling() -> Case:
+    """MaxPooling1D, the same row"""
+    return _row(layers.MaxPooling1D())
+
+
+def average_pooling() -> Case:
+    """GlobalAveragePooling1D, the same row"""
+    return _row(layers.GlobalAveragePooling1D())
+
+
+def softmax() -> Case:
+    """Softmax over the steps, the same row"""
+    return _row(layers.Softmax(axis=1))
+
+
+def upsampling() -> Case:
+    """UpSampling1D, the same row"""
+    return _row(layers.UpSampling1D(2))
+
+
+def converted() -> Case:
+    """Rescaling, the same row as float64"""
+    layer = layers.Rescaling(0.5)
+    run, x, short = _row(layer)
+    return run, np.zeros(x.shape), short.astype("float64")
+
+
+def joined() -> Case:
+    """Bidirectional(SimpleRNN(64)), all steps of 32 rows of 40 000"""
+    layer = layers.Bidirectional(layers.SimpleRNN(64, return_sequences=True))
+    run, _, _ = _row(layer)
+    return run, _zeros(32, 40_000, 8), np.ones((3, 50, 8), "float32")
+
+
 def stateful() -> Case:
     """a stateful model, 16 rows of 400 000 steps"""
     model = Sequential(
@@ -149,6 +216,16 @@ CASES = (
     convolution,
     embedding,
     stateful,
+    add,
+    concatenate,
+    batch_normalization,
+    layer_normalization,
+    max_pooling,
+    average_pooling,
+    softmax,
+    upsampling,
+    converted,
+    joined,
 )
 
 

@@ -632,6 +632,19 @@ def test_a_model_that_draws_begins_again(folder, tmp_path, capsys, monkeypatch):
     assert whole.read_bytes() == target.read_bytes()
 
 
+def test_chunks_are_whole_batches_where_rows_are_normalized_by_them(tmp_path, capsys):
+    x = Input((FEATURES,))
+    model = Model(x, layers.BatchNormalization()(x, training=True))
+    model.save(tmp_path / "m.keras")
+    rows = np.random.default_rng(0).normal(size=(100, FEATURES)).astype("float32")
+    np.save(tmp_path / "x.npy", rows)
+    for given, size in (((), 32), (("--batch-size", 20), 20)):
+        target = tmp_path / f"{size}.npy"
+        arguments = ("predict", tmp_path / "m.keras", tmp_path / "x.npy", "-o", target, "--chunk-rows", 50, *given)
+        assert inside(capsys, *arguments).status == 0
+        assert_same_bits(np.load(target), model.predict(rows, batch_size=size))
+
+
 # -- size -----------------------------------------------------------------------------------------------------------
 
 

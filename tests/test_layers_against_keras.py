@@ -5,6 +5,7 @@ random with training=True; attention over any axes.
 from __future__ import annotations
 
 import dataclasses
+import json
 import pickle
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 import lstmfast
 from lstmfast import layers
+from lstmfast.layers.noise import Noise
 
 KINDS = ("LSTM", "GRU", "SimpleRNN")
 # Of each kind, those that run in the ordinary tests. The first GOLDEN have committed outputs, unless these are large.
@@ -184,11 +186,11 @@ def dropping_case(seed: int, kind: str, bidirectional: bool = False) -> layer_ca
     return dataclasses.replace(case, arguments=tuple(sorted((arguments | {"seed": seed}).items())))
 
 
-def hand_over(mine: Any, theirs: Any, batch: int, features: int) -> None:
+def hand_over(mine: Any, theirs: Any, *shape: int) -> None:
     """Let a cell of Keras drop in its next call what a fresh cell of lstmfast, of the same seed, drops in its first."""
     core = mine.make_dropping_core(tuple(np.asarray(value) for value in mine.get_weights()))
     places = ("_dropout_mask", "_recurrent_dropout_mask")
-    for place, masks in zip(places, core.draw(batch, features, np.float32), strict=True):
+    for place, masks in zip(places, core.draw(*shape, np.dtype(np.float32)), strict=True):
         known = masks if masks is None or len(masks) > 1 else masks[0]
         setattr(theirs, place, known)
 
@@ -210,7 +212,7 @@ def test_recurrent_layers_drop_what_keras_drops(keras, kind):
         theirs = layer_cases.build(keras.layers, case)
         for name in ("forward_layer", "backward_layer") if bidirectional else ("cell",):
             cell = getattr(theirs, name).cell if bidirectional else theirs.cell
-            hand_over(getattr(fresh, name), cell, case.batch, case.features)
+            hand_over(getattr(fresh, name), cell, case.batch, case.steps, case.features)
         found, expected = call_in_training(mine, case), call_in_training(theirs, case)
         assert len(found) == len(expected)
         for y, other in zip(found, expected, strict=True):
@@ -237,7 +239,7 @@ def test_stacked_cells_drop_what_keras_drops(keras):
     for layer in (mine, fresh, theirs):
         layer.set_weights(weights)
     for cell, other, features in zip(fresh.cell.cells, theirs.cell.cells, (4, 6, 5), strict=True):
-        hand_over(cell, other, 3, features)
+        hand_over(cell, other, 3, 5, features)
     found, expected = (layer_cases.flatten(layer(x, training=True)) for layer in (mine, theirs))
     for y, other in zip(found, expected, strict=True):
         oracle.assert_close(y, other, oracle.LOOSE * (1 + np.abs(other)))
@@ -253,7 +255,7 @@ def test_masks_of_recurrent_layers_are_of_the_rate_and_of_the_seed(kind):
 
     layer = make(9)
     core = layer.make_dropping_core(layer._own_weights())
-    for masks, rate in zip(core.draw(200, 40, np.float32), (0.3, 0.6), strict=True):
+    for masks, rate in zip(core.draw(200, 4, 40, np.float32), (0.3, 0.6), strict=True):
         assert len(masks) == layer.gates
         for mask in masks:
             assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / (1 - rate))}
@@ -336,8 +338,20 @@ def test_random_layers_say_what_they_cannot_do(keras):
             getattr(layers, name)(1.0)(x, training=True)
     with pytest.raises(NotImplementedError, match="call an RNN"):
         layers.LSTMCell(2, dropout=0.5)(x, [x[:, :2], x[:, :2]], training=True)
-    with pytest.raises(NotImplementedError, match="inside its convolutions"):
-        layers.ConvLSTM1D(2, 1, dropout=0.5)(np.ones((1, 2, 3, 4)), training=True)
+    with pytest.raises(NotImplementedError, match="inference only"):
+        layers.BatchNormalization(renorm=True)(x, training=True)
+    with pytest.raises(ValueError, match=r"mask.*\(4,\), inputs.*\(4, 3, 2\)"):
+        layers.TimeDistributed(layers.BatchNormalization())(np.ones((4, 2, 3, 2)), mask=np.ones((4, 2)), training=True)
+    assert layers.BatchNormalization(renorm=True)(x).shape == (4, 3)
+
+    class Own(layers.Layer):
+        dropout = 0.5
+
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(NotImplementedError, match="its class Own"):
+        lstmfast.Sequential([lstmfast.Input((3,)), Own()])(x, training=True)
     assert layers.Dropout(0.5, seed=-3)(x, training=True).max() == 2
 
 
@@ -354,7 +368,9 @@ def monte_carlo(framework: Any, recurrent: dict[str, Any]) -> Any:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("file", ["m.keras", "m.h5"])
-@pytest.mark.parametrize("source", ["keras", "tf_keras", "keras, inside the recurrence"])
+@pytest.mark.parametrize(
+    "source", ["keras", "tf_keras", "keras, inside the recurrence", "tf_keras, inside the recurrence"]
+)
 def test_monte_carlo_dropout_of_a_file(source, file, request, tmp_path):
     """Outputs differ from call to call; their mean and their spread are Keras's, within what chance allows."""
     framework = request.getfixturevalue(source.split(",")[0])
@@ -382,13 +398,237 @@ def test_monte_carlo_dropout_of_a_file(source, file, request, tmp_path):
         assert (np.abs(np.mean(y, axis=0) - expected.mean(axis=0)) < 5 * error).all()
 
 
+def of_keras_2(layer: Any, shape: tuple[int, ...], version: str) -> Any:
+    """What a file of that version gives for a layer of tf_keras, which is called with ``training=True``."""
+    config = {"class_name": type(layer).__name__, "config": layer.get_config(), "name": layer.name}
+    config["inbound_nodes"] = [[["x", 0, 0, {"training": True}]]]
+    inputs = {"class_name": "InputLayer", "config": {"name": "x", "batch_input_shape": shape}, "name": "x"}
+    model = {"name": "m", "layers": [{**inputs, "inbound_nodes": []}, config], "input_layers": [["x", 0, 0]]}
+    model["output_layers"] = [[layer.name, 0, 0]]
+    text = json.dumps({"class_name": "Functional", "config": model, "keras_version": version, "backend": "tensorflow"})
+    mine = lstmfast.model_from_json(text).layers[1]
+    mine.set_weights(layer.get_weights())
+    return mine
+
+
+def hand_over_to_keras_2(mine: Any, theirs: Any, x: Any) -> None:
+    """As `hand_over`, for a layer of tf_keras."""
+    masks = mine.make_dropping_core(mine._own_weights()).draw(*x.shape, np.dtype(np.float32))
+    for name, drawn in zip(("get_dropout_mask_for_cell", "get_recurrent_dropout_mask_for_cell"), masks, strict=True):
+        known = drawn if drawn is None or mine.gates == 1 else drawn * (mine.gates // len(drawn))
+        known = known[0] if drawn is not None and mine.gates == 1 else known
+        for owner in (theirs, theirs.cell):
+            setattr(owner, name, lambda *args, known=known, **kwargs: known)
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_dropout_inside_recurrent_layers_of_keras_2_is_refused(tf_keras, tmp_path):
-    monte_carlo(tf_keras, {"dropout": 0.3, "name": "inner"}).save(tmp_path / "m.h5")
-    for call in (lstmfast.load_model, lambda path: lstmfast.from_keras(tf_keras.models.load_model(path))):
-        with pytest.raises(NotImplementedError, match=r"'inner'.*before 3"):
-            call(tmp_path / "m.h5")
-    assert "'inner'" in lstmfast.explain(tmp_path / "m.h5").problems[0]
+@pytest.mark.parametrize("kind", KINDS)
+def test_recurrent_layers_of_keras_2_drop_what_it_drops(tf_keras, kind):
+    """As the same test of Keras 3; tf.keras draws for each step where it could have used cuDNN."""
+    ways = set()
+    for seed in range(24):
+        random = np.random.default_rng([seed, 23])
+        x = random.uniform(-1, 1, (3, 5, 4)).astype("float32")
+        rates = ((0.4, 0.0), (0.4, 0.0), (0.0, 0.4), (0.3, 0.4))[seed % 4]
+        options: dict[str, Any] = {"dropout": rates[0], "recurrent_dropout": rates[1], "return_sequences": True}
+        options["go_backwards"] = bool(random.integers(2))
+        if kind != "SimpleRNN":
+            options["implementation"] = int(random.integers(1, 3))
+            other = {"activation": "relu", "recurrent_activation": "hard_sigmoid", "use_bias": False, "unroll": True}
+            if kind == "GRU":
+                other["reset_after"] = False
+            if random.random() < 0.5:
+                name = str(random.choice(sorted(other)))
+                options[name] = other[name]
+        bidirectional = seed % 3 == 0
+        theirs = getattr(tf_keras.layers, kind)(6, **options)
+        if bidirectional:
+            theirs = tf_keras.layers.Bidirectional(theirs)
+        theirs.build((None, 5, 4))
+        theirs.set_weights([random.normal(0, 0.6, value.shape).astype("float32") for value in theirs.get_weights()])
+        mine, fresh = (of_keras_2(theirs, (None, 5, 4), "2.21.0") for _ in range(2))
+        for name in ("forward_layer", "backward_layer") if bidirectional else ("",):
+            one, two, three = (getattr(layer, name) if name else layer for layer in (mine, fresh, theirs))
+            one.noise, two.noise = Noise(seed), Noise(seed)
+            hand_over_to_keras_2(two, three, x)
+            core = two.make_dropping_core(two._own_weights())
+            ways.add((core.rules.each_step, core.masks_count))
+        expected = np.asarray(theirs(x, training=True))
+        oracle.assert_close(mine(x, training=True), expected, 5 * oracle.LOOSE * (1 + np.abs(expected)), f"{options}")
+        assert not np.allclose(mine(x), expected)
+    assert ways == {"LSTM": {(True, 1), (False, 1), (False, 4)}, "GRU": {(True, 1), (False, 1), (False, 3)}}.get(
+        kind, {(False, 1)}
+    )
+
+
+@pytest.mark.parametrize("version", ["1.2.2", "2.0.8", "2.2.4"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_recurrent_layers_of_early_keras_drop_one_state(kind, version):
+    """Where the gates are computed together there is one mask of the state; a GRU of 2.1 to 2.3 forgets the rest."""
+    random = np.random.default_rng(5)
+    x, gates = random.uniform(-1, 1, (3, 5, 4)), 4 if kind == "LSTM" else 3
+    names = {"units": 6, "recurrent_dropout": 0.4, "implementation": 2}
+    if version < "2":
+        names = {"output_dim": 6, "dropout_U": 0.4, "consume_less": "gpu"}
+    entry = {"class_name": kind, "config": {"name": "r", **names, "batch_input_shape": [None, 5, 4]}}
+    config = [entry] if version < "2" else {"layers": [entry]}
+    text = json.dumps({"class_name": "Sequential", "config": config, "keras_version": version})
+    mine, fresh = (lstmfast.model_from_json(text).layers[-1] for _ in range(2))
+    weights = [random.normal(0, 0.6, shape) for shape in ((4, 6 * gates), (6, 6 * gates), (6 * gates,))]
+    for layer in (mine, fresh):
+        layer.set_weights(weights)
+        layer.noise = Noise(3)
+    inputs, state_masks = fresh.make_dropping_core(fresh._own_weights()).draw(3, 5, 4, np.dtype(np.float32))
+    assert inputs is None
+    (mask,) = state_masks
+    h, c = np.zeros((2, 3, 6))
+    inner = fresh.recurrent_activation.run
+    for step in range(5):
+        sums = np.split(x[:, step] @ weights[0] + weights[2], gates, axis=1)
+        kernels, left = np.split(weights[1], gates, axis=1), h * mask
+        if kind == "LSTM":
+            i, f, g, o = (one + left @ kernel for one, kernel in zip(sums, kernels, strict=True))
+            c = inner(f) * c + inner(i) * np.tanh(g)
+            h = inner(o) * np.tanh(c)
+        else:
+            z, r = (inner(one + left @ kernel) for one, kernel in zip(sums[:2], kernels[:2], strict=True))
+            candidate = np.tanh(sums[2] + (r * left) @ kernels[2])
+            h = z * (left if version == "2.2.4" else h) + (1 - z) * candidate
+    oracle.assert_close(mine(x, training=True), h, 1e-5 * np.ones_like(h))
+    if version < "2":
+        entry["config"]["consume_less"] = "cpu"
+        assert lstmfast.model_from_json(text).layers[-1].implementation == 2
+        apart = lstmfast.model_from_json(text.replace("gpu", "mem")).layers[-1]
+        assert apart.make_dropping_core(apart._own_weights()).masks_count == gates
+
+
+@pytest.mark.parametrize("kind", ["ConvLSTM1D", "ConvLSTM2D"])
+def test_convolutional_lstms_drop_what_keras_drops(keras, kind):
+    """Each gate has masks of its own, which hold for all steps."""
+    rank = int(kind[-2])
+    shape = (3, 4, *(6, 5)[:rank], 2)
+    for seed, (rates, options) in enumerate(
+        (
+            ((0.4, 0.0), {"padding": "same", "return_sequences": True}),
+            ((0.0, 0.5), {"strides": 2, "recurrent_activation": "hard_sigmoid"}),
+            ((0.3, 0.4), {"dilation_rate": 2, "go_backwards": True, "use_bias": False}),
+        )
+    ):
+        random = np.random.default_rng([seed, rank])
+        x, mask = random.uniform(-1, 1, shape).astype("float32"), random.random(shape[:2]) < 0.7
+        arguments = {"dropout": rates[0], "recurrent_dropout": rates[1], "return_state": True, "seed": seed, **options}
+        mine, fresh, theirs = (getattr(module, kind)(3, 2, **arguments) for module in (layers, layers, keras.layers))
+        theirs.build((None, *shape[1:]))
+        weights = [random.normal(0, 0.6, value.shape).astype("float32") for value in theirs.get_weights()]
+        for layer in (mine, fresh, theirs):
+            layer.build((None, *shape[1:]))
+            layer.set_weights(weights)
+        places = ("_dropout_mask", "_recurrent_dropout_mask")
+        drawn = fresh.make_dropping_core(fresh._own_weights()).draw((3, *shape[2:]), np.dtype(np.float32))
+        for place, masks, rate in zip(places, drawn, rates, strict=True):
+            setattr(theirs.cell, place, masks if rate else None)
+            assert len({mask.tobytes() for mask in masks if rate}) == (4 if rate else 0)
+            for one in masks if rate else ():
+                assert set(np.unique(one)) == {np.float32(0), np.float32(1 / (1 - rate))}
+                assert abs((one == 0).mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / one.size)
+        found = mine(x, mask=mask, training=True)
+        for y, other in zip(found, theirs(x, mask=mask, training=True), strict=True):
+            oracle.assert_close(y, np.asarray(other), 5 * oracle.LOOSE * (1 + np.abs(other)), f"{options}")
+        assert not np.allclose(mine(x, mask=mask, training=True)[0], found[0])
+        inert = layer_cases.flatten(theirs(x, mask=mask))
+        for y, other in zip(mine(x, mask=mask), inert, strict=True):
+            oracle.assert_close(y, other, 5 * oracle.LOOSE * (1 + np.abs(other)))
+        first = getattr(layers, kind)(3, 2, data_format="channels_first", **arguments)
+        first.build((None, 4, 2, *shape[2:-1]))
+        first.set_weights(weights)
+        swapped = first(np.moveaxis(x, -1, 2), mask=mask, training=True)
+        for y, other in zip(swapped, found, strict=True):
+            np.testing.assert_array_equal(np.moveaxis(y, y.ndim - 1 - rank, -1), other)
+
+
+ATTENTIONS = {
+    "Attention": lambda layers, rate: layers.Attention(score_mode="concat", dropout=rate, seed=3),
+    "AdditiveAttention": lambda layers, rate: layers.AdditiveAttention(dropout=rate, seed=3),
+    "MultiHeadAttention": lambda layers, rate: layers.MultiHeadAttention(2, 3, dropout=rate, seed=3),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_attention_drops_weights_as_keras_does(keras, name):
+    """What is left of each weight and of how many; the output is linear in them, so that its mean is the inert one."""
+    random, rate = np.random.default_rng(8), 0.4
+    query, value = (np.repeat(random.normal(size=(1, n, 4)), 3000, axis=0).astype("float32") for n in (3, 5))
+    mine, same, inert, theirs = (
+        ATTENTIONS[name](module, share)
+        for module, share in ((layers, rate), (layers, rate), (layers, 0.0), (keras.layers, rate))
+    )
+
+    def call(layer: Any, **options: Any) -> list[Any]:
+        inputs = (query, value) if name == "MultiHeadAttention" else ([query, value],)
+        return [np.asarray(one) for one in layer(*inputs, return_attention_scores=True, **options)]
+
+    call(theirs)
+    weights = [random.normal(0, 0.7, one.shape).astype("float32") for one in theirs.get_weights()]
+    for layer in (mine, same, inert):
+        call(layer)
+    for layer in (mine, same, inert, theirs):
+        layer.set_weights(weights)
+    (quiet, kept), (found, scores), (expected, their_scores) = (
+        call(inert),
+        call(mine, training=True),
+        call(theirs, training=True),
+    )
+    for y, other in zip((quiet, kept), call(theirs), strict=True):
+        oracle.assert_close(y, other, oracle.LOOSE * (1 + np.abs(other)))
+    for layer in (mine, inert):
+        assert np.array_equal(call(layer)[0], quiet)
+    assert np.array_equal(call(inert, training=True)[0], quiet)
+    if name == "MultiHeadAttention":  # which returns the weights as they were
+        oracle.assert_close(their_scores, kept, oracle.LOOSE * (1 + kept))
+        np.testing.assert_array_equal(scores, kept)
+    else:
+        for one in (scores, their_scores):
+            left = one / kept
+            np.testing.assert_allclose(left[left > 0], 1 / (1 - rate), rtol=1e-4)
+            assert abs((left == 0).mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / left.size)
+        oracle.assert_close(found, scores @ value, 5 * oracle.LOOSE * (1 + np.abs(found)))
+        assert (scores[0] != scores[1]).any()
+    error = expected.std(axis=0) / np.sqrt(len(query))
+    assert (np.abs(found.mean(axis=0) - quiet[0]) < 5 * error).all()
+    assert (np.abs(expected.mean(axis=0) - quiet[0]) < 5 * error).all()
+    np.testing.assert_allclose(found.std(axis=0), expected.std(axis=0), rtol=0.1)
+    np.testing.assert_array_equal(call(same, training=True)[0], found)
+    assert not np.array_equal(call(mine, training=True)[0], found)
+    np.testing.assert_array_equal(call(pickle.loads(pickle.dumps(mine)), training=True)[0], found)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((9, 4), -1), ((7, 5, 4), -1), ((7, 5, 4), 1), ((3, 5, 4, 2), 2), ((3, 5, 1), -1)], ids=str
+)
+def test_batch_normalization_by_the_batch(keras, shape, axis):
+    random = np.random.default_rng(2)
+    x = random.normal(3, 2, shape).astype("float32")
+    for options in ({}, {"center": False}, {"scale": False, "epsilon": 0.1}, {"trainable": False}):
+        mine, theirs = (module.BatchNormalization(axis, **options) for module in (layers, keras.layers))
+        for layer in (mine, theirs):
+            layer.build((None, *shape[1:]))
+        weights = [random.uniform(0.5, 2, one.shape).astype("float32") for one in theirs.get_weights()]
+        some, few = random.random(shape[:-1]) < 0.6, np.zeros(shape[:-1], bool)
+        few[:2] = True
+        for mask in (None, some, few, np.zeros_like(some)):
+            for layer in (mine, theirs):
+                layer.set_weights(weights)
+            expected = np.asarray(theirs(x, training=True, mask=mask))
+            found = mine(x, training=True, mask=mask)
+            oracle.assert_close(found, expected, 5 * oracle.LOOSE * (1 + np.abs(expected)), f"{options}")
+        for weight, before in zip(mine.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(weight, before)
+        theirs.set_weights(weights)
+        oracle.assert_close(mine(x), np.asarray(theirs(x)), oracle.LOOSE * (1 + np.abs(x)))
+        wrapped = layers.TimeDistributed(mine) if len(shape) == 3 and axis == -1 else None
+        if wrapped is not None:
+            wrapped.trainable = False
+            np.testing.assert_array_equal(mine(x, training=True), mine(x))
 
 
 # ---- attention over any axes ---------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
 from textwrap import dedent
@@ -78,10 +77,6 @@ def test_a_forked_child_computes_the_same():
 
 
 @pytest.mark.skipif(not FORKS, reason="no fork on this system")
-@pytest.mark.skipif(
-    bool(sysconfig.get_config_var("Py_GIL_DISABLED")) and sys.version_info < (3, 14),
-    reason="children of CPython 3.13t hang at times",
-)
 def test_fork_while_other_threads_run():
     code = """
     stop = False

@@ -256,7 +256,8 @@ def _chunk_rows(model: Model, sources: dict[str, Source], batch: int | None, ask
     shapes = [port.adjust(probe, 0, model.name).shape[1:] for port, probe in zip(plan.ports, probes)]
     row_bytes = plan.row_bytes(shapes) + sum(8 * int(np.prod(shape, dtype=np.int64)) for shape in shapes)
     rows = asked or max(1, _CHUNK_BYTES // row_bytes)
-    if model.stateful and batch:
+    if model.stateful or plan.by_batch is not None:
+        batch = batch or _BATCH
         return max(batch, rows // batch * batch)
     return rows
 

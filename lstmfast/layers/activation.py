@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast import activations, initializers
+from lstmfast import _pieces, activations, initializers
+from lstmfast._pieces import contiguous, in_pieces, spread
 from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.core import identity
 
@@ -29,7 +30,7 @@ class _ActivationLayer(Layer):
         if function.is_linear:
             return identity
         apply = function.run
-        return lambda x: apply(np.ascontiguousarray(x))
+        return lambda x: apply(contiguous(x))
 
     @property
     def allocates(self) -> bool:  # type: ignore[override]
@@ -123,16 +124,20 @@ class Softmax(_ActivationLayer):
         run = super().freeze(weights)
         masked = np.finfo(self.policy.real).min
 
+        def lowered(x: Array, mask: Array) -> Array:
+            y: Array = x + (1 - mask.astype(x.dtype)) * masked
+            return y
+
         def softmax(inputs: Array, mask: Any = None) -> Array:
-            x = inputs if mask is None else inputs + (1 - mask.astype(inputs.dtype)) * masked
+            x = inputs if mask is None else spread(lowered, inputs, mask)
             if isinstance(axes, int):
                 y: Array = run(x)
                 return y
             chosen = sorted(axis % x.ndim for axis in axes)
             order = [axis for axis in range(x.ndim) if axis not in chosen] + chosen
             turned = x.transpose(order)
-            flat = turned.reshape(*turned.shape[: x.ndim - len(chosen)], -1)
-            return np.ascontiguousarray(run(flat).reshape(turned.shape).transpose(np.argsort(order)))
+            flat = contiguous(turned).reshape(*turned.shape[: x.ndim - len(chosen)], -1)
+            return contiguous(run(flat).reshape(turned.shape).transpose(np.argsort(order)))
 
         return softmax
 
@@ -179,11 +184,13 @@ class PReLU(Layer):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         (alpha,) = self.packed(weights)
 
-        def run(x: Array) -> Array:
+        def bent(x: Array, alpha: Array = alpha) -> Array:
+            if x.size > _pieces.PIECE:
+                return in_pieces(bent, x, alpha)
             y: Array = np.maximum(x, 0) + alpha * np.minimum(x, 0)
             return y
 
-        return run
+        return bent
 
 
 @register()

@@ -1,12 +1,13 @@
 """Attention layers; their products run on the core's dense step.
 
-Next: core.py.
+Called with ``training=True``, one with a ``dropout`` drops some of the weights that it gives the values.
+Next: core.py, noise.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,22 @@ import numpy as np
 from lstmfast import _core, activations, initializers
 from lstmfast._arrays import ordered_sum
 from lstmfast._graph import KerasTensor, Node
+from lstmfast._pieces import contiguous, reshaped, spread, update
 from lstmfast.layers.base import Array, Layer, Run, as_mask, keys_of, positive, register
 from lstmfast.layers.core import matmul
+from lstmfast.layers.noise import Noise
 
 
 def _softmax(scores: Array, allowed: Array | None) -> Array:
     if allowed is not None:
         largest = 65504.0 if scores.dtype == np.float16 else 1e9
-        scores = scores - scores.dtype.type(largest) * (~allowed).astype(scores.dtype)
-    return activations.softmax.run(np.ascontiguousarray(scores))
+        offset = scores.dtype.type(largest)
+        scores = spread(lambda some, kept: some - offset * (~kept).astype(some.dtype), scores, allowed)
+    return activations.softmax.run(contiguous(scores))
 
 
 def _causal(queries: int, keys: int) -> Array:
-    return np.tril(np.ones((1, queries, keys), np.bool_))
+    return spread(np.greater_equal, np.arange(queries)[:, None], np.arange(keys))[None]
 
 
 def _record_scores(layer: Any, inputs: Any, kwargs: dict[str, Any], record: Callable[..., Any]) -> Any:
@@ -40,12 +44,32 @@ def _record_scores(layer: Any, inputs: Any, kwargs: dict[str, Any], record: Call
     return output, scores
 
 
-class _ScoredAttention(Layer):
+class _Dropping(Layer):
+    """Base of the layers that drop attention weights in training."""
+
+    dropout: float
+    noise: Noise
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        return self.attending(weights, lambda weighted: weighted)
+
+    def run_for(self, arguments: dict[str, Any]) -> Run:
+        if not arguments.get("training") or not self.dropout > 0:
+            return self.frozen()
+        return self.noisy_run(
+            lambda: self.attending(self._own_weights(), lambda weighted: self.noise.dropped(weighted, self.dropout))
+        )
+
+    def attending(self, weights: tuple[Array, ...], drop: Callable[[Array], Array]) -> Run:
+        """As `freeze`, with what becomes of the attention weights before the values are summed by them."""
+        raise NotImplementedError
+
+
+class _ScoredAttention(_Dropping):
     """Base of Attention and AdditiveAttention: called on [query, value] or [query, value, key]."""
 
     uses_mask = True
     call_arguments = ("inputs", "mask", "training", "return_attention_scores", "use_causal_mask")
-    dropout: float
 
     def takes_list(self) -> bool:
         return True
@@ -64,7 +88,7 @@ class _ScoredAttention(Layer):
         """What makes scores (batch, queries, keys) of queries and keys."""
         raise NotImplementedError
 
-    def freeze(self, weights: tuple[Array, ...]) -> Run:
+    def attending(self, weights: tuple[Array, ...], drop: Callable[[Array], Array]) -> Run:
         scored = self.score_function(weights)
         always_causal = bool(getattr(self, "causal", False))
 
@@ -84,11 +108,11 @@ class _ScoredAttention(Layer):
                 allowed = masks[1][:, None, :]
             if use_causal_mask or always_causal:
                 causal = _causal(scores.shape[1], scores.shape[2])
-                allowed = causal if allowed is None else allowed & causal
-            weighted = _softmax(scores, allowed)
+                allowed = causal if allowed is None else spread(np.logical_and, allowed, causal)
+            weighted = drop(_softmax(scores, allowed))
             y = matmul(weighted, value)
             if masks[0] is not None:
-                y *= masks[0][..., None]
+                update(np.multiply, y, masks[0][..., None])
             return (y, weighted) if return_attention_scores else y
 
         return run
@@ -120,6 +144,10 @@ class Attention(_ScoredAttention):
         Whether the scores have a weight ``scale``.
     score_mode : {"dot", "concat"}
         How scores are made.
+    dropout : float
+        The share of the attention weights that a call with ``training=True`` drops.
+    seed : int, optional
+        Of the random numbers: of NumPy's, not of TensorFlow's, and the same again for a fresh layer.
     """
 
     config_keys = ("use_scale", "score_mode", "dropout", "seed")
@@ -132,6 +160,7 @@ class Attention(_ScoredAttention):
         if score_mode not in ("dot", "concat"):
             raise ValueError(f"Invalid value for argument score_mode. Received: score_mode={score_mode}")
         self.use_scale, self.score_mode, self.dropout, self.seed = bool(use_scale), score_mode, dropout, seed
+        self.noise = Noise(seed)
 
     def build_weights(self, input_shape: Any) -> None:
         if self.use_scale:
@@ -147,18 +176,18 @@ class Attention(_ScoredAttention):
             def dot(query: Array, key: Array) -> Array:
                 scores = matmul(query, key.transpose(0, 2, 1))
                 if scale is not None:
-                    scores *= scale
+                    update(np.multiply, scores, scale)
                 return scores
 
             return dot
         factor = values[-1]
 
         def concat(query: Array, key: Array) -> Array:
-            both = query[:, :, None] + key[:, None]
+            both = spread(np.add, query[:, :, None], key[:, None])
             if scale is not None:
-                both = scale * both
-            y: Array = factor * ordered_sum(activations.tanh.run(np.ascontiguousarray(both)), (3,), keepdims=False)
-            return y
+                both = spread(np.multiply, scale, both)
+            sums = ordered_sum(activations.tanh.run(contiguous(both)), (3,), keepdims=False)
+            return spread(np.multiply, factor, sums)
 
         return concat
 
@@ -171,6 +200,8 @@ class AdditiveAttention(_ScoredAttention):
     ----------
     use_scale : bool
         Whether the sum has a weight for each feature.
+    dropout, seed
+        As of `Attention`.
     """
 
     config_keys = ("use_scale", "dropout", "seed")
@@ -180,6 +211,7 @@ class AdditiveAttention(_ScoredAttention):
         kwargs.pop("score_mode", None)
         super().__init__(**kwargs)
         self.use_scale, self.dropout, self.seed = bool(use_scale), dropout, seed
+        self.noise = Noise(seed)
 
     def build_weights(self, input_shape: Any) -> None:
         if self.use_scale:
@@ -189,16 +221,16 @@ class AdditiveAttention(_ScoredAttention):
         scale = self.packed(weights)[0] if self.use_scale else None
 
         def scored(query: Array, key: Array) -> Array:
-            both = activations.tanh.run(np.ascontiguousarray(query[:, :, None] + key[:, None]))
+            both = activations.tanh.run(contiguous(spread(np.add, query[:, :, None], key[:, None])))
             if scale is not None:
-                both *= scale
-            return np.ascontiguousarray(ordered_sum(both, (3,), keepdims=False))
+                update(np.multiply, both, scale)
+            return contiguous(ordered_sum(both, (3,), keepdims=False))
 
         return scored
 
 
 @register()
-class MultiHeadAttention(Layer):
+class MultiHeadAttention(_Dropping):
     """Keras's MultiHeadAttention layer: called on query, value and, optionally, key, (batch, ..., features).
 
     Parameters
@@ -207,6 +239,8 @@ class MultiHeadAttention(Layer):
         How many heads, and the size of a head's queries and keys.
     value_dim : int, optional
         The size of a head's values; ``key_dim``.
+    dropout, seed
+        As of `Attention`.
     use_bias : bool
         Whether the projections have a bias.
     output_shape : int or tuple of int, optional
@@ -265,6 +299,7 @@ class MultiHeadAttention(Layer):
         self.num_heads, self.key_dim = positive("num_heads", num_heads), positive("key_dim", key_dim)
         self.value_dim = positive("value_dim", value_dim) if value_dim else self.key_dim
         self.dropout, self.use_bias, self.use_gate, self.seed = dropout, bool(use_bias), bool(use_gate), seed
+        self.noise = Noise(seed)
         self.output_shape = _sizes(output_shape, "output_shape")
         self.attention_axes = _sizes(attention_axes, "attention_axes")
         self.sliding_window = None if sliding_window is None else positive("sliding_window", sliding_window)
@@ -356,7 +391,7 @@ class MultiHeadAttention(Layer):
             self.parts[name] = _Projection(self, name, (features, *units), units)
         self.parts["output"] = _Projection(self, "attention_output", (heads, self.value_dim, *output), output)
 
-    def freeze(self, weights: tuple[Array, ...]) -> Run:
+    def attending(self, weights: tuple[Array, ...], drop: Callable[[Array], Array]) -> Run:
         heads, dim = self.num_heads, self.value_dim
         project = {name: (part.frozen(), part.columns) for name, part in self.parts.items()}
         scale = self.policy.real.type(1 / np.sqrt(float(self.key_dim)))
@@ -398,27 +433,26 @@ class MultiHeadAttention(Layer):
                 size = y.shape[-1] // heads
                 y = y.reshape(*x.shape[:-1], heads, size).transpose(*others, x.ndim - 1, *axes, x.ndim)
                 places = int(np.prod([x.shape[axis] for axis in axes]))
-                whole: Array = y.reshape(-1, places, size)
-                return whole
+                return reshaped(y, (-1, places, size))
 
             allowed = self._allowed(query, value, masks, attention_mask, use_causal_mask)
-            scores = matmul(split("query", query) * scale, split("key", key).transpose(0, 2, 1))
+            scores = matmul(spread(np.multiply, split("query", query), scale), split("key", key).transpose(0, 2, 1))
             scores = scores.reshape(*beside, heads, *queries, *keys)
             if allowed is not None:
                 while allowed.ndim < scores.ndim:
                     allowed = np.expand_dims(allowed, -2 * len(axes) - 1)
-                scores = scores + np.where(allowed, 0, scores.dtype.type(-1e9))
+                scores = spread(lambda some, kept: some + np.where(kept, 0, some.dtype.type(-1e9)), scores, allowed)
             together = (-1, int(np.prod(queries)), int(np.prod(keys)))
-            weighted = activations.softmax.run(np.ascontiguousarray(scores.reshape(together))).reshape(scores.shape)
+            weighted = activations.softmax.run(contiguous(scores.reshape(together))).reshape(scores.shape)
             # Keras 3 gives nothing masked a weight where it has the weights at hand, and where all is masked
             if allowed is not None and zeroes and (return_attention_scores or self.dropout or query.ndim > 3):
-                weighted = np.where(allowed, weighted, weighted.dtype.type(0))
-            flat = matmul(weighted.reshape(together), split("value", value))
+                weighted = spread(np.where, allowed, weighted, weighted.dtype.type(0))
+            flat = matmul(drop(weighted).reshape(together), split("value", value))
             # from (beside, heads, queries, dim) back to the query's order
             back = np.argsort([*others, query.ndim - 1, *axes, query.ndim])
-            y = flat.reshape(*beside, heads, *queries, dim).transpose(back).reshape(*query.shape[:-1], heads * dim)
+            y = reshaped(flat.reshape(*beside, heads, *queries, dim).transpose(back), (*query.shape[:-1], heads * dim))
             if self.use_gate:
-                y = y * activations.sigmoid.run(np.ascontiguousarray(rows("gate", query)))
+                y = spread(np.multiply, y, activations.sigmoid.run(contiguous(rows("gate", query))))
             y = rows("output", y).reshape(*query.shape[:-1], *(self.output_shape or query.shape[-1:]))
             return (y, weighted) if return_attention_scores else y
 
@@ -435,12 +469,12 @@ class MultiHeadAttention(Layer):
             None if query_mask is None else query_mask[..., None],
             None if value_mask is None else value_mask[..., None, :],
             None if key_mask is None else key_mask[..., None, :],
-            (row >= column)[None] if use_causal_mask else None,
-            None if window is None else (np.abs(row - column) < window)[None],
+            spread(np.greater_equal, row, column)[None] if use_causal_mask else None,
+            None if window is None else spread(lambda i, j: np.abs(i - j) < window, row, column)[None],
             None if attention_mask is None else np.asarray(attention_mask) != 0,
         ]
         known = [part for part in parts if part is not None]
-        allowed: Array | None = reduce(np.logical_and, known) if known else None
+        allowed: Array | None = reduce(partial(spread, np.logical_and), known) if known else None
         return allowed
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -490,7 +524,7 @@ class _Projection(Layer):
         flat = np.ascontiguousarray(kernel.reshape(-1, self.columns))
         offset = np.ascontiguousarray(bias[0].reshape(-1)) if bias else None
         apply = _core.PackedLayer("dense", flat, None, offset, activations.LINEAR, None).apply
-        return lambda x: apply(np.ascontiguousarray(x), None, 0)
+        return lambda x: apply(contiguous(x), None, 0)
 
 
 __all__ = ["AdditiveAttention", "Attention", "MultiHeadAttention"]

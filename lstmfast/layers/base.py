@@ -28,6 +28,7 @@ from lstmfast._graph import (
     snake_case,
     unique_name,
 )
+from lstmfast._pieces import copied, put
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., Any]
@@ -93,6 +94,7 @@ class Layer:
     per_step = False  # step t of the output depends on step t of the input alone
     last_axis_only = True  # and so does every other index but the last
     row_by_row = True  # a row of the output depends on the same row of the input alone
+    row_by_row_in_training = True  # False where it depends on other rows in a call with training=True
     casts_input = True  # run takes arrays of policy.real
     allocates = True  # False where the output is a view of the input
     repeats = False  # the output is one step of memory seen many times
@@ -126,7 +128,7 @@ class Layer:
                 f"{type(self).__name__} computes in floating point: dtype={self.policy.name!r} is refused."
             )
         self.name: str = name or unique_name(snake_case(type(self).__name__))
-        self.trainable = trainable
+        self._trainable = trainable
         self.autocast = autocast
         self.activity_regularizer = activity_regularizer
         self.built = False
@@ -299,6 +301,17 @@ class Layer:
             checked.append(_read_only(np.array(array, self.policy.variable, order="C")))
         return tuple(checked)
 
+    @property
+    def trainable(self) -> bool:
+        """Kept for `summary` and for the order of weights in legacy files; setting it sets that of layers inside."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for inner in self.sublayers():
+            inner.trainable = value
+
     def count_params(self) -> int:
         """The number of scalars in the weights."""
         if not self.built:
@@ -401,6 +414,11 @@ class Layer:
         """Whether the layer gives something else with ``training=True``."""
         return self.run_for({"training": True}) is not self.run_for({})
 
+    def mixes_batch(self, training: bool) -> bool:
+        """Whether a row of the output depends on the others of its batch because of ``training=True``."""
+        own = training and not self.row_by_row_in_training
+        return own or any(inner.mixes_batch(training) for inner in self.sublayers())
+
     def noisy_run(self, make: Callable[[], Run]) -> Run:
         """What ``make`` gives for the weights that the layer has now; the same function until these change."""
         with lock:
@@ -473,10 +491,10 @@ class Layer:
             return self._run_into(out, caller, inputs, kwargs)
         outputs = self.run_for(kwargs)(inputs, **kwargs)
         if not self.allocates:
-            outputs = map_tree(np.array, outputs)
+            outputs = map_tree(copied, outputs)
         result = self.policy.result
         if result is not self.policy.real:
-            return map_tree(lambda array: array.astype(result) if array.dtype.kind == "f" else array, outputs)
+            return map_tree(lambda array: copied(array, result) if array.dtype.kind == "f" else array, outputs)
         quick = self.allocates and self.casts_input and not kwargs and type(inputs) is np.ndarray
         if quick and inputs.ndim and len(self._accepted) < _MOST_ACCEPTED:
             self._accepted.add(inputs.shape[1:])
@@ -560,9 +578,13 @@ class Layer:
         return outputs
 
     def refuse_training(self) -> None:
-        """Raise where training=True would make the result random."""
-        if getattr(self, "dropout", 0) or getattr(self, "recurrent_dropout", 0):
-            raise NotImplementedError(f"Layer '{self.name}' does not drop out at inference (training=True).")
+        """Raise where the layer cannot do what Keras's does with training=True."""
+        drops: Any = getattr(self, "dropout", 0) or getattr(self, "recurrent_dropout", 0)
+        if drops and type(self).run_for is Layer.run_for:
+            raise NotImplementedError(
+                f"Layer '{self.name}' has a dropout, and its class {type(self).__name__} does not say what it does in "
+                "a call with training=True: its method `run_for` would."
+            )
         for inner in self.sublayers():
             inner.refuse_training()
 
@@ -650,7 +672,7 @@ def fill(targets: list[Array], outputs: Any) -> Any:
     """Copy results to where the caller wants them; returns them there, in the structure of ``outputs``."""
     for target, array in zip(targets, flatten(outputs), strict=True):
         if array is not target:
-            target[...] = array
+            put(target, array)
     if isinstance(outputs, dict):  # `flatten` goes by sorted key
         return dict(zip(sorted(outputs), targets, strict=True))
     remaining = iter(targets)

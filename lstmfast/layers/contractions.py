@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 
 from lstmfast._arrays import ordered_sum
+from lstmfast._pieces import cast, contiguous, copied, spread
 from lstmfast.layers.base import Array
 from lstmfast.layers.core import matmul
 
 
 def as_float(x: Any) -> Array:
     """``x`` in C order, in float32 where it is no array of floats."""
-    array = np.asarray(x, order="C")
+    array = np.asarray(x)
     is_float = array.dtype in (np.float32, np.float64) and isinstance(x, (np.ndarray, np.generic))
-    return array if is_float else array.astype(np.float32)
+    return contiguous(array) if is_float else copied(array, np.float32)
 
 
 def alike(values: Any) -> list[Array]:
     """Values in one type of float, which an array among them decides and not a constant."""
     arrays = [value for value in values if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
     dtype = np.result_type(*arrays) if arrays else np.dtype(np.float32)
-    return [np.asarray(value, dtype, order="C") for value in values]
+    return [contiguous(cast(np.asarray(value), dtype)) for value in values]
 
 
 def matmul_any(a: Any, b: Any) -> Array:
@@ -45,7 +46,7 @@ def dot(a: Any, b: Any) -> Any:
     """As ``numpy.dot``: over the last axis of ``a`` and the last but one of ``b``."""
     a, b = alike((a, b))
     if not a.ndim or not b.ndim:
-        return a * b
+        return spread(np.multiply, a, b)
     return tensordot(a, b, [[a.ndim - 1], [max(b.ndim - 2, 0)]])
 
 
@@ -82,7 +83,7 @@ def einsum(subscripts: str, *operands: Any) -> Array:
         y, letters = _product(y, letters, arrays[position], terms[position], later, output)
     y = _summed(y, letters, set(output))
     letters = "".join(letter for letter in letters if letter in output)
-    return np.ascontiguousarray(y.transpose([letters.index(letter) for letter in output]))
+    return contiguous(y.transpose([letters.index(letter) for letter in output]))
 
 
 def _parse(subscripts: str, arrays: list[Array]) -> tuple[list[str], str]:
@@ -141,7 +142,7 @@ def _product(a: Array, left: str, b: Array, right: str, later: set[str], output:
         order = [*shared, *first, *second]
         array = array.transpose([letters.index(letter) for letter in order])
         array = np.broadcast_to(array, [sizes[letter] for letter in order])
-        return np.ascontiguousarray(array).reshape(_size(shared), _size(first), _size(second))
+        return contiguous(array).reshape(_size(shared), _size(first), _size(second))
 
     def _size(letters: list[str]) -> int:
         return int(np.prod([sizes[letter] for letter in letters], dtype=np.int64))

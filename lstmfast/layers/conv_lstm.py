@@ -13,7 +13,8 @@ import numpy as np
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import Shape
 from lstmfast.layers.base import Array, keys_of, positive, register
-from lstmfast.layers.convolution import Windows, output_spatial, per_axis, slices, to_channels_last
+from lstmfast.layers.convolution import Convolving, Windows, output_spatial, per_axis, slices, to_channels_last
+from lstmfast.layers.noise import Noise
 from lstmfast.layers.recurrent import Recurrent
 
 _GATES = 4
@@ -62,6 +63,7 @@ class _ConvLSTM(Recurrent):
         self.bias_regularizer, self.bias_constraint = bias_regularizer, bias_constraint
         self.kernel_constraint, self.recurrent_constraint = kernel_constraint, recurrent_constraint
         self.dropout, self.recurrent_dropout, self.seed = dropout, recurrent_dropout, seed
+        self.noise = Noise(seed)
         self.zero_output_for_mask = bool(kwargs.pop("zero_output_for_mask", False))
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.ndim = self.rank + 3
@@ -114,10 +116,16 @@ class _ConvLSTM(Recurrent):
             bias[self.filters : 2 * self.filters] = 1.0
         return bias
 
-    def refuse_training(self) -> None:
-        """Raise where training=True would make the result random."""
-        if self.dropout or self.recurrent_dropout:
-            raise NotImplementedError(f"Layer '{self.name}' does not drop out inside its convolutions (training=True).")
+    def own_rate(self, name: str) -> float:
+        """The share of the inputs ("dropout") or of the state ("recurrent_dropout") that training drops."""
+        rate = float(getattr(self, name) or 0)
+        return rate if 0 < rate < 1 else 0.0  # Keras's cell takes 1 for none
+
+    def dropping_cells(self) -> list[Any]:
+        return [self] if self.own_rate("dropout") or self.own_rate("recurrent_dropout") else []
+
+    def make_dropping_core(self, weights: tuple[Array, ...]) -> Any:
+        return _DroppingCore(self, self.make_core(weights), self.packed(weights))
 
     def make_core(self, weights: tuple[Array, ...]) -> _Core:
         kernel, recurrent, *bias = self.packed(weights)
@@ -173,10 +181,10 @@ class _Core:
         outputs: Any = None
         last: Any = None
         for position, step in enumerate(order):
-            windows = self.of_x.over(to_channels_last(np.ascontiguousarray(x[:, step]), first))
+            seen = self._seen(to_channels_last(np.ascontiguousarray(x[:, step]), first))
             if h is None:
-                h, c = (np.zeros((*windows.shape[: h_axes - 1], self.of_h.channels), x.dtype) for _ in range(2))
-            new_h, new_c = self._step(windows, h, c, threads)
+                h, c = (np.zeros((*seen.shape[: h_axes - 1], self.of_h.channels), x.dtype) for _ in range(2))
+            new_h, new_c = self._step(seen, h, c, threads)
             y = new_h
             if mask is not None:
                 valid = mask[:, step].reshape(batch, *[1] * (h.ndim - 1))
@@ -196,8 +204,12 @@ class _Core:
     def _layout(self, array: Array, channel_axis: int) -> Array:
         return np.ascontiguousarray(np.moveaxis(array, -1, channel_axis)) if self.channels_first else array
 
+    def _seen(self, x: Array) -> Array:
+        """What a step takes of its input: the windows, (batch, spatial ..., window ..., channels)."""
+        return self.of_x.over(x)
+
     def _step(self, of_x: Array, h: Array, c: Array, threads: int) -> tuple[Array, Array]:
-        """h and c after a step, from the windows of x, (batch, spatial ..., window ..., channels)."""
+        """h and c after a step, from what `_seen` gave."""
         of_h = self.of_h.over(h)
         x_columns, columns = self.of_x.columns, self.of_x.columns + self.of_h.columns
         rows, filters = math.prod(h.shape[1:-1]), h.shape[-1]
@@ -211,6 +223,67 @@ class _Core:
             _, part_h, part_c = self.cells.run(both, None, state, False, True, False, False, None, threads)
             new_h[own], new_c[own] = part_h.reshape(h[own].shape), part_c.reshape(c[own].shape)
         return new_h, new_c
+
+
+class _DroppingCore:
+    """`_Core` of a layer that drops out: each gate has masks of its own, which hold for all steps of a call."""
+
+    def __init__(self, layer: _ConvLSTM, core: _Core, weights: tuple[Array, ...]) -> None:
+        self.core = core
+        self.noise: Noise = layer.noise
+        self.rates = [layer.own_rate(name) for name in ("dropout", "recurrent_dropout")]
+        self.gate, self.outer = layer.recurrent_activation.run, layer.activation.run
+        kernel, recurrent, *bias = weights
+        offsets = [None] * _GATES if not bias else [np.ascontiguousarray(part) for part in np.split(bias[0], _GATES)]
+        self.of_x, self.of_h = (
+            [
+                Convolving(np.ascontiguousarray(part), offset, activations.LINEAR, *options, layer.name)
+                for part, offset in zip(np.split(whole, _GATES, axis=-1), added, strict=True)
+            ]
+            for whole, added, options in (
+                (kernel, offsets, (layer.strides, layer.dilation_rate, layer.padding)),
+                (recurrent, [None] * _GATES, ((1,) * layer.rank, (1,) * layer.rank, "same")),
+            )
+        )
+
+    def draw(self, x_shape: Shape, dtype: Any) -> tuple[list[Any], list[Any]]:
+        """The masks of one step's input and of the state for each gate, channels last; None without that dropout."""
+        batch, *sample = x_shape
+        state = self.of_x[0].windows.over(np.broadcast_to(dtype.type(0), (0, *sample))).shape[1 : len(sample)]
+        shapes = [tuple(sample), (*state, self.of_x[0].filters)]
+        wanted = [(rate, shape) for rate, shape in zip(self.rates, shapes, strict=True) for _ in range(_GATES)]
+        masks = self.noise.masks(batch, wanted, dtype)
+        return masks[:_GATES], masks[_GATES:]
+
+    def run(self, x: Array, *arguments: Any) -> Any:
+        """As `_core.PackedLayer.run`."""
+        _, _, *sample = x.shape
+        if self.core.channels_first:
+            sample = [*sample[1:], sample[0]]
+        return _Drop(self, *self.draw((len(x), *sample), x.dtype)).run(x, *arguments)
+
+
+class _Drop(_Core):
+    """One call of a `_DroppingCore`."""
+
+    def __init__(self, core: _DroppingCore, of_x: list[Any], of_h: list[Any]) -> None:
+        vars(self).update(vars(core.core))
+        self.dropping, self.masks_of_x, self.masks_of_h = core, of_x, of_h
+
+    def _seen(self, x: Array) -> Array:
+        """The sums of the gates over x, (batch, spatial ..., gates * filters)."""
+        return self._sums(self.dropping.of_x, x, self.masks_of_x)
+
+    def _sums(self, products: list[Convolving], x: Array, masks: list[Any]) -> Array:
+        parts = [product(x if mask is None else x * mask) for product, mask in zip(products, masks, strict=True)]
+        return np.concatenate(parts, axis=-1)
+
+    def _step(self, of_x: Array, h: Array, c: Array, threads: int) -> tuple[Array, Array]:
+        sums = of_x + self._sums(self.dropping.of_h, h, self.masks_of_h)
+        i, f, candidate, o = (np.ascontiguousarray(part) for part in np.split(sums, _GATES, axis=-1))
+        gate, outer = self.dropping.gate, self.dropping.outer
+        c = gate(f) * c + gate(i) * outer(candidate)
+        return gate(o) * outer(c), c
 
 
 @register()

@@ -14,6 +14,7 @@ import numpy as np
 
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import Shape
+from lstmfast._pieces import contiguous, joined, padded, pieces, spread, update
 from lstmfast.layers.base import Array, Layer, Run, keys_of, positive, register
 
 # How many bytes of windows are laid out at once: they stay in a core's cache until they are multiplied.
@@ -41,19 +42,12 @@ def windows_out(size: Any, window: int, stride: int, dilation: int, padding: str
 
 
 def to_channels_last(x: Array, channels_first: bool) -> Array:
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if channels_first else x
+    return contiguous(np.moveaxis(x, 1, -1)) if channels_first else x
 
 
 def pad(x: Array, amounts: Sequence[tuple[int, int]], value: float = 0.0) -> Array:
     """``x`` (batch, spatial ..., channels) with ``value`` before and after each spatial axis."""
-    if not any(map(any, amounts)):
-        return x
-    sizes = [size + sum(amount) for size, amount in zip(x.shape[1:-1], amounts, strict=True)]
-    padded = np.full((x.shape[0], *sizes, x.shape[-1]), value, x.dtype)
-    inner = [slice(before, before + size) for (before, _), size in zip(amounts, x.shape[1:-1], strict=True)]
-    place = (slice(None), *inner)
-    padded[place] = x
-    return padded
+    return padded(x, [(0, 0), *amounts, (0, 0)], value) if any(map(any, amounts)) else x
 
 
 def same_amounts(
@@ -139,13 +133,15 @@ class Convolving:
         """(batch, spatial ..., channels) -> (batch, spatial ..., filters)."""
         windows = self.windows.over(x)
         columns = self.windows.columns
-        batch, *sizes = windows.shape[: x.ndim - 1]
-        rows = int(np.prod(sizes))
-        y = np.empty((batch * rows, self.filters), x.dtype)
-        for own in slices(batch, rows * columns * x.itemsize):
+        sizes = windows.shape[: x.ndim - 1]
+        y = np.empty((math.prod(sizes), self.filters), x.dtype)
+        start = 0
+        at_once = WINDOW_BYTES * _core.get_num_threads() // (columns * x.itemsize)
+        for own in pieces(sizes, at_once):
             part = windows[own].reshape(-1, columns)
-            self.apply(part, y[own.start * rows : own.start * rows + len(part)], 0)
-        return y.reshape(batch, *sizes, self.filters)
+            self.apply(part, y[start : start + len(part)], 0)
+            start += len(part)
+        return y.reshape(*sizes, self.filters)
 
 
 def slices(batch: int, sample_bytes: int) -> Iterator[slice]:
@@ -269,8 +265,8 @@ class Convolution(Layer):
         def convolve(x: Array) -> Array:
             if groups == 1:
                 return parts[0](x)
-            y = np.concatenate(
-                [part(x[..., group * channels : (group + 1) * channels]) for group, part in enumerate(parts)], axis=-1
+            y = joined(
+                [part(x[..., group * channels : (group + 1) * channels]) for group, part in enumerate(parts)], -1
             )
             return activation.run(y) if core is not None else y
 
@@ -285,7 +281,7 @@ class Convolution(Layer):
             y: Array = convolve(to_channels_last(x, first))
             if function is not None:
                 y = function(y)
-            return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if first else y
+            return contiguous(np.moveaxis(y, -1, 1)) if first else y
 
         return run
 
@@ -401,7 +397,7 @@ class _Depthwise(Convolution):
         def convolve(x: Array) -> Array:
             y = depthwise(x)
             if bias:
-                y += bias[0]
+                update(np.add, y, bias[0])
             return y if activation.is_linear or activation.core is None else activation.run(y)
 
         return self._finished(convolve)
@@ -430,7 +426,7 @@ class _Depthwise(Convolution):
                         for start, size, stride in zip(starts, sizes, strides, strict=True)
                     ),
                 )
-                y += x[key][..., None] * kernel[tap]
+                update(np.add, y, spread(np.multiply, x[key][..., None], kernel[tap]))
             return y.reshape(*y.shape[:-2], channels * multiplier)
 
         return run

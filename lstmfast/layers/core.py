@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast import _core, activations, initializers
+from lstmfast import _core, _pieces, activations, initializers
 from lstmfast._arrays import policy
 from lstmfast._graph import KerasTensor, Node, Shape, unique_name
+from lstmfast._pieces import contiguous, put, reshaped
 from lstmfast.layers.base import Array, Layer, Run, _standardize, keys_of, positive, register
 
 
@@ -212,14 +213,14 @@ class Dense(Layer):
         def run(x: Array, out: Array | None = None) -> Array:
             if x.ndim == 2:
                 return apply(x, out, 0)
-            rows = x.reshape(-1, features)
+            rows = x.reshape(-1, features) if x.size <= _pieces.PIECE else reshaped(x, (-1, features))
             if out is not None and out.flags.c_contiguous:
                 apply(rows, out.reshape(-1, units), 0)
                 return out
             y = apply(rows, None, 0).reshape(*x.shape[:-1], units)
             if out is None:
                 return y
-            out[...] = y
+            put(out, y)
             return out
 
         if activation.core is None:
@@ -237,8 +238,8 @@ def matmul(a: Array, b: Array) -> Array:
         y[:] = 0
     elif m and n:
         for sample in range(batch):
-            kernel = np.ascontiguousarray(b[sample])
-            rows = a[sample] if a.strides[-1] == a.itemsize else np.ascontiguousarray(a[sample])
+            kernel = contiguous(b[sample])
+            rows = a[sample] if a.strides[-1] == a.itemsize else contiguous(a[sample])
             _core.PackedLayer("dense", kernel, None, None, activations.LINEAR, None).apply(rows, y[sample], 0)
     return y
 

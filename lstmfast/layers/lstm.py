@@ -43,8 +43,8 @@ class LSTM(CellLayer):
     Notes
     -----
     Regularizers, constraints, ``unroll`` and ``use_cudnn`` are accepted and change no result; so are ``dropout`` and
-    ``recurrent_dropout``, but in a call with ``training=True``: it drops out as Keras 3 does, with random numbers of
-    NumPy's that ``seed`` makes the same again for a fresh layer.
+    ``recurrent_dropout``, but in a call with ``training=True``: it drops out as Keras 3 does, or a layer from a file of
+    another Keras as that did, with random numbers of NumPy's that ``seed`` makes the same again for a fresh layer.
 
     Called on ``x`` (batch, steps, features), with ``initial_state=[h, c]``, each (batch, units), and ``mask`` (batch,
     steps), False where a step is to be skipped, it returns float32 or, with ``dtype="float64"``, float64.

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast import initializers
+from lstmfast import _pieces, initializers
 from lstmfast._lookup import Lookup
+from lstmfast._pieces import cast, copied, extreme, in_pieces, taken
 from lstmfast.layers.base import Array, Layer, Run, positive, register
 
 
@@ -33,17 +34,20 @@ class Masking(Layer):
         self.mask_value = mask_value
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        return (inputs != inputs.dtype.type(self.mask_value)).any(axis=-1)
+        value = inputs.dtype.type(self.mask_value)
+        if inputs.size <= _pieces.PIECE:
+            return (inputs != value).any(axis=-1)
+        return in_pieces(lambda x: (x != value).any(axis=-1), inputs, cut=-1)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         value = self.mask_value
 
-        def run(x: Array) -> Array:
+        def zeroed(x: Array) -> Array:
             keep = (x != x.dtype.type(value)).any(axis=-1, keepdims=True)
             y: Array = x * keep.astype(x.dtype)
             return y
 
-        return run
+        return lambda x: zeroed(x) if x.size <= _pieces.PIECE else in_pieces(zeroed, x, cut=-1)
 
 
 @register()
@@ -117,17 +121,17 @@ class Embedding(Layer):
 
         def checked(x: Array) -> Array:
             if x.dtype.kind not in "iu":
-                x = x.astype(np.int64)
-            if x.size and (int(x.max()) >= count or int(x.min()) < 0):
+                x = cast(x, np.int64)
+            if x.size and (int(extreme(np.maximum, x)) >= count or int(extreme(np.minimum, x)) < 0):
                 bad = x[(x >= count) | (x < 0)].flat[0]
                 raise ValueError(f"Layer '{name}' expected token ids in [0, {count}), got {bad}.")
             return x
 
         def run(x: Array) -> Array:
-            return table.take(checked(x), axis=0)
+            return taken(table, checked(x), 0)
 
         def look_up(x: Array) -> Lookup:
-            return Lookup(checked(x).astype(np.int32, order="C"), table)
+            return Lookup(copied(checked(x), np.int32), table)
 
         if count <= np.iinfo(np.int32).max:
             run.look_up = look_up  # type: ignore[attr-defined]

@@ -6,14 +6,24 @@ Next: base.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
 from typing import Any
 
 import numpy as np
 
+from lstmfast import _pieces
 from lstmfast._arrays import ordered_sum
+from lstmfast._pieces import copied, in_pieces, joined, reduced, reshaped, spread, update
 from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.core import matmul
+
+
+def _folded(function: Callable[[Array, Array], Array], arrays: list[Array]) -> Array:
+    """``function`` of the first two, of what that gives and the third, and so on."""
+    result = arrays[0]
+    for array in arrays[1:]:
+        quick = array.size <= _pieces.PIECE and array.shape == result.shape
+        result = function(result, array) if quick else spread(function, result, array)
+    return result
 
 
 class Merge(Layer):
@@ -46,11 +56,11 @@ class Merge(Layer):
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         masks = previous_mask or [None]
-        return None if any(mask is None for mask in masks) else reduce(np.logical_or, masks)
+        return None if any(mask is None for mask in masks) else _folded(np.logical_or, masks)
 
     def _mask_of_keras_2(self, inputs: Any, previous_mask: Any) -> Any:
         masks = [mask for mask in previous_mask or () if mask is not None]
-        return reduce(np.logical_and, masks) if masks else None
+        return _folded(np.logical_and, masks) if masks else None
 
     def mask_function(self, merges: str) -> Callable[[Any, Any], Any]:
         if merges == "none":
@@ -62,11 +72,7 @@ class Merge(Layer):
 
     def combine(self, arrays: list[Array]) -> Array:
         """The output of the layer's list of inputs."""
-        function = type(self).function
-        result = function(arrays[0], arrays[1]) if len(arrays) > 1 else arrays[0].copy()
-        for array in arrays[2:]:
-            result = function(result, array)
-        return result
+        return _folded(type(self).function, arrays) if len(arrays) > 1 else copied(arrays[0])
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         return self.combine
@@ -89,6 +95,11 @@ class Subtract(Merge):
         super().check_shape(shape)
         if len(shape) != 2:
             raise ValueError(f"A `Subtract` layer should be called on exactly 2 inputs. Received: {shape}")
+
+
+def _chosen(x: Array, mask: Array, other: Any) -> Array:
+    """``x`` where the mask holds, else the other."""
+    return np.where(mask, x, other)
 
 
 def _spread(mask: Array | None, x: Array) -> Array | None:
@@ -122,9 +133,11 @@ class Multiply(_MaskedMerge):
 
     def combine_masked(self, arrays: list[Array], masks: list[Array | None]) -> Array:
         one = arrays[0].dtype.type(1)
-        y = self.combine([x if mask is None else np.where(mask, x, one) for x, mask in zip(arrays, masks, strict=True)])
+        y = self.combine(
+            [x if mask is None else in_pieces(_chosen, x, mask, one) for x, mask in zip(arrays, masks, strict=True)]
+        )
         known = [mask for mask in masks if mask is not None]
-        return y * reduce(np.logical_or, known) if len(known) == len(masks) else y
+        return spread(np.multiply, y, _folded(np.logical_or, known)) if len(known) == len(masks) else y
 
 
 class _Extreme(_MaskedMerge):
@@ -133,11 +146,11 @@ class _Extreme(_MaskedMerge):
     def combine_masked(self, arrays: list[Array], masks: list[Array | None]) -> Array:
         y, seen = arrays[0], masks[0]
         for x, mask in zip(arrays[1:], masks[1:], strict=True):
-            x = x if mask is None else np.where(mask, x, y)
-            y = y if seen is None else np.where(seen, y, x)
-            seen = None if mask is None or seen is None else seen | mask
-            y = type(self).function(y, x)
-        return np.array(y)
+            x = x if mask is None else spread(_chosen, x, mask, y)
+            y = y if seen is None else spread(_chosen, y, seen, x)
+            seen = None if mask is None or seen is None else spread(np.logical_or, seen, mask)
+            y = spread(type(self).function, y, x)
+        return copied(y)
 
 
 @register()
@@ -148,7 +161,7 @@ class Average(Merge):
 
     def combine(self, arrays: list[Array]) -> Array:
         result = super().combine(arrays)
-        result /= len(arrays)
+        update(np.true_divide, result, len(arrays))
         return result
 
 
@@ -214,24 +227,29 @@ class Concatenate(Merge):
         masks = []
         for array, mask in zip(inputs, previous_mask, strict=True):
             if mask is None:
-                masks.append(np.ones(array.shape, np.bool_))
+                masks.append(np.broadcast_to(np.True_, array.shape))
             elif mask.ndim < array.ndim:
                 mask = mask.reshape(mask.shape + (1,) * (array.ndim - mask.ndim))
                 masks.append(np.broadcast_to(mask, array.shape))
             else:
                 masks.append(mask)
-        return np.concatenate(masks, axis=self.axis)
+        return joined(masks, self.axis)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
-        joined = self._joined_masks(inputs, previous_mask)
-        return None if joined is None else joined.any(axis=-1)
+        mask = self._joined_masks(inputs, previous_mask)
+        return None if mask is None else reduced(np.logical_or, mask, (mask.ndim - 1,))
 
     def _mask_of_keras_2(self, inputs: Any, previous_mask: Any) -> Any:
-        joined = self._joined_masks(inputs, previous_mask)
-        return None if joined is None else joined.all(axis=-1)
+        mask = self._joined_masks(inputs, previous_mask)
+        return None if mask is None else reduced(np.logical_and, mask, (mask.ndim - 1,))
 
     def combine(self, arrays: list[Array]) -> Array:
-        return np.concatenate(arrays, axis=self.axis)
+        return joined(arrays, self.axis)
+
+
+def _divided(x: Array, squares: Array) -> Array:
+    y: Array = x / np.sqrt(np.maximum(squares, x.dtype.type(1e-12)))
+    return y
 
 
 @register()
@@ -284,13 +302,13 @@ class Dot(Merge):
         left, right = self._both(a.ndim, b.ndim)
         if self.normalize:
             a, b = (
-                array / np.sqrt(np.maximum(ordered_sum(np.square(array), (axis,)), array.dtype.type(1e-12)))
+                in_pieces(_divided, array, ordered_sum(in_pieces(np.square, array), (axis,)))
                 for array, axis in ((a, left), (b, right))
             )
         a, b = np.moveaxis(a, left, -1), np.moveaxis(b, right, 1)
         shape = (*a.shape[:-1], *b.shape[2:])
         batch, size = a.shape[0], a.shape[-1]
-        y = matmul(a.reshape(batch, -1, size), b.reshape(batch, size, -1))
+        y = matmul(reshaped(a, (batch, -1, size)), reshaped(b, (batch, size, -1)))
         return y.reshape(shape if len(shape) > 1 else (*shape, 1))
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast import initializers
+from lstmfast import _pieces, initializers
 from lstmfast._arrays import ordered_mean, ordered_sum
 from lstmfast._graph import Shape
-from lstmfast.layers.base import Array, Layer, Run, keys_of, positive, register
+from lstmfast._pieces import cast, contiguous, in_pieces, spread
+from lstmfast.layers.base import Array, Layer, Run, as_mask, keys_of, positive, register
 
 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
@@ -26,7 +27,14 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
 def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Mean and variance over ``axes``, which stay with size 1."""
     mean = ordered_mean(x, axes)
-    return mean, ordered_mean(np.square(x - mean), axes)
+    return mean, ordered_mean(_squared_distance(x, mean), axes)
+
+
+def _squared_distance(x: Array, mean: Array) -> Array:
+    if x.size > _pieces.PIECE:
+        return in_pieces(_squared_distance, x, mean)
+    y: Array = np.square(x - mean)
+    return y
 
 
 class _Normalization(Layer):
@@ -66,9 +74,19 @@ class BatchNormalization(_Normalization):
         Added to the variance.
     center, scale : bool
         Whether there are ``beta`` and ``gamma``.
+
+    Notes
+    -----
+    Called with ``training=True`` it takes mean and variance from the inputs of that call, of the steps that a mask
+    (batch, steps) leaves, unless it has ``trainable=False``: as in Keras, but for the moving statistics. lstmfast does
+    not train, so a call changes no weight.
     """
 
     call_arguments = ("inputs", "training", "mask")
+    uses_mask = True
+    row_by_row_in_training = False
+    of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
+    counts_masked = False  # made from one that has no mask here: all steps count
     inert_arguments = ("renorm", "fused", "virtual_batch_size", "renorm_clipping", "renorm_momentum")
 
     def __init__(
@@ -90,6 +108,7 @@ class BatchNormalization(_Normalization):
         **kwargs: Any,
     ) -> None:
         arguments = locals()
+        self._renorm = bool(kwargs.get("renorm") or kwargs.get("virtual_batch_size"))
         super().__init__(**kwargs)
         self._take(arguments)
         if isinstance(axis, (list, tuple)):
@@ -126,26 +145,93 @@ class BatchNormalization(_Normalization):
         offset = -mean * scale
         if "beta" in values:
             offset = offset + values["beta"]
-        ndim = len(self.build_shape)
-        from_end = _axes(self.axis, ndim)[0] - ndim
-        if from_end != -1:
-            shape = (-1, *[1] * (-from_end - 1))
-            scale, offset = scale.reshape(shape), offset.reshape(shape)
+        shape = self._feature_shape()
+        scale, offset = scale.reshape(shape), offset.reshape(shape)
 
-        def run(x: Array, training: Any = None, mask: Any = None) -> Array:
+        def run(
+            x: Array, scale: Array = scale, offset: Array = offset, training: Any = None, mask: Any = None
+        ) -> Array:
+            if x.size > _pieces.PIECE:
+                return in_pieces(run, x, scale, offset)
             y: Array = x * scale
             y += offset
             return y
 
         return run
 
+    def _feature_shape(self) -> tuple[int, ...]:
+        """What makes an array of the features one that goes with inputs."""
+        ndim = len(self.build_shape)
+        return (-1, *[1] * (ndim - 1 - _axes(self.axis, ndim)[0]))
+
+    def run_for(self, arguments: dict[str, Any]) -> Run:
+        if not arguments.get("training"):
+            return self.frozen()
+        return self.noisy_run(lambda: self._by_batch(self.frozen(), self._own_weights()))
+
+    def _by_batch(self, frozen: Run, weights: tuple[Array, ...]) -> Run:
+        """What runs the layer with the statistics of its inputs."""
+        values = self.named(weights)
+        real, shape = self.policy.real.type, self._feature_shape()
+        gamma, beta = (values[name].reshape(shape) if name in values else None for name in ("gamma", "beta"))
+        epsilon, ndim = real(self.epsilon), len(self.build_shape)
+        kept = _axes(self.axis, ndim)[0]
+        axes = tuple(axis for axis in range(ndim) if axis != kept)
+
+        def run(x: Array, training: Any = True, mask: Any = None) -> Array:
+            if not self.trainable:
+                return frozen(x)  # type: ignore[no-any-return]
+            valid = self._counted(x, mask)
+            if valid is None:
+                mean, variance = _moments(x, axes)
+            else:
+                # Keras 2 divides by the count alone: nan where it is 0
+                count = ordered_sum(cast(np.broadcast_to(valid, x.shape), x.dtype), axes)
+                count += real(0 if self.of_keras_2 else 1e-7)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    mean = ordered_sum(spread(np.where, valid, x, real(0)), axes) / count
+                    variance = ordered_sum(spread(squares, x, mean, valid), axes) / count
+            factor = real(1) / np.sqrt(variance + epsilon)
+            return in_pieces(scaled, x, mean, factor if gamma is None else factor * gamma, beta)
+
+        def squares(x: Array, mean: Array, valid: Array) -> Array:
+            y: Array = np.square(np.where(valid, x - mean, real(0)))
+            return y
+
+        def scaled(x: Array, mean: Array, factor: Array, beta: Array | None) -> Array:
+            y: Array = x - mean
+            y *= factor
+            if beta is not None:
+                y += beta
+            return y
+
+        return run
+
+    def _counted(self, x: Array, mask: Any) -> Array | None:
+        """A mask as an array that goes with inputs; None where all of them count."""
+        # tf.keras's kernel for images has none either
+        if mask is None or self.counts_masked or (self.of_keras_2 and x.ndim in (4, 5)):
+            return None
+        if mask.ndim != x.ndim - 1:
+            raise ValueError(
+                f"Layer '{self.name}' (training=True) takes a mask with one axis less than its inputs. Received: "
+                f"mask.shape={mask.shape}, inputs.shape={x.shape}"
+            )
+        valid: Array = mask[..., None] != 0
+        return valid
+
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-        if arguments.get("training"):
-            self.refuse_training()
-        return {}
+        if not arguments.get("training"):
+            return {}
+        mask = arguments.get("mask")
+        return {"training": True} | ({} if mask is None else {"mask": as_mask(mask, shapes[:-1], self.name)})
 
     def refuse_training(self) -> None:
-        raise NotImplementedError(f"Layer '{self.name}' is run for inference only (training=True).")
+        """Raise where the layer renormalizes, or takes its statistics from parts of the batch."""
+        if self._renorm:
+            raise NotImplementedError(
+                f"Layer '{self.name}' with renorm or virtual_batch_size is run for inference only (training=True)."
+            )
 
 
 @register()
@@ -213,9 +299,9 @@ class LayerNormalization(_Normalization):
         epsilon = self.policy.real.type(self.epsilon)
         rms = self.rms_scaling
 
-        def run(x: Array) -> Array:
-            axes = tuple(axis + x.ndim for axis in from_end)
-            mean, variance = _moments(x, axes)
+        def normalized(x: Array, mean: Array, variance: Array, gamma: Any = gamma, beta: Any = beta) -> Array:
+            if x.size > _pieces.PIECE:
+                return in_pieces(normalized, x, mean, variance, gamma, beta)
             y: Array = x if rms else x - mean
             y = y * (1 / np.sqrt(variance + epsilon))
             if gamma is not None:
@@ -223,6 +309,11 @@ class LayerNormalization(_Normalization):
             if beta is not None:
                 y += beta
             return y
+
+        def run(x: Array) -> Array:
+            axes = tuple(axis + x.ndim for axis in from_end)
+            mean, variance = _moments(x, axes)
+            return normalized(x, mean, variance)
 
         return run
 
@@ -282,7 +373,8 @@ class GroupNormalization(_Normalization):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         values = self.named(weights)
-        gamma, beta, groups = values.get("gamma"), values.get("beta"), self.groups
+        groups = self.groups
+        gamma, beta = (values[name].reshape(groups, -1) if name in values else None for name in ("gamma", "beta"))
         (axis,) = _axes(self.axis, len(self.build_shape))
         epsilon = self.policy.real.type(self.epsilon)
 
@@ -290,13 +382,16 @@ class GroupNormalization(_Normalization):
             x = np.moveaxis(x, axis, -1)
             parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
             axes = tuple(place for place in range(1, parts.ndim) if place != parts.ndim - 2)
-            mean, variance = _moments(parts, axes)
-            y: Array = ((parts - mean) * (1 / np.sqrt(variance + epsilon))).reshape(x.shape)
+            y = in_pieces(normalized, parts, *_moments(parts, axes), gamma, beta).reshape(x.shape)
+            return contiguous(np.moveaxis(y, -1, axis))
+
+        def normalized(x: Array, mean: Array, variance: Array, gamma: Any, beta: Any) -> Array:
+            y: Array = (x - mean) * (1 / np.sqrt(variance + epsilon))
             if gamma is not None:
                 y *= gamma
             if beta is not None:
                 y += beta
-            return np.ascontiguousarray(np.moveaxis(y, -1, axis))
+            return y
 
         return run
 
@@ -318,10 +413,15 @@ class UnitNormalization(Layer):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         axis = self.axis
 
-        def run(x: Array) -> Array:
-            total = ordered_sum(np.square(x), _axes(axis, x.ndim))
+        def normalized(x: Array, total: Array) -> Array:
+            if x.size > _pieces.PIECE:
+                return in_pieces(normalized, x, total)
             y: Array = x * (1 / np.sqrt(np.maximum(total, x.dtype.type(1e-12))))
             return y
+
+        def run(x: Array) -> Array:
+            squares = np.square(x) if x.size <= _pieces.PIECE else in_pieces(np.square, x)
+            return normalized(x, ordered_sum(squares, _axes(axis, x.ndim)))
 
         return run
 
@@ -368,7 +468,7 @@ class Normalization(Layer):
             self.add_weight("count", (), "zeros", trainable=False)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        real = self.policy.real
+        real, invert = self.policy.real, self.invert
         given = weights[:2] if weights else (self.mean, self.variance)
         mean, variance = (
             np.broadcast_to(
@@ -380,9 +480,14 @@ class Normalization(Layer):
             for value in given
         )
         deviation = np.maximum(np.sqrt(variance), real.type(1e-7))
-        if self.invert:
-            return lambda x: mean + x * deviation
-        return lambda x: (x - mean) / deviation
+
+        def normalized(x: Array, mean: Array = mean, deviation: Array = deviation) -> Array:
+            if x.size > _pieces.PIECE:
+                return in_pieces(normalized, x, mean, deviation)
+            y: Array = mean + x * deviation if invert else (x - mean) / deviation
+            return y
+
+        return normalized
 
 
 @register()
@@ -399,7 +504,14 @@ class Rescaling(Layer):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         scale, offset = np.asarray(self.scale, self.policy.real), np.asarray(self.offset, self.policy.real)
-        return lambda x: x * scale + offset
+
+        def rescaled(x: Array, scale: Array = scale, offset: Array = offset) -> Array:
+            if x.size > _pieces.PIECE:
+                return spread(rescaled, x, scale, offset)
+            y: Array = x * scale + offset
+            return y
+
+        return rescaled
 
 
 __all__ = [

@@ -7,7 +7,9 @@ Next: tensorflow_operations.py, for the names of tf.keras 2; base.py.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,26 @@ import numpy as np
 from lstmfast import activations
 from lstmfast._arrays import ordered_mean, ordered_sum
 from lstmfast._graph import KerasTensor, Node, Shape, contains_symbolic, flatten, map_shapes, map_tree
+from lstmfast._pieces import (
+    accumulated,
+    along,
+    contiguous,
+    copied,
+    filled,
+    in_pieces,
+    joined,
+    padded,
+    place_of,
+    place_of_extreme,
+    reduced,
+    repeated,
+    spread,
+    stacked,
+    taken,
+)
+from lstmfast._pieces import (
+    cast as as_type,
+)
 from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.contractions import as_float, dot, einsum, matmul_any, tensordot
 from lstmfast.layers.pooling import pool_any
@@ -272,14 +294,21 @@ def like(value: Any, x: Array) -> Any:
     return None if value is None else np.asarray(value, x.dtype)
 
 
+def by_value(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` of single values, which takes arrays that NumPy brings to one shape, and options."""
+    return lambda *values, **options: spread(partial(function, **options) if options else function, *values)
+
+
 def binary(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    return lambda x1, x2: function(*together(x1, x2))
+    return lambda x1, x2: spread(lambda a, b: function(*together(a, b)), x1, x2)
 
 
-def _divide(x1: Any, x2: Any, empty: bool = False) -> Array:
+def _divide(x1: Any, x2: Any) -> Array:
+    return np.true_divide(*map(as_float, together(x1, x2)))
+
+
+def _divide_no_nan(x1: Any, x2: Any) -> Array:
     a, b = map(as_float, together(x1, x2))
-    if not empty:
-        return np.true_divide(a, b)
     zero = b == 0
     y: Array = np.where(zero, a.dtype.type(0), a / np.where(zero, b.dtype.type(1), b))
     return y
@@ -287,7 +316,7 @@ def _divide(x1: Any, x2: Any, empty: bool = False) -> Array:
 
 def unary(function: Callable[[Array], Any]) -> Callable[[Any], Any]:
     """``function`` of floats in C order, in which NumPy's loops are the same whatever the caller's layout."""
-    return lambda x: function(as_float(x))
+    return lambda x: spread(lambda part: function(as_float(part)), x)
 
 
 def broadcast_to(x: Any, shape: Any) -> Array:
@@ -303,15 +332,16 @@ def broadcast_to(x: Any, shape: Any) -> Array:
     ends = zip(reversed(x.shape), reversed(sizes), strict=False)
     if x.ndim > len(sizes) or any(own not in (1, size) for own, size in ends):
         raise ValueError(f"An operation broadcasts to the shape {sizes}, its input has the shape {x.shape}.")
-    return np.array(np.broadcast_to(x, sizes))
+    return copied(np.broadcast_to(x, sizes))
 
 
 def _erf(x: Array) -> Array:
-    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x)).astype(x.dtype)
+    # a call of Python's for each value takes many times as long as what NumPy does
+    return in_pieces(lambda part: np.asarray(np.frompyfunc(math.erf, 1, 1)(part)).astype(part.dtype), x, makes=16)
 
 
 def _flat(x: Array, axis: Any) -> Array:
-    return x.reshape(-1) if axis is None else x
+    return contiguous(x).reshape(-1) if axis is None else x
 
 
 def axes_of(axis: Any) -> Any:
@@ -323,44 +353,48 @@ def axes_of(axis: Any) -> Any:
 
 def _all_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     several = range(ndim) if axis is None else axes_of(axis) if isinstance(axis, (list, tuple, np.ndarray)) else [axis]
-    return tuple(one % ndim for one in several)
+    return tuple(place_of(one, ndim) for one in several)
 
 
 def summed(x: Any, axis: Any = None, keepdims: Any = False, mean: bool = False) -> Array:
     """The sum or the mean, in an order that the sizes of the axes alone decide."""
     x = np.asarray(x)
     if mean and x.dtype.kind != "f":
-        x = x.astype(np.float32)
+        x = as_type(x, np.float32)
     if x.dtype.kind == "b":
-        x = x.astype(np.int32)
-    return np.array((ordered_mean if mean else ordered_sum)(x, _all_axes(axis, x.ndim), bool(keepdims)))
+        x = as_type(x, np.int32)
+    return copied(np.asarray((ordered_mean if mean else ordered_sum)(x, _all_axes(axis, x.ndim), bool(keepdims))))
 
 
 def product(x: Any, axis: Any = None, keepdims: Any = False, dtype: Any = None) -> Array:
     """The product, one factor after the other."""
     x = np.asarray(x)
-    x = x.astype(dtype or (np.int32 if x.dtype.kind == "b" else x.dtype))
+    x = as_type(x, dtype or (np.int32 if x.dtype.kind == "b" else x.dtype))
     for one in sorted(_all_axes(axis, x.ndim), reverse=True):
         moved = np.moveaxis(x, one, 0)
         total = np.ones(moved.shape[1:], x.dtype)
         for part in moved:
-            total = total * part
+            total = spread(operator.mul, total, part)
         x = np.expand_dims(total, one) if keepdims else total
     return np.ascontiguousarray(x)
 
 
 def variance(x: Any, axis: Any = None, keepdims: Any = False) -> Array:
     x = as_float(x)
-    return summed(np.square(x - summed(x, axis, True, True)), axis, keepdims, True)
+    return summed(spread(_squared_distance, x, summed(x, axis, True, True)), axis, keepdims, True)
+
+
+def _squared_distance(x: Array, mean: Array) -> Any:
+    return np.square(x - mean)
 
 
 def logsumexp(x: Any, axis: Any = None, keepdims: Any = False) -> Array:
     x = as_float(x)
     axes = _all_axes(axis, x.ndim)
-    largest = x.max(axis=axes, keepdims=True)
-    largest = np.where(np.isfinite(largest), largest, x.dtype.type(0))
-    total = np.log(summed(activation("exponential")(x - largest), axes, True)) + largest
-    return np.array(total if keepdims else np.squeeze(total, axes))
+    largest = spread(lambda one: np.where(np.isfinite(one), one, x.dtype.type(0)), reduced(np.maximum, x, axes, True))
+    sums = summed(activation("exponential")(spread(np.subtract, x, largest)), axes, True)
+    total = spread(lambda one, offset: np.log(one) + offset, sums, largest)
+    return copied(np.asarray(total if keepdims else np.squeeze(total, axes)))
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
@@ -374,32 +408,37 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> An
     x = as_float(x)
     axes = _all_axes(axis, x.ndim)
     if ord in (None, "euclidean") or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
-        return np.sqrt(summed(np.square(x), axes, keepdims))
-    size = np.abs(x)
+        return spread(np.sqrt, summed(spread(np.square, x), axes, keepdims))
+    size = spread(np.abs, x)
     order = float(ord) if isinstance(ord, (int, float)) or ord in ("inf", "-inf") else math.nan
     if len(axes) == 2 and order in (1.0, -1.0, math.inf, -math.inf):
         inner, outer = axes if abs(order) == 1 else axes[::-1]
-        y = (np.max if order > 0 else np.min)(summed(size, inner, True), axis=outer, keepdims=True)
+        y = reduced(np.maximum if order > 0 else np.minimum, summed(size, inner, True), (outer,), True)
         return np.array(y if keepdims else np.squeeze(y, axes))
     if len(axes) != 1 or math.isnan(order):
         raise NotImplementedError(f"The norm of order {ord!r} over the axes {axes} is not supported.")
     if math.isinf(order):
-        return np.array((np.max if order > 0 else np.min)(size, axis=axes, keepdims=bool(keepdims)))
+        return np.array(reduced(np.maximum if order > 0 else np.minimum, size, axes, bool(keepdims)))
     if order == 0:
-        return summed((x != 0).astype(x.dtype), axes, keepdims)
+        return summed(spread(lambda part: (part != 0).astype(part.dtype), x), axes, keepdims)
     if order == 1:
         return summed(size, axes, keepdims)
-    return np.power(summed(np.power(size, like(order, x)), axes, keepdims), like(1 / order, x))
+    return spread(np.power, summed(spread(np.power, size, like(order, x)), axes, keepdims), like(1 / order, x))
 
 
 def _normalize(x: Any, axis: Any = -1, order: Any = 2, epsilon: Any = None) -> Any:
     x = as_float(x)
     epsilon = 1e-7 if epsilon is None else epsilon
     if order == 2:
-        with np.errstate(divide="ignore"):
-            factor = 1 / np.sqrt(summed(np.square(x), axis, True))
-        return x * np.minimum(factor, like(1 / epsilon, x))
-    return x / np.maximum(norm(x, order, axis, True), like(epsilon, x))
+
+        def of_length_1(x: Array, squares: Array) -> Any:
+            with np.errstate(divide="ignore"):
+                factor = 1 / np.sqrt(squares)
+            return x * np.minimum(factor, like(1 / epsilon, x))
+
+        return spread(of_length_1, x, summed(spread(np.square, x), axis, True))
+    smallest = like(epsilon, x)
+    return spread(lambda part, size: part / np.maximum(size, smallest), x, norm(x, order, axis, True))
 
 
 def _layer_norm(
@@ -407,33 +446,44 @@ def _layer_norm(
 ) -> Any:
     x = as_float(x)
     epsilon = like(1e-7 if epsilon is None else epsilon, x)
+
+    def normalized(x: Array, mean: Any, spread_out: Array, gamma: Any, beta: Any) -> Any:
+        y = (x if mean is None else x - mean) * (1 / np.sqrt(spread_out + epsilon))
+        y = y if gamma is None else y * gamma
+        return y if beta is None else y + beta
+
     if rms_scaling:
-        y = x * (1 / np.sqrt(variance(x, axis, True) + epsilon))
-        return y if gamma is None else y * gamma
-    y = (x - summed(x, axis, True, True)) * (1 / np.sqrt(variance(x, axis, True) + epsilon))
-    y = y if gamma is None else y * gamma
-    return y if beta is None else y + beta
+        return spread(normalized, x, None, variance(x, axis, True), gamma, None)
+    return spread(normalized, x, summed(x, axis, True, True), variance(x, axis, True), gamma, beta)
 
 
 def _rms_norm(x: Any, scale: Any = None, axis: Any = -1, epsilon: Any = None) -> Any:
     x = as_float(x)
-    y = x * (1 / np.sqrt(summed(np.square(x), axis, True, True) + like(1e-7 if epsilon is None else epsilon, x)))
-    return y if scale is None else y * scale
+    offset = like(1e-7 if epsilon is None else epsilon, x)
+
+    def normalized(x: Array, squares: Array, scale: Any) -> Any:
+        y = x * (1 / np.sqrt(squares + offset))
+        return y if scale is None else y * scale
+
+    return spread(normalized, x, summed(spread(np.square, x), axis, True, True), scale)
 
 
 def _average(x: Any, weights: Any = None, axis: Any = None) -> Array:
     x = as_float(x)
     if weights is None:
         return summed(x, axis, False, True)
-    weights = as_float(weights).astype(x.dtype)
+    weights = as_type(as_float(weights), x.dtype)
     if weights.ndim == 1 and x.ndim > 1:
         weights = weights.reshape([-1 if one == _all_axes(axis, x.ndim)[0] else 1 for one in range(x.ndim)])
     weights = np.broadcast_to(weights, x.shape)
-    return summed(x * weights, axis) / summed(weights, axis)
+    return spread(np.true_divide, summed(spread(np.multiply, x, weights), axis), summed(weights, axis))
 
 
 def _median(x: Any, axis: Any = None, keepdims: Any = False) -> Array:
-    return np.asarray(np.median(as_float(x), axis=axes_of(axis), keepdims=bool(keepdims)))
+    x = as_float(x)
+    axes = _all_axes(axis, x.ndim)
+    middle = partial(np.median, axis=axes, keepdims=bool(keepdims))
+    return np.asarray(in_pieces(middle, x, cut=min(axes, default=0)))
 
 
 def activation(name: str) -> Callable[..., Array]:
@@ -452,63 +502,75 @@ def _over_axis(name: str) -> Callable[..., Array]:
         x = as_float(x)
         if axis is None:
             return activations.Activation(name).run(x.reshape(-1)).reshape(x.shape)
-        moved = np.ascontiguousarray(np.moveaxis(x, axis, -1))
-        return np.ascontiguousarray(np.moveaxis(activations.Activation(name).run(moved), -1, axis))
+        moved = contiguous(np.moveaxis(x, axis, -1))
+        return contiguous(np.moveaxis(activations.Activation(name).run(moved), -1, axis))
 
     return apply
 
 
 def _glu(x: Any, axis: int = -1) -> Array:
     first, second = np.split(as_float(x), 2, axis)
-    return first * activation("sigmoid")(second)
+    return spread(np.multiply, first, activation("sigmoid")(second))
 
 
 def _threshold(x: Any, threshold: float, default_value: float) -> Any:
-    x = as_float(x)
-    return np.where(x > like(threshold, x), x, like(default_value, x))
+    def passed(x: Any) -> Any:
+        x = as_float(x)
+        return np.where(x > like(threshold, x), x, like(default_value, x))
+
+    return spread(passed, x)
 
 
 def reshape(x: Any, newshape: Any) -> Array:
     """None stands for the batch, as -1 does."""
     sizes = newshape if isinstance(newshape, (list, tuple)) else np.ravel(newshape).tolist()
-    return np.ascontiguousarray(x).reshape([-1 if size is None else int(size) for size in sizes])
+    return contiguous(np.asarray(x)).reshape([-1 if size is None else int(size) for size in sizes])
 
 
 def pad(x: Any, pad_width: Any, constant_values: Any = None, mode: str = "constant") -> Array:
-    mode = mode.lower()
-    options = {"constant_values": constant_values or 0} if mode == "constant" else {}
-    if isinstance(pad_width, (list, tuple)) and len(pad_width) == 1:
-        pad_width = pad_width[0]
-    return np.pad(x, pad_width, mode, **options)  # type: ignore[call-overload,no-any-return]
+    x, padding = np.asarray(x), str(mode).lower()
+    widths = [(int(before), int(behind)) for before, behind in np.broadcast_to(pad_width, (x.ndim, 2))]
+    if any(min(own) < 0 for own in widths):
+        raise ValueError(f"Expected widths of at least 0 to pad with, got {widths}.")
+    if padding == "constant":
+        return padded(x, widths, constant_values or 0)
+    for axis, (size, own) in enumerate(zip(x.shape, widths, strict=True)):
+        if any(own):
+            x = taken(x, np.pad(np.arange(size), own, padding), axis)  # type: ignore[call-overload]
+    return np.asarray(x)
 
 
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
     if isinstance(indices_or_sections, (list, tuple)):
         indices_or_sections = list(indices_or_sections)
-    return [np.ascontiguousarray(part) for part in np.split(x, indices_or_sections, axis)]
+    return [contiguous(part) for part in np.split(x, indices_or_sections, axis)]
 
 
 def unstack(x: Any, num: Any = None, axis: int = 0) -> list[Array]:
-    return [np.array(part, order="C") for part in np.moveaxis(x, axis, 0)]
+    return [copied(part) for part in np.moveaxis(x, axis, 0)]
 
 
 def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Array:
     if sparse:
         raise NotImplementedError("Sparse tensors are not supported.")
-    y = np.asarray(x)[..., None] == np.arange(num_classes)
-    return np.moveaxis(y.astype(dtype or "float32"), -1, axis)
+    y = in_pieces(
+        lambda part: (part[..., None] == np.arange(num_classes)).astype(dtype or "float32"),
+        np.asarray(x),
+        makes=num_classes,
+    )
+    return np.moveaxis(y, -1, axis)
 
 
 def _multi_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Any:
     x = np.asarray(x)
-    return one_hot(x, num_classes, axis, dtype, sparse).max(axis=1 if x.ndim >= 2 else 0)
+    return reduced(np.maximum, one_hot(x, num_classes, axis, dtype, sparse), (1 if x.ndim >= 2 else 0,))
 
 
 def cast(x: Any, dtype: Any = "float32", **_: Any) -> Array:
     if isinstance(dtype, dict):
         dtype = (dtype.get("config") or {}).get("name")
     name = dtype_name(dtype)
-    return np.asarray(x).astype("float32" if name == "bfloat16" else name)
+    return copied(np.asarray(x), "float32" if name == "bfloat16" else name)
 
 
 def dtype_name(dtype: Any) -> str:
@@ -518,38 +580,135 @@ def dtype_name(dtype: Any) -> str:
 
 def take(x: Any, indices: Any, axis: Any = None) -> Array:
     """Entries by their places; negative ones count from the end."""
-    return np.take(x, np.asarray(indices).astype(np.int64), axis=axis)
+    table, places = np.asarray(x), as_type(np.asarray(indices), np.int64)
+    return taken(_flat(table, axis), places, 0 if axis is None else axis)
 
 
 def _take_along_axis(x: Any, indices: Any, axis: Any = None) -> Array:
-    return np.take_along_axis(np.asarray(x), np.asarray(indices).astype(np.int64), axis)
+    x, places = np.asarray(x), as_type(np.asarray(indices), np.int64)
+    before = 0 if axis is None else place_of(axis, x.ndim)
+    cut = before if x.shape[:before] == places.shape[:before] else 0
+    return in_pieces(lambda part, own: np.take_along_axis(part, own, axis), x, places, cut=cut)
 
 
 def integers(function: Callable[..., Any]) -> Callable[..., Array]:
-    return lambda x, axis=None, keepdims=False: function(x, axis=axis, keepdims=keepdims).astype(np.int32)
+    """The places of the largest or smallest values, in one axis or among all values."""
+
+    def places(x: Any, axis: Any = None, keepdims: Any = False) -> Array:
+        x = np.asarray(x)
+        if axis is not None:
+            return as_type(place_of_extreme(function, x, axis, bool(keepdims)), np.int32)
+        flat = place_of_extreme(function, _flat(x, None), 0)
+        return (flat.reshape((1,) * x.ndim) if keepdims else flat).astype(np.int32)
+
+    return places
 
 
 def top_k(x: Any, k: int, sorted: bool = True) -> list[Array]:
     """The largest values of the last axis and their places; of equal ones the first comes first."""
-    x = np.ascontiguousarray(x)
-    places = np.argsort(-x if x.dtype.kind == "f" else -x.astype(np.int64), axis=-1, kind="stable")[..., :k]
-    return [np.take_along_axis(x, places, -1), places.astype(np.int32)]
+    x = contiguous(np.asarray(x))
+
+    def largest(x: Array) -> Array:
+        return np.argsort(-x if x.dtype.kind == "f" else -x.astype(np.int64), axis=-1, kind="stable")[..., :k]
+
+    rows = x.ndim - 1
+    places = in_pieces(largest, x, cut=rows)
+    return [in_pieces(lambda x: np.take_along_axis(x, largest(x), -1), x, cut=rows), as_type(places, np.int32)]
 
 
 def _slice(x: Any, start_indices: Any, shape: Any = ()) -> Array:
     starts = [int(start) for start in np.ravel(start_indices)]
     sizes = [extent - start if size == -1 else size for start, size, extent in zip(starts, shape, np.shape(x))]
     key = tuple(slice(start, start + size) for start, size in zip(starts, sizes))
-    return np.ascontiguousarray(np.asarray(x)[key])
+    return contiguous(np.asarray(x)[key])
+
+
+def sort(x: Any, axis: Any = -1) -> Array:
+    return along(np.sort, -1 if axis is None else axis)(_flat(np.asarray(x), axis))
+
+
+def _order(x: Any, axis: Any = -1) -> Array:
+    order = along(np.argsort, -1 if axis is None else axis, kind="stable")
+    return as_type(order(_flat(np.asarray(x), axis)), np.int32)
+
+
+def _differences(x: Any, n: int = 1, axis: int = -1) -> Array:
+    x = np.asarray(x)
+    if n < 1:
+        return np.diff(x, n, axis)
+    for _ in range(n):
+        rows = np.moveaxis(x, axis, 0)
+        change = spread(np.not_equal if x.dtype.kind == "b" else np.subtract, rows[1:], rows[:-1])
+        x = np.moveaxis(change, 0, axis)
+    return contiguous(x)
+
+
+def where(condition: Any, x1: Any, x2: Any) -> Array:
+    return np.where(condition, *together(x1, x2))
+
+
+def full_like(x: Any, value: Any, dtype: Any = None) -> Array:
+    x = np.asarray(x)
+    return filled(x.shape, value, dtype or x.dtype)
+
+
+def repeat(x: Any, repeats: Any, axis: Any = None) -> Array:
+    x, own = _flat(np.asarray(x), axis), 0 if axis is None else axis
+    if np.ndim(repeats) == 0:
+        return repeated(x, int(repeats), own)
+    return taken(x, np.repeat(np.arange(x.shape[own]), repeats), own)
+
+
+def tile(x: Any, repeats: Any) -> Array:
+    x, counts = np.asarray(x), np.ravel(repeats).tolist()
+    ndim = max(x.ndim, len(counts))
+    counts, sizes = [1] * (ndim - len(counts)) + counts, (1,) * (ndim - x.ndim) + x.shape
+    x = x.reshape([one for size in sizes for one in (1, size)])
+    tiles = copied(np.broadcast_to(x, [one for pair in zip(counts, sizes, strict=True) for one in pair]))
+    return tiles.reshape([count * size for count, size in zip(counts, sizes, strict=True)])
+
+
+def banded(x: Any, k: int, below: bool) -> Array:
+    """``numpy.tril`` with ``below``, else ``numpy.triu``."""
+    x = np.asarray(x)
+    rows, columns = np.arange(x.shape[-2])[:, None], np.arange(x.shape[-1])
+    kept = spread(np.greater_equal if below else np.less_equal, rows, columns - k)
+    return spread(lambda part, keep: np.where(keep, part, part.dtype.type(0)), x, kept)
+
+
+def _side_by_side(arrays: list[Array], axis: int) -> Array:
+    return joined(arrays, min(axis, arrays[0].ndim - 1))
 
 
 def _key(key: Any) -> Any:
     return tuple(key) if isinstance(key, list) else key
 
 
-def extreme(function: Callable[..., Any]) -> Callable[..., Array]:
+def extreme(function: np.ufunc) -> Callable[..., Array]:
     """The largest or smallest values, or whether any or all hold."""
-    return lambda x, axis=None, keepdims=False, initial=None: function(x, axis=axes_of(axis), keepdims=bool(keepdims))
+    return lambda x, axis=None, keepdims=False, initial=None: reduced(
+        function, np.asarray(x), _all_axes(axis, np.ndim(x)), bool(keepdims)
+    )
+
+
+def _counted(x: Any, axis: Any = None) -> Array:
+    x = np.asarray(x)
+    zeroes = spread(lambda part: (part != 0).astype(np.int64), x)
+    return as_type(reduced(np.add, zeroes, _all_axes(axis, x.ndim)), np.int32)
+
+
+def rolled(x: Array, shift: Any, axis: Any) -> Array:
+    """As ``numpy.roll``."""
+    if axis is None:
+        y: Array = rolled(_flat(x, None), shift, 0).reshape(x.shape)
+        return y
+    pairs = np.broadcast(shift, axis)
+    for by, own in pairs:
+        size = x.shape[int(own)]
+        cut = size - int(by) % max(size, 1)
+        first, second = np.split(x, [cut], int(own))
+        x = joined([second, first], int(own))
+    return x if pairs.size else copied(x)
 
 
 _function: Any
@@ -573,10 +732,10 @@ for _name, _function in {
     "LogicalXor": np.logical_xor,
 }.items():
     define(_name, "x1 x2", binary(_function))
-define("Divide TrueDivide", "x1 x2", _divide)
-define("DivideNoNan", "x1 x2", lambda x1, x2: _divide(x1, x2, True))
-define("Arctan2", "x1 x2", lambda x1, x2: np.arctan2(*map(as_float, together(x1, x2))))
-define("Logaddexp", "x1 x2", lambda x1, x2: np.logaddexp(*map(as_float, together(x1, x2))))
+define("Divide TrueDivide", "x1 x2", by_value(_divide))
+define("DivideNoNan", "x1 x2", by_value(_divide_no_nan))
+define("Arctan2", "x1 x2", binary(lambda a, b: np.arctan2(as_float(a), as_float(b))))
+define("Logaddexp", "x1 x2", binary(lambda a, b: np.logaddexp(as_float(a), as_float(b))))
 
 for _name, _function in {
     "Arccos": np.arccos,
@@ -617,7 +776,7 @@ for _name, _function in {
     "Square": np.square,
     "Trunc": np.trunc,
 }.items():
-    define(_name, "x", _function)
+    define(_name, "x", by_value(_function))
 for _name, _activation in {
     "Celu": "celu",
     "Elu": "elu",
@@ -649,15 +808,19 @@ define("LogSoftmax", "x", _over_axis("log_softmax"))
 define("Sparsemax", "x", _over_axis("sparsemax"))
 define("Glu", "x", _glu)
 define("Threshold", "x", _threshold)
-define("StopGradient", "x", np.array)
-define("ConvertToTensor", "x dtype", lambda x, dtype=None, **_: np.array(x) if dtype is None else cast(x, dtype))
-define("Identity", "x", np.array)
+define("StopGradient", "x", by_value(np.array))
+define(
+    "ConvertToTensor",
+    "x dtype",
+    lambda x, dtype=None, **_: copied(np.asarray(x)) if dtype is None else cast(x, dtype),
+)
+define("Identity", "x", by_value(np.array))
 
 define("Mean", "x", lambda x, axis=None, keepdims=False: summed(x, axis, keepdims, True))
 define("Sum", "x", summed)
 define("Prod", "x", product)
 define("Var", "x", variance)
-define("Std", "x", lambda x, axis=None, keepdims=False: np.sqrt(variance(x, axis, keepdims)))
+define("Std", "x", lambda x, axis=None, keepdims=False: spread(np.sqrt, variance(x, axis, keepdims)))
 define(
     "Moments",
     "x",
@@ -673,65 +836,69 @@ define("Normalize", "x", _normalize)
 define("LayerNorm", "x gamma beta", _layer_norm)
 define("RMSNorm", "x scale", _rms_norm)
 define("Logsumexp", "x", logsumexp)
-define("Max Amax", "x", extreme(np.max))
-define("Min Amin", "x", extreme(np.min))
-define("Any", "x", extreme(np.any))
-define("All", "x", extreme(np.all))
+define("Max Amax", "x", extreme(np.maximum))
+define("Min Amin", "x", extreme(np.minimum))
+define("Any", "x", extreme(np.logical_or))
+define("All", "x", extreme(np.logical_and))
 define("Argmax", "x", integers(np.argmax))
 define("Argmin", "x", integers(np.argmin))
-define("CountNonzero", "x", lambda x, axis=None: np.asarray(np.count_nonzero(x, axes_of(axis))).astype(np.int32))
-define("Cumsum", "x", lambda x, axis=None, dtype=None: np.add.accumulate(_flat(x, axis), axis or 0, dtype or x.dtype))
+define("CountNonzero", "x", _counted)
+define("Cumsum", "x", lambda x, axis=None, dtype=None: accumulated(np.add, _flat(x, axis), axis or 0, dtype or x.dtype))
 define(
-    "Cumprod", "x", lambda x, axis=None, dtype=None: np.multiply.accumulate(_flat(x, axis), axis or 0, dtype or x.dtype)
+    "Cumprod",
+    "x",
+    lambda x, axis=None, dtype=None: accumulated(np.multiply, _flat(x, axis), axis or 0, dtype or x.dtype),
 )
-define("Sort", "x", lambda x, axis=-1: np.sort(x, axis=axis))
-define("Argsort", "x", lambda x, axis=-1: np.argsort(x, axis=axis, kind="stable").astype(np.int32))
+define("Sort", "x", sort)
+define("Argsort", "x", _order)
 define("TopK", "x", top_k)
-define("Clip", "x", lambda x, x_min=None, x_max=None: np.clip(x, like(x_min, x), like(x_max, x)))
-define("Round", "x", lambda x, decimals=0: np.round(x, decimals))
+define("Clip", "x", lambda x, x_min=None, x_max=None: spread(np.clip, x, like(x_min, x), like(x_max, x)))
+define("Round", "x", by_value(np.round))
 define(
     "NanToNum",
     "x",
-    lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf),
+    lambda x, nan=0.0, posinf=None, neginf=None: spread(
+        lambda part: np.nan_to_num(part, nan=nan, posinf=posinf, neginf=neginf), x
+    ),
 )
-define("Diff", "x", lambda x, n=1, axis=-1: np.diff(x, n, axis))
+define("Diff", "x", _differences)
 
 define("ExpandDims", "x", lambda x, axis=-1: np.expand_dims(x, axes_of(axis)))
 define("Squeeze", "x", lambda x, axis=None: np.squeeze(x, axes_of(axis)))
 define("Reshape", "x", reshape)
-define("Ravel", "x", lambda x: np.array(x).reshape(-1))
-define("Transpose", "x", lambda x, axes=None: np.ascontiguousarray(np.transpose(x, axes)))
-define("Swapaxes", "x", lambda x, axis1, axis2: np.ascontiguousarray(np.swapaxes(x, axis1, axis2)))
-define("Moveaxis", "x", lambda x, source, destination: np.ascontiguousarray(np.moveaxis(x, source, destination)))
+define("Ravel", "x", lambda x: copied(np.asarray(x)).reshape(-1))
+define("Transpose", "x", lambda x, axes=None: contiguous(np.transpose(x, axes)))
+define("Swapaxes", "x", lambda x, axis1, axis2: contiguous(np.swapaxes(x, axis1, axis2)))
+define("Moveaxis", "x", lambda x, source, destination: contiguous(np.moveaxis(x, source, destination)))
 define("Cast", "x", cast)
-define("OnesLike", "x dtype", lambda x, dtype=None: np.ones_like(x, dtype=dtype))
-define("ZerosLike", "x dtype", lambda x, dtype=None: np.zeros_like(x, dtype=dtype))
-define("FullLike", "x fill_value dtype", lambda x, fill_value, dtype=None: np.full_like(x, fill_value, dtype=dtype))
-define("Concatenate", "xs", lambda xs, axis=0: np.concatenate(xs, axis=axis))
-define("Stack", "xs", lambda xs, axis=0: np.stack(xs, axis=axis))
-define("Hstack", "xs", np.hstack)
-define("Vstack", "xs", np.vstack)
+define("OnesLike", "x dtype", lambda x, dtype=None: full_like(x, 1, dtype))
+define("ZerosLike", "x dtype", lambda x, dtype=None: full_like(x, 0, dtype))
+define("FullLike", "x fill_value dtype", full_like)
+define("Concatenate", "xs", lambda xs, axis=0: joined([np.asarray(x) for x in xs], axis))
+define("Stack", "xs", lambda xs, axis=0: stacked([np.asarray(x) for x in xs], axis))
+define("Hstack", "xs", lambda xs: _side_by_side([np.atleast_1d(x) for x in xs], 1))
+define("Vstack", "xs", lambda xs: _side_by_side([np.atleast_2d(x) for x in xs], 0))
 define("Split", "x", split)
 define("Unstack", "x", unstack)
 define("Slice", "x start_indices", _slice)
-define("Flip", "x", lambda x, axis=None: np.flip(x, axes_of(axis)).copy())
-define("Roll", "x", lambda x, shift, axis=None: np.roll(x, axes_of(shift), axes_of(axis)))
-define("Repeat", "x", lambda x, repeats, axis=None: np.repeat(x, repeats, axis=axis))
-define("Tile", "x", lambda x, repeats: np.tile(np.asarray(x), repeats))
+define("Flip", "x", lambda x, axis=None: copied(np.flip(x, axes_of(axis))))
+define("Roll", "x", lambda x, shift, axis=None: rolled(x, axes_of(shift), axes_of(axis)))
+define("Repeat", "x", repeat)
+define("Tile", "x", tile)
 define(
     "Pad",
     "x constant_values",
     lambda x, constant_values=None, **kw: pad(x, kw.pop("pad_width"), constant_values, **kw),
 )
-define("Tril", "x", lambda x, k=0: np.tril(x, k))
-define("Triu", "x", lambda x, k=0: np.triu(x, k))
-define("Diagonal", "x", lambda x, offset=0, axis1=0, axis2=1: np.diagonal(x, offset, axis1, axis2).copy())
-define("Where", "condition x1 x2", lambda condition, x1, x2: np.where(condition, *together(x1, x2)))
+define("Tril", "x", lambda x, k=0: banded(x, k, True))
+define("Triu", "x", lambda x, k=0: banded(x, k, False))
+define("Diagonal", "x", lambda x, offset=0, axis1=0, axis2=1: copied(np.diagonal(x, offset, axis1, axis2)))
+define("Where", "condition x1 x2", by_value(where))
 define("Take", "x indices", take)
 define("TakeAlongAxis", "x indices", _take_along_axis)
 define("OneHot", "x", one_hot)
 define("MultiHot", "x", _multi_hot)
-define("GetItem", "x key", lambda x, key: np.array(x[_key(key)], order="C"))
+define("GetItem", "x key", lambda x, key: copied(np.asarray(x[_key(key)])))
 define("BroadcastTo", "x", lambda x, shape=None: broadcast_to(x, shape))
 
 define("Matmul", "x1 x2", matmul_any)

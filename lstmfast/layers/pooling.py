@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast._arrays import ordered_mean, ordered_sum
+from lstmfast._pieces import contiguous, copied, reduced, spread, update
 from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.convolution import pad_same, per_axis, to_channels_last, windows_out
 
@@ -63,8 +64,8 @@ class _Pooling(Layer):
                 x = pad_same(x, pool, strides, 0.0 if means else -np.inf)
             y = fold(x, sizes, np.add if means else np.maximum)
             if means:
-                y /= x.dtype.type(int(np.prod(pool))) if counts is None else counts
-            return np.ascontiguousarray(np.moveaxis(y, -1, 1)) if first else y
+                update(np.true_divide, y, x.dtype.type(int(np.prod(pool))) if counts is None else counts)
+            return contiguous(np.moveaxis(y, -1, 1)) if first else y
 
         def fold(x: Array, sizes: list[int], function: Any) -> Array:
             result: Any = None
@@ -77,7 +78,10 @@ class _Pooling(Layer):
                     ),
                 )
                 part = x[key]
-                result = part.copy() if result is None else function(result, part, out=result)
+                if result is None:
+                    result = copied(part)
+                else:
+                    update(function, result, part)
             return result  # type: ignore[no-any-return]
 
         assert rank
@@ -111,7 +115,7 @@ class _GlobalPooling(Layer):
         axes, keepdims = self._reduced(), self.keepdims
         if self.means:
             return lambda x: np.ascontiguousarray(ordered_mean(x, axes, keepdims))
-        return lambda x: x.max(axis=axes, keepdims=keepdims)
+        return lambda x: reduced(np.maximum, x, axes, keepdims)
 
 
 def _masked_mean(layer: _GlobalPooling) -> Run:
@@ -122,7 +126,7 @@ def _masked_mean(layer: _GlobalPooling) -> Run:
         if mask is None:
             return np.ascontiguousarray(ordered_mean(x, axes, keepdims))
         kept = np.expand_dims(mask, 2 if axes == (1,) else 1).astype(x.dtype)
-        y: Array = ordered_sum(x * kept, axes, keepdims) / ordered_sum(kept, axes, keepdims)
+        y: Array = ordered_sum(spread(np.multiply, x, kept), axes, keepdims) / ordered_sum(kept, axes, keepdims)
         return y
 
     return run

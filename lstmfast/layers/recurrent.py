@@ -16,9 +16,10 @@ from lstmfast import _core, activations, initializers
 from lstmfast._arrays import convert
 from lstmfast._graph import Shape, flatten
 from lstmfast._lookup import Lookup, ProjectedTable
+from lstmfast._pieces import contiguous
 from lstmfast.layers.base import Array, Layer, Run, as_mask, positive
 from lstmfast.layers.noise import Noise
-from lstmfast.layers.recurrent_dropout import DroppingCell
+from lstmfast.layers.recurrent_dropout import DroppingCell, DroppingRules
 
 FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll")
 _INITIALIZERS = ("kernel_initializer", "recurrent_initializer", "bias_initializer")
@@ -42,6 +43,7 @@ class Recurrent(Layer):
     time_major = False
     states: list[Array] | None = None
     of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
+    dropping_rules = DroppingRules()  # of that Keras
     _batch: int | None = None
 
     # -- what subclasses say ------------------------------------------------------------------------------------
@@ -63,7 +65,7 @@ class Recurrent(Layer):
         """As `make_core`, of a layer that drops out."""
         raise NotImplementedError
 
-    def dropping_cells(self) -> list[CellLayer]:
+    def dropping_cells(self) -> list[Any]:
         """The parts that drop out in training."""
         return []
 
@@ -169,8 +171,8 @@ class Recurrent(Layer):
             if not sequences:
                 return result
             if states:
-                return (np.ascontiguousarray(np.swapaxes(result[0], 0, 1)), *result[1:])
-            return np.ascontiguousarray(np.swapaxes(result, 0, 1))
+                return (contiguous(np.swapaxes(result[0], 0, 1)), *result[1:])
+            return contiguous(np.swapaxes(result, 0, 1))
 
         inner = run_stateful if self.stateful else run
         chosen: Any = run_time_major if self.time_major else inner
@@ -227,13 +229,7 @@ class Recurrent(Layer):
         return converted
 
     def refuse_training(self) -> None:
-        """Raise where the layer drops out by the rules of an older Keras."""
-        if self.of_keras_2 and self.dropping_cells():
-            raise NotImplementedError(
-                f"Layer '{self.name}' drops out inside the recurrence (training=True) as versions of Keras before 3 "
-                "do, each in its own way; Keras 3's way alone is supported. Save the model again with Keras 3, or with "
-                "a Dropout layer in front of this one."
-            )
+        """Nothing to refuse: what cells alone cannot do, they can in the layer around them."""
 
     def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
         from lstmfast._ragged import call_layer
@@ -382,9 +378,10 @@ class CellLayer(Recurrent):
     def own_rate(self, name: str) -> float:
         """The share of the inputs ("dropout") or of the state ("recurrent_dropout") that training drops."""
         rate = min(1.0, max(0.0, float(getattr(self, name) or 0)))
-        return rate if rate < 1 or self.gates == 1 else 0.0  # Keras's cells with gates take 1 for none
+        # Keras's cells with gates take 1 for none
+        return rate if rate < 1 or self.gates == 1 or self.dropping_rules.each_step else 0.0
 
-    def dropping_cells(self) -> list[CellLayer]:
+    def dropping_cells(self) -> list[Any]:
         return [self] if self.own_rate("dropout") or self.own_rate("recurrent_dropout") else []
 
     def make_dropping_core(self, weights: tuple[Array, ...]) -> Any:
@@ -400,6 +397,16 @@ class CellLayer(Recurrent):
             self.core_activation(self.activation),
             self.core_activation(self.recurrent_activation) if self.gates > 1 else None,
         )
+
+
+def keep_age(made: Layer, old: Layer) -> None:
+    """Tell a layer made from the config of an older Keras's layer what no config of Keras 3 says."""
+    if vars(old).get("of_keras_2"):
+        for name in ("of_keras_2", "implementation", "dropping_rules"):
+            if name in vars(old):
+                setattr(made, name, vars(old)[name])
+    for pair in zip(made.sublayers(), old.sublayers(), strict=True):
+        keep_age(*pair)
 
 
 def gate_view(attribute: str, index: int, gates: int, what: str) -> property:

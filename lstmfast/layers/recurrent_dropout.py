@@ -1,14 +1,15 @@
-"""Dropout inside recurrent layers that are called with ``training=True``, as Keras 3 distributes it.
+"""Dropout inside recurrent layers that are called with ``training=True``, as the Keras that they come from has it.
 
-One mask of the inputs and one of the state hold for all steps of a call. With ``recurrent_dropout``, or with
-``implementation=1``, each gate has masks of its own.
+One mask of the inputs and one of the state hold for all steps of a call. In Keras 3 each gate has masks of its own with
+``recurrent_dropout`` or with ``implementation=1``; before it, with ``implementation=1`` alone. `DroppingRules` has what
+else differs in the versions before.
 Next: recurrent.py, which runs this in place of the packed layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,44 @@ from lstmfast import _core, activations
 from lstmfast.layers.base import Array, fill
 from lstmfast.layers.noise import Noise
 
-Masks = list[Array]  # of each gate, or of all of them together, (batch, size)
+# Of each gate, or of all of them together: (batch, size), or (batch, steps, size) where they hold for one step each.
+Masks = list[Array]
+
+
+class DroppingRules(NamedTuple):
+    """What recurrent layers of a Keras before 3 do otherwise when they drop out.
+
+    Parameters
+    ----------
+    each_step : bool
+        Whether the inputs have a mask for each step. So it is in the layers of tf.keras 2 that could run on cuDNN: they
+        draw the masks for the whole input.
+    old_state : bool
+        Whether a GRU mixes what is left of the old state into the new one, and not all of it. So it is in Keras 2.1 to
+        2.3 with ``implementation=2``, which drop out of the variable that they read again.
+    """
+
+    each_step: bool = False
+    old_state: bool = False
+
+
+def rules_before_keras_3(class_name: str, config: dict[str, Any], version: tuple[int, int]) -> DroppingRules:
+    """The rules of a layer, given its class, its config and the (major, minor) version of Keras in a file."""
+    whole = config.get("implementation", 2) == 2
+    of_tf_keras_2 = version >= (2, 4) or ("time_major" in config and whole)  # tf.keras 1 had 1 for a default
+    fit_for_cudnn = (
+        class_name in ("LSTM", "GRU")
+        and config.get("activation") == "tanh"
+        and config.get("recurrent_activation") == "sigmoid"
+        and config.get("use_bias", True)
+        and config.get("reset_after", True)
+        and not config.get("recurrent_dropout")
+        and not config.get("unroll")
+    )
+    return DroppingRules(
+        bool(of_tf_keras_2 and fit_for_cudnn),
+        class_name.startswith("GRU") and whole and version > (2, 0),
+    )
 
 
 class DroppingCell:
@@ -39,8 +77,12 @@ class DroppingCell:
         self.gates: int = cell.gates
         self.units: int = cell.units
         self.rate, self.recurrent_rate = (cell.own_rate(name) for name in ("dropout", "recurrent_dropout"))
-        apart = cell.gates > 1 and (bool(cell.recurrent_dropout) or cell.implementation == 1)
-        self.masks_count: int = cell.gates if apart else 1
+        if cell.of_keras_2:
+            apart = cell.implementation != 2
+        else:
+            apart = bool(cell.recurrent_dropout) or cell.implementation == 1
+        self.rules: DroppingRules = cell.dropping_rules
+        self.masks_count: int = cell.gates if apart and not self.rules.each_step else 1
         self.activation: activations.Activation = cell.activation
         self.recurrent_activation: activations.Activation = cell.recurrent_activation
         kernel, recurrent, *bias = weights
@@ -64,21 +106,12 @@ class DroppingCell:
 
         return [product(gate) for gate in range(self.gates)]
 
-    def draw(self, batch: int, features: int, dtype: Any) -> tuple[Masks | None, Masks | None]:
-        """The masks of the inputs and of the state for one call: 0 where a value is dropped, else its factor.
-
-        The numbers of a row follow those of the row before it, so that rows in slices get the same as all at once.
-        """
-        wanted = [(self.rate, features)] * self.masks_count + [(self.recurrent_rate, self.units)] * self.masks_count
-        sizes = [size if rate else 0 for rate, size in wanted]
-        drawn = self.noise.uniform((batch, sum(sizes)))
-        masks: list[Array] = []
-        first = 0
-        for (rate, _), size in zip(wanted, sizes, strict=True):
-            factor = 1 / (1 - rate) if rate < 1 else 0.0
-            masks.append(np.where(drawn[:, first : first + size] >= rate, factor, 0.0).astype(dtype))
-            first += size
+    def draw(self, batch: int, steps: int, features: int, dtype: Any) -> tuple[Masks | None, Masks | None]:
+        """The masks of the inputs and of the state for one call."""
         count = self.masks_count
+        shape = (steps, features) if self.rules.each_step else (features,)
+        wanted = [(self.rate, shape)] * count + [(self.recurrent_rate, (self.units,))] * count
+        masks: Any = self.noise.masks(batch, wanted, dtype)
         return masks[:count] if self.rate else None, masks[count:] if self.recurrent_rate else None
 
     def run(
@@ -95,10 +128,10 @@ class DroppingCell:
     ) -> Any:
         """As `_core.PackedLayer.run`."""
         batch, steps, features = x.shape
-        of_x, of_h = self.draw(batch, features, x.dtype)
+        of_x, of_h = self.draw(batch, steps, features, x.dtype)
         if of_h is None and self.masks_count == 1:
             if of_x is not None:
-                x = x * of_x[0][:, None]
+                x = x * _over_steps(of_x[0])
             flags = (return_sequences, return_state, go_backwards, zero_output_for_mask)
             return self.core.run(x, mask, initial_state, *flags, out, threads)
         if not steps:
@@ -125,7 +158,7 @@ class DroppingCell:
 
     def _sums(self, product: Callable[[Array], Array], x: Array, masks: Masks | None, gate: int) -> Array:
         """One gate's sums over the inputs of all steps, (batch, steps, units)."""
-        dropped = x if masks is None else x * masks[gate % len(masks)][:, None]
+        dropped = x if masks is None else x * _over_steps(masks[gate % len(masks)])
         return product(dropped.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], self.units)
 
     def _step(self, sums: list[Array], states: tuple[Array, ...], masks: Masks | None) -> tuple[Array, ...]:
@@ -145,7 +178,12 @@ class DroppingCell:
             candidate = outer(sums[2] + self.of_h[2](r * seen[2]))
         else:
             candidate = outer(sums[2] + r * self.of_h[2](seen[2]))
-        return (z * h + (1 - z) * candidate,)
+        return (z * (seen[2] if self.rules.old_state else h) + (1 - z) * candidate,)
 
 
-__all__ = ["DroppingCell"]
+def _over_steps(mask: Array) -> Array:
+    """A mask as what (batch, steps, size) is multiplied with."""
+    return mask if mask.ndim == 3 else mask[:, None]
+
+
+__all__ = ["DroppingCell", "DroppingRules", "rules_before_keras_3"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmfast._pieces import cast, spread
 from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.core import identity
 from lstmfast.layers.noise import Noise
@@ -40,7 +41,7 @@ class Inert(Layer):
         return self._run_noisy
 
     def _run_noisy(self, x: Array, training: Any = True) -> Array:
-        return self.noisy(x).astype(x.dtype, copy=False)
+        return cast(self.noisy(x), x.dtype)
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"training": True} if arguments.get("training") else {}
@@ -97,11 +98,7 @@ class Dropout(Inert):
         )
 
     def noisy(self, x: Array) -> Array:
-        if self.rate >= 1:
-            return np.zeros_like(x)
-        keep = self.noise.uniform(self.dropped_together(x.shape)) >= self.rate
-        y: Array = np.where(keep, x * x.dtype.type(1 / (1 - self.rate)), x.dtype.type(0))
-        return y
+        return self.noise.dropped(x, self.rate, self.dropped_together(x.shape))
 
     def refuse_all(self) -> None:
         """Raise where every value would be dropped and the layer cannot tell what is left then."""
@@ -171,8 +168,8 @@ class GaussianDropout(Dropout):
 
     def noisy(self, x: Array) -> Array:
         self.refuse_all()
-        y: Array = x * (1 + np.sqrt(self.rate / (1 - self.rate)) * self.noise.normal(x.shape))
-        return y
+        deviation = np.sqrt(self.rate / (1 - self.rate))
+        return spread(lambda part, drawn: part * (1 + deviation * drawn), x, self.noise.normal(x.shape))
 
 
 @register()
@@ -182,10 +179,13 @@ class AlphaDropout(Dropout):
     def noisy(self, x: Array) -> Array:
         self.refuse_all()
         floor = -1.6732632423543772848170429916717 * 1.0507009873554804934193349852946
-        keep = self.noise.uniform(self.dropped_together(x.shape)) >= self.rate
         scale = ((1 - self.rate) * (1 + self.rate * floor**2)) ** -0.5
-        y: Array = scale * np.where(keep, x, floor) - scale * floor * self.rate
-        return y
+
+        def kept(x: Array, drawn: Array) -> Array:
+            y: Array = scale * np.where(drawn >= self.rate, x, floor) - scale * floor * self.rate
+            return y
+
+        return spread(kept, x, self.noise.uniform(self.dropped_together(x.shape)))
 
 
 @register()
@@ -211,8 +211,7 @@ class GaussianNoise(Inert):
         return bool(self.stddev > 0)
 
     def noisy(self, x: Array) -> Array:
-        y: Array = x + self.stddev * self.noise.normal(x.shape)
-        return y
+        return spread(lambda part, drawn: part + self.stddev * drawn, x, self.noise.normal(x.shape))
 
 
 @register()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmfast._pieces import contiguous, copied, padded, repeated
 from lstmfast.layers.base import Array, Layer, Run, positive, register
 
 
@@ -23,7 +24,7 @@ def _product(sizes: Any) -> Any:
 
 def _reshaped(x: Array, shape: Any) -> Array:
     """`x` in another shape, its last axis contiguous: a view of a RepeatVector's one step need not be."""
-    reshaped: Array = np.ascontiguousarray(x).reshape(shape)
+    reshaped: Array = contiguous(x).reshape(shape)
     return reshaped
 
 
@@ -57,7 +58,7 @@ class RepeatVector(Layer):
         n, ndarray = self.n, np.ndarray
 
         def run(x: Array) -> Array:
-            x = np.ascontiguousarray(x)
+            x = contiguous(x)
             batch, features = x.shape
             # np.broadcast_to would take ten times as long
             repeated: Array = ndarray((batch, n, features), x.dtype, x, 0, (x.strides[0], 0, x.itemsize))
@@ -171,7 +172,7 @@ class Permute(Layer):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         axes = (0, *self.dims)
-        return lambda x: np.ascontiguousarray(x.transpose(axes))
+        return lambda x: contiguous(x.transpose(axes))
 
 
 class _Shaped(Layer):
@@ -207,7 +208,7 @@ class Cropping1D(_Shaped):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         left, right = self.cropping
-        return lambda x: x[:, left : x.shape[1] - right].copy()
+        return lambda x: copied(x[:, left : x.shape[1] - right])
 
 
 @register()
@@ -232,7 +233,7 @@ class ZeroPadding1D(_Shaped):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         widths = [(0, 0)] * 3
         widths[self._axis()] = self.padding
-        return lambda x: np.pad(x, widths)
+        return lambda x: padded(x, widths)
 
 
 @register()
@@ -251,7 +252,7 @@ class UpSampling1D(_Shaped):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         size = self.size
-        return lambda x: np.repeat(x, size, axis=1)
+        return lambda x: repeated(x, size, 1)
 
 
 __all__ = ["Cropping1D", "Flatten", "Permute", "RepeatVector", "Reshape", "UpSampling1D", "ZeroPadding1D"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from lstmfast._graph import Shape, flatten, map_tree
+from lstmfast._pieces import cast
 from lstmfast.layers.base import Array, Layer, Run, deserialize_layer, fill, register, serialize_layer
 from lstmfast.layers.gru import GRU
 from lstmfast.layers.lstm import LSTM
@@ -185,7 +186,7 @@ class RNN(Recurrent):
         remaining = iter(states)
         return tuple([next(remaining) for _ in range(cell.cell_states)] for cell in self.cells)
 
-    def dropping_cells(self) -> list[CellLayer]:
+    def dropping_cells(self) -> list[Any]:
         return [one for cell in self.cells for one in cell.dropping_cells()]
 
     def make_core(self, weights: tuple[Array, ...]) -> Any:
@@ -227,9 +228,9 @@ class _InType:
     def run(self, x: Array, mask: Array | None, initial_state: tuple[Array, ...] | None, *rest: Any) -> Any:
         """As `_core.PackedLayer.run`."""
         *flags, out, threads = rest
-        x, initial_state = map_tree(lambda leaf: None if leaf is None else leaf.astype(self.inside), (x, initial_state))
+        x, initial_state = map_tree(lambda leaf: None if leaf is None else cast(leaf, self.inside), (x, initial_state))
         result = map_tree(
-            lambda leaf: leaf.astype(self.outside), self.core.run(x, mask, initial_state, *flags, None, threads)
+            lambda leaf: cast(leaf, self.outside), self.core.run(x, mask, initial_state, *flags, None, threads)
         )
         return result if out is None else fill(flatten([out]), result)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmfast._pieces import accumulated, contiguous, copied, filled, joined, spread, stacked, update
 from lstmfast.layers.base import Array
 from lstmfast.layers.contractions import alike, as_float, matmul_any, tensordot
 from lstmfast.layers.operations import (
@@ -17,11 +18,15 @@ from lstmfast.layers.operations import (
     OPERATIONS,
     activation,
     axes_of,
+    banded,
+    binary,
     broadcast_to,
+    by_value,
     cast,
     define,
     dtype_name,
     extreme,
+    full_like,
     integers,
     like,
     logsumexp,
@@ -29,15 +34,20 @@ from lstmfast.layers.operations import (
     one_hot,
     pad,
     product,
+    repeat,
     reshape,
+    rolled,
     slice_key,
+    sort,
     split,
     summed,
     take,
+    tile,
     together,
     top_k,
     unstack,
     variance,
+    where,
 )
 
 # The function of Keras 3 that does the same: of two tensors, and of one.
@@ -111,14 +121,18 @@ for _names, _arguments in ((_BINARY, "x y"), (_UNARY, "x"), (_ACTIVATIONS, "feat
             EQUIVALENTS[_name] = _keras, tuple(_arguments.split()), {}
 
 define("math.atan2 atan2", "y x", OPERATIONS["Arctan2"][1])
-define("math.squared_difference", "x y", lambda x, y: np.square(np.subtract(*together(x, y))))
-define("math.multiply_no_nan", "x y", lambda x, y: np.where(np.equal(y, 0), like(0, x), np.multiply(*together(x, y))))
+define("math.squared_difference", "x y", binary(lambda x, y: np.square(x - y)))
+define(
+    "math.multiply_no_nan",
+    "x y",
+    by_value(lambda x, y: np.where(np.equal(y, 0), like(0, x), np.multiply(*together(x, y)))),
+)
 
 
 def _added(arrays: list[Array]) -> Array:
-    total = np.array(arrays[0])
+    total = copied(np.asarray(arrays[0]))
     for array in arrays[1:]:
-        total += array
+        update(np.add, total, array)
     return total
 
 
@@ -134,7 +148,7 @@ define("keras.activations.relu", "x", activation("relu"))
 define("nn.leaky_relu", "features alpha", lambda features, alpha=0.2: _leaky(features, alpha))
 define("nn.softmax", "logits axis", lambda logits, axis=None: _last(OPERATIONS["Softmax"][1], logits, axis))
 define("nn.log_softmax", "logits axis", lambda logits, axis=None: _last(OPERATIONS["LogSoftmax"][1], logits, axis))
-define("nn.bias_add", "value bias", lambda value, bias: value + np.asarray(bias, value.dtype))
+define("nn.bias_add", "value bias", lambda value, bias: spread(np.add, value, np.asarray(bias, value.dtype)))
 
 
 def _last(function: Callable[..., Array], x: Any, axis: Any) -> Array:
@@ -142,7 +156,7 @@ def _last(function: Callable[..., Array], x: Any, axis: Any) -> Array:
 
 
 def _silu(x: Array, beta: Any) -> Array:
-    return x * activation("sigmoid")(x * like(beta, x))
+    return spread(np.multiply, x, activation("sigmoid")(spread(np.multiply, x, like(beta, x))))
 
 
 def _leaky(x: Any, alpha: float) -> Array:
@@ -151,7 +165,9 @@ def _leaky(x: Any, alpha: float) -> Array:
 
 def _l2_normalize(x: Any, axis: Any = None, epsilon: float = 1e-12) -> Any:
     x = as_float(x)
-    return x * (1 / np.sqrt(np.maximum(summed(np.square(x), axis, True), like(epsilon, x))))
+    smallest = like(epsilon, x)
+    squares = summed(spread(np.square, x), axis, True)
+    return spread(lambda part, total: part * (1 / np.sqrt(np.maximum(total, smallest))), x, squares)
 
 
 define("math.l2_normalize nn.l2_normalize linalg.l2_normalize", "x axis epsilon", _l2_normalize)
@@ -160,12 +176,12 @@ _REDUCTIONS: dict[str, Callable[..., Any]] = {
     "mean": lambda x, axis=None, keepdims=False: summed(x, axis, keepdims, True),
     "sum": summed,
     "prod": product,
-    "max": extreme(np.max),
-    "min": extreme(np.min),
-    "any": extreme(np.any),
-    "all": extreme(np.all),
+    "max": extreme(np.maximum),
+    "min": extreme(np.minimum),
+    "any": extreme(np.logical_or),
+    "all": extreme(np.logical_and),
     "variance": variance,
-    "std": lambda x, axis=None, keepdims=False: np.sqrt(variance(x, axis, keepdims)),
+    "std": lambda x, axis=None, keepdims=False: spread(np.sqrt, variance(x, axis, keepdims)),
     "logsumexp": logsumexp,
     "euclidean_norm": lambda x, axis=None, keepdims=False: norm(x, None, axis, keepdims),
 }
@@ -201,8 +217,8 @@ define("sort", "tensor axis direction", lambda tensor, axis=-1, direction="ASCEN
 def _band(x: Any, lower: int, upper: int) -> Array:
     """The diagonals of a matrix from so many below the main one to so many above it; all where the number is < 0."""
     x = np.asarray(x)
-    below = x if lower < 0 else np.triu(x, -lower)
-    return below if upper < 0 else np.tril(below, upper)
+    below = x if lower < 0 else banded(x, -lower, False)
+    return below if upper < 0 else banded(below, upper, True)
 
 
 define("linalg.band_part", "input num_lower num_upper", _band)
@@ -212,18 +228,18 @@ def _accumulated(function: np.ufunc, x: Any, axis: int, exclusive: Any, reverse:
     """Of all entries so far; without the entry itself, or from the last on."""
     x = np.asarray(x)
     y = np.flip(x, axis) if reverse else x
-    y = function.accumulate(y, axis=axis)
+    y = accumulated(function, y, axis)
     if exclusive:
-        y = np.roll(y, 1, axis)
+        y = rolled(y, 1, axis)
         first = [slice(None)] * y.ndim
         first[axis] = slice(0, 1)
         y[tuple(first)] = function.identity
-    return np.ascontiguousarray(np.flip(y, axis) if reverse else y)
+    return contiguous(np.flip(y, axis) if reverse else y)
 
 
 def _sorted(values: Any, axis: int, direction: str) -> Array:
-    y = np.sort(values, axis=axis)
-    return np.ascontiguousarray(np.flip(y, axis) if direction == "DESCENDING" else y)
+    y = sort(values, axis)
+    return contiguous(np.flip(y, axis) if direction == "DESCENDING" else y)
 
 
 def _split(value: Any, num_or_size_splits: Any, axis: Any = 0) -> list[Array]:
@@ -254,40 +270,38 @@ def _slice(input: Any, begin: Any, size: Any) -> Array:
         slice(start, None if extent == -1 else start + extent)
         for start, extent in zip(np.ravel(begin).tolist(), np.ravel(size).tolist(), strict=True)
     )
-    return np.ascontiguousarray(np.asarray(input)[key])
+    return contiguous(np.asarray(input)[key])
 
 
 def _concat(values: Any, axis: int) -> Array:
-    return np.concatenate(values, axis=int(axis))
+    return joined([np.asarray(value) for value in values], int(axis))
 
 
 define(
     "__operators__.getitem",
     "x slice_spec",
-    lambda x, slice_spec: np.array(np.asarray(x)[slice_key(slice_spec)], order="C"),
+    lambda x, slice_spec: copied(np.asarray(np.asarray(x)[slice_key(slice_spec)])),
 )
 define("slice", "input begin size", _slice)
 define("concat", "values axis", _concat)
-define("stack", "values axis", lambda values, axis=0: np.stack([np.asarray(value) for value in values], axis=axis or 0))
+define("stack", "values axis", lambda values, axis=0: stacked([np.asarray(value) for value in values], axis or 0))
 define("unstack", "value num axis", lambda value, num=None, axis=0: unstack(value, num, axis or 0))
 define("split", "value num_or_size_splits axis", _split)
 define("cast", "x dtype", cast)
 define("expand_dims", "input axis", lambda input, axis=-1: np.expand_dims(input, axis))
 define("squeeze compat.v1.squeeze", "input axis", lambda input, axis=None: np.squeeze(input, axes_of(axis)))
 define("reshape", "tensor shape", lambda tensor, shape: reshape(tensor, shape))  # noqa: PLW0108
-define(
-    "transpose compat.v1.transpose", "a perm", lambda a, perm=None: np.ascontiguousarray(np.transpose(a, axes_of(perm)))
-)
-define("tile", "input multiples", lambda input, multiples: np.tile(np.asarray(input), integers_of(multiples)))
-define("repeat", "input repeats axis", lambda input, repeats, axis=None: np.repeat(input, repeats, axis=axis))
-define("reverse", "tensor axis", lambda tensor, axis: np.flip(tensor, axes_of(axis)).copy())
-define("roll", "input shift axis", lambda input, shift, axis: np.roll(input, axes_of(shift), axes_of(axis)))
-define("where", "condition x y", lambda condition, x, y: np.where(condition, *together(x, y)))
-define("zeros_like", "input dtype", lambda input, dtype=None: np.zeros_like(input, dtype=dtype))
-define("ones_like", "input dtype", lambda input, dtype=None: np.ones_like(input, dtype=dtype))
+define("transpose compat.v1.transpose", "a perm", lambda a, perm=None: contiguous(np.transpose(a, axes_of(perm))))
+define("tile", "input multiples", lambda input, multiples: tile(input, integers_of(multiples)))
+define("repeat", "input repeats axis", lambda input, repeats, axis=None: repeat(input, repeats, axis))
+define("reverse", "tensor axis", lambda tensor, axis: copied(np.flip(tensor, axes_of(axis))))
+define("roll", "input shift axis", lambda input, shift, axis: rolled(input, axes_of(shift), axes_of(axis)))
+define("where", "condition x y", by_value(where))
+define("zeros_like", "input dtype", lambda input, dtype=None: full_like(input, 0, dtype))
+define("ones_like", "input dtype", lambda input, dtype=None: full_like(input, 1, dtype))
 define("zeros", "shape dtype", lambda shape, dtype="float32": np.zeros(integers_of(shape), dtype_name(dtype)))
-define("ones", "shape dtype", lambda shape, dtype="float32": np.ones(integers_of(shape), dtype_name(dtype)))
-define("fill", "dims value", lambda dims, value: np.full(integers_of(dims), value, like_value(value)))
+define("ones", "shape dtype", lambda shape, dtype="float32": filled(integers_of(shape), 1, dtype_name(dtype)))
+define("fill", "dims value", lambda dims, value: filled(integers_of(dims), value, like_value(value)))
 define("broadcast_to", "input shape", lambda input, shape: broadcast_to(input, integers_of(shape)))
 define("shape compat.v1.shape", "input out_type optimize", _shape)
 define(
@@ -314,9 +328,9 @@ define(
 define(
     "clip_by_value",
     "t clip_value_min clip_value_max",
-    lambda t, clip_value_min, clip_value_max: np.clip(t, like(clip_value_min, t), like(clip_value_max, t)),
+    lambda t, clip_value_min, clip_value_max: spread(np.clip, t, like(clip_value_min, t), like(clip_value_max, t)),
 )
-define("keras.backend.batch_flatten", "x", lambda x: np.array(x).reshape(len(x), -1))
+define("keras.backend.batch_flatten", "x", lambda x: copied(np.asarray(x)).reshape(len(x), -1))
 define("linalg.matmul matmul", "a b transpose_a transpose_b adjoint_a adjoint_b", _transposed_matmul)
 define("tensordot linalg.tensordot", "a b axes", tensordot)
 
@@ -336,7 +350,8 @@ def like_value(value: Any) -> Any:
 def _one_hot(indices: Any, depth: int, on_value: Any, off_value: Any, axis: Any, dtype: Any) -> Array:
     y = one_hot(indices, depth, -1 if axis is None else axis, "bool")
     on, off = 1 if on_value is None else on_value, 0 if off_value is None else off_value
-    return np.where(y, on, off).astype(dtype_name(dtype or "float32"))
+    name = dtype_name(dtype or "float32")
+    return spread(lambda part: np.where(part, on, off).astype(name), y)
 
 
 def _gather(params: Any, indices: Any, axis: Any, batch_dims: int) -> Array:

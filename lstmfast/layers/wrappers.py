@@ -5,14 +5,16 @@ Next: recurrent.py.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lstmfast import _core
+from lstmfast import _core, _pieces
 from lstmfast._graph import map_tree
+from lstmfast._pieces import cast, contiguous, joined, put, reshaped, spread, update
 from lstmfast.layers.base import Array, Layer, Run, as_mask, deserialize_layer, register, serialize_layer
-from lstmfast.layers.recurrent import Recurrent
+from lstmfast.layers.recurrent import Recurrent, keep_age
 
 
 @register()
@@ -29,6 +31,7 @@ class TimeDistributed(Layer):
     per_step = True
     stops_mask_since_316 = True
     call_arguments = ("inputs", "training", "mask")
+    of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
 
     def __init__(self, layer: Any, **kwargs: Any) -> None:
         if not isinstance(layer, (Layer, dict)):
@@ -41,6 +44,11 @@ class TimeDistributed(Layer):
     @property
     def allocates(self) -> bool:  # type: ignore[override]
         return self.layer.allocates
+
+    @property
+    def uses_mask(self) -> bool:  # type: ignore[override]
+        # which rows count where they are taken together; other layers would take it for a mask of their own steps
+        return self.layer.uses_mask and self.layer.mixes_batch(True)
 
     def sublayers(self) -> tuple[Layer, ...]:
         return (self.layer,)
@@ -67,7 +75,8 @@ class TimeDistributed(Layer):
 
         def run(x: Array, mask: Any = None, training: Any = None, out: Array | None = None) -> Array:
             batch, steps = x.shape[:2]
-            rows = x.reshape(batch * steps, *x.shape[2:])
+            shape = (batch * steps, *x.shape[2:])
+            rows = x.reshape(shape) if x.size <= _pieces.PIECE else reshaped(x, shape)
             if out is not None and out.flags.c_contiguous:
                 inner(rows, out=out.reshape(batch * steps, *out.shape[2:]))
                 return out
@@ -75,7 +84,7 @@ class TimeDistributed(Layer):
             y = y.reshape(batch, steps, *y.shape[1:])
             if out is None:
                 return y
-            out[...] = y
+            put(out, y)
             return out
 
         run.takes_out = getattr(inner, "takes_out", False)  # type: ignore[attr-defined]
@@ -84,23 +93,36 @@ class TimeDistributed(Layer):
     def run_for(self, arguments: dict[str, Any]) -> Run:
         if not arguments.get("training") or not self.layer.is_noisy():
             return self.frozen()
-        return self.noisy_run(self._step_by_step)
+        return self.noisy_run(self._in_training)
 
-    def _step_by_step(self) -> Run:
-        """What runs a layer that is random: as in Keras, a call of it for each step."""
+    def _in_training(self) -> Run:
+        """What runs a layer that differs in training: as in Keras 3, a call of it for each step."""
         inner = self._inner(self.layer.run_for({"training": True}))
+        takes_mask = self.uses_mask
+
+        def call(x: Array, mask: Array | None) -> Array:
+            if mask is None or not takes_mask:
+                return inner(np.ascontiguousarray(x))  # type: ignore[no-any-return]
+            return inner(np.ascontiguousarray(x), mask=mask)  # type: ignore[no-any-return]
 
         def run(x: Array, mask: Any = None, training: Any = True) -> Array:
-            return np.stack([inner(np.ascontiguousarray(x[:, step])) for step in range(x.shape[1])], axis=1)
+            steps = range(x.shape[1])
+            return np.stack([call(x[:, step], None if mask is None else mask[:, step]) for step in steps], axis=1)
 
-        return run
+        def run_at_once(x: Array, mask: Any = None, training: Any = True) -> Array:
+            y = call(x.reshape(-1, *x.shape[2:]), None if mask is None else mask.reshape(-1, *mask.shape[2:]))
+            whole: Array = y.reshape(*x.shape[:2], *y.shape[1:])
+            return whole
+
+        return run_at_once if self.of_keras_2 else run
 
     def _inner(self, run: Run) -> Run:
         own = self.layer.policy.real
         return _in_type(run, own, own) if self.layer.casts_input and own is not self.policy.real else run
 
     def one_step(self, run: Run) -> Run:
-        return self._inner(self.layer.frozen())
+        inner = self._inner(self.layer.frozen())
+        return (lambda x, mask=None: inner(x)) if self.uses_mask else inner
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": serialize_layer(self.layer)}
@@ -265,7 +287,7 @@ class Bidirectional(Layer):
             if sequences:
                 y_backward = y_backward[:, ::-1]
             if merge is None:
-                return (y, np.ascontiguousarray(y_backward), *final)
+                return (y, contiguous(y_backward), *final)
             y = merged(y, y_backward, merge)
             return (y, *final) if states else y
 
@@ -295,27 +317,30 @@ class Bidirectional(Layer):
 def _in_type(run: Run, inside: Any, outside: Any) -> Run:
     """``run`` of a layer whose arithmetic has the type ``inside``, with results of the type ``outside``."""
 
-    def cast(x: Array, initial_state: Any = None, mask: Any = None) -> Any:
+    def converting(x: Array, initial_state: Any = None, mask: Any = None) -> Any:
         arguments = () if initial_state is mask is None else (initial_state, mask)
-        return map_tree(lambda leaf: leaf.astype(outside, copy=False), run(x.astype(inside), *arguments))
+        return map_tree(partial(cast, dtype=outside), run(cast(x, inside), *arguments))
 
-    return cast
+    return converting
 
 
 def merged(y: Array, y_backward: Array, mode: str) -> Array:
     """The two outputs of a Bidirectional layer as one."""
     if mode == "concat":
-        return np.concatenate([y, y_backward], axis=-1)
+        return joined([y, y_backward], -1)
     if mode == "mul":
-        return y * y_backward
-    y = y + y_backward
+        product: Array = spread(np.multiply, y, y_backward)
+        return product
+    total: Array = spread(np.add, y, y_backward)
     if mode == "ave":
-        y /= 2
-    return y
+        update(np.true_divide, total, 2)
+    return total
 
 
 def _renamed(layer: Recurrent, prefix: str, **changes: Any) -> Recurrent:
     config = layer.get_config()
     name = config["name"]
     config["name"] = prefix + (name[len(prefix) :] if name.startswith(prefix) else name)
-    return type(layer).from_config({**config, **changes})  # type: ignore[return-value]
+    made = type(layer).from_config({**config, **changes})
+    keep_age(made, layer)
+    return made  # type: ignore[return-value]

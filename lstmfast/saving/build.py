@@ -119,7 +119,7 @@ def _sequential(config: Any, context: Context, depth: int) -> Model:
         return _joined(branches, layers, options.get("name"), context)
     try:
         model = Sequential(layers, name=options.get("name"), keras_version=context.version)
-        model.trainable = bool(options.get("trainable", True))
+        model._trainable = bool(options.get("trainable", True))
         shape = options.get("build_input_shape")
         if not model.built and isinstance(shape, list) and is_plain_shape(tuple(shape)) and layers:
             model.build(tuple(shape))
@@ -191,7 +191,7 @@ def functional(config: dict[str, Any], context: Context, depth: int) -> Model:
         model = Model(inputs, outputs, name=config.get("name"), keras_version=context.version)
     except _NotYet:
         raise ValueError(f"'{context.name}': an input or output of the model is no layer's.") from None
-    model.trainable = bool(config.get("trainable", True))
+    model._trainable = bool(config.get("trainable", True))
     return model
 
 

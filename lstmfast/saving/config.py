@@ -15,8 +15,11 @@ from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY and OPERATIONS)
 from lstmfast.layers.attention import MultiHeadAttention
 from lstmfast.layers.base import REGISTRY, Layer
 from lstmfast.layers.merging import MergeCosine
+from lstmfast.layers.normalization import BatchNormalization
 from lstmfast.layers.operations import OPERATIONS, Operation
-from lstmfast.layers.recurrent import Recurrent
+from lstmfast.layers.recurrent import CellLayer, Recurrent
+from lstmfast.layers.recurrent_dropout import rules_before_keras_3
+from lstmfast.layers.wrappers import TimeDistributed
 
 MAX_DEPTH = 64
 
@@ -33,7 +36,7 @@ _KERAS_1 = {
     "beta_init": "beta_initializer",
     "bias": "use_bias",
     "border_mode": "padding",
-    "consume_less": None,
+    "consume_less": "implementation",
     "dim_ordering": "data_format",
     "dropout_U": "recurrent_dropout",
     "dropout_W": "dropout",
@@ -195,6 +198,10 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
         layer = cls.from_config(arguments(class_name, cls, config, context, depth))
         if context.major < 3:
             _mark_as_older(layer)
+            if isinstance(layer, CellLayer):
+                layer.dropping_rules = rules_before_keras_3(class_name, config, context.version)
+            elif isinstance(layer, BatchNormalization):
+                layer.counts_masked = context.version < (2, 12)
         return layer
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{where} cannot be made from its config: {error}") from error
@@ -206,7 +213,7 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
 
 def _mark_as_older(layer: Layer) -> None:
     """Tell the layers that differ that no Keras 3 wrote them."""
-    if isinstance(layer, (MultiHeadAttention, Recurrent)):
+    if isinstance(layer, (BatchNormalization, MultiHeadAttention, Recurrent, TimeDistributed)):
         layer.of_keras_2 = True
     for inner in layer.sublayers():
         _mark_as_older(inner)
@@ -289,6 +296,8 @@ def _from_keras_1(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
     if class_name == "Embedding":
         config["embeddings_initializer"] = config.pop("init", "uniform")
         config.pop("dropout", None)
+    if "consume_less" in config:  # "cpu" and "mem" have a mask for each gate, as 0 and 1 of Keras 2
+        config["consume_less"] = 2 if config["consume_less"] == "gpu" else 1
     renamed = {_KERAS_1.get(key, key): value for key, value in config.items()}
     if class_name == "Embedding":
         renamed["output_dim"] = renamed.pop("units")

@@ -1,0 +1,265 @@
+"""What NumPy computes of large arrays it computes in pieces, between which Ctrl-C is heard: no piece changes a bit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from bits import assert_same_bits
+
+import lstmfast.layers.tensorflow_operations  # noqa: F401 (fills the table)
+from lstmfast import _arrays, _lookup, _pieces, layers
+from lstmfast.layers.operations import OPERATIONS
+
+PIECE = 32
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    """Calls a function with small pieces and returns what it gives and into how many pieces it cut something."""
+    real = _pieces.pieces
+
+    def call(function, *arguments):
+        counts = [1]
+
+        def counted(shape, most=None):
+            found = list(real(shape, most))
+            counts.append(len(found))
+            return iter(found)
+
+        with monkeypatch.context() as small:
+            small.setattr(_pieces, "PIECE", PIECE)
+            small.setattr(_pieces, "pieces", counted)
+            return function(*arguments), max(counts)
+
+    return call
+
+
+def values(*shape, dtype="float32"):
+    """Random numbers, some of them 0, -0, infinite or NaN."""
+    random = np.random.default_rng(math.prod(shape))
+    x = random.standard_normal(shape)
+    kind = random.random(shape)
+    x[kind < 0.1], x[kind < 0.05] = 0.0, -0.0
+    x[kind > 0.98], x[kind > 0.99] = np.inf, np.nan
+    return x.astype(dtype)
+
+
+X = values(3, 11, 6)
+LONG = values(1, 90, 2)  # no row is small enough for a piece
+IDS = np.random.default_rng(0).integers(0, 7, (3, 40))
+MASK = np.random.default_rng(1).random((3, 11)) < 0.5
+
+
+@pytest.mark.parametrize("shape", [(), (20,), (5, 6, 3), (1, 40, 2), (3, 1, 50), (6, 0, 3), (2, 3, 2, 30)])
+@pytest.mark.parametrize("most", [1, 8, 100])
+def test_pieces_are_small_and_the_whole(shape, most):
+    covered = np.zeros(shape, int)
+    for piece in _pieces.pieces(shape, most):
+        assert covered[piece].size <= most
+        covered[piece] += 1
+    assert (covered == 1).all()
+
+
+SINGLE = [
+    layers.Activation("tanh"),
+    layers.AveragePooling1D(3, 2, "same"),
+    layers.BatchNormalization(),
+    layers.BatchNormalization(axis=1),
+    layers.Conv1D(4, 3, padding="causal"),
+    layers.Conv1D(4, 3, data_format="channels_first", groups=1, padding="same"),
+    layers.Cropping1D(1),
+    layers.DepthwiseConv1D(3, padding="same"),
+    layers.GlobalAveragePooling1D(),
+    layers.GlobalAveragePooling1D(data_format="channels_first"),
+    layers.GlobalMaxPooling1D(),
+    layers.GlobalMaxPooling1D(data_format="channels_first"),
+    layers.GroupNormalization(2),
+    layers.GroupNormalization(1, axis=1),
+    layers.LayerNormalization(),
+    layers.LayerNormalization(axis=(1, 2)),
+    layers.Masking(),
+    layers.MaxPooling1D(data_format="channels_first"),
+    layers.MaxPooling1D(3, 1, "same"),
+    layers.Normalization(),
+    layers.PReLU(shared_axes=[1]),
+    layers.Permute((2, 1)),
+    layers.Rescaling(0.3, 0.1),
+    layers.Rescaling(0.3, dtype="mixed_float16"),
+    layers.Softmax(axis=1),
+    layers.UnitNormalization(axis=(1, 2)),
+    layers.UpSampling1D(2),
+    layers.ZeroPadding1D(2),
+]
+
+
+@pytest.mark.parametrize("layer", SINGLE, ids=lambda layer: layer.name)
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_layers_in_pieces_give_the_same_bits(layer, cut):
+    for x in (X, LONG):
+        own = type(layer).from_config(layer.get_config())
+        own.build(x.shape)
+        own.set_weights([np.abs(values(*weight.shape)) + 0.1 for weight in own.weights])
+        expected = own(x)
+        got, count = cut(own, x)
+        assert_same_bits(got, expected, layer.name)
+        assert count >= x.size // PIECE // 3, f"{layer.name}: {count} pieces of {x.size} values"
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Add(),
+        layers.Average(),
+        layers.Concatenate(),
+        layers.Concatenate(axis=1),
+        layers.Maximum(),
+        layers.Multiply(),
+        layers.Subtract(),
+        layers.Dot(2, normalize=True),
+    ],
+    ids=lambda layer: layer.name,
+)
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_merging_in_pieces_gives_the_same_bits(layer, cut):
+    second = X[::-1]
+    for call in (
+        lambda: layer([X, second]),
+        lambda: layer([LONG, LONG]),
+        lambda: layer.frozen()([X, second], **({"mask": [MASK, ~MASK]} if hasattr(layer, "combine_masked") else {})),
+        lambda: layer.mask_function("or")([X, X], [MASK, ~MASK]),
+    ):
+        expected = call()
+        got, count = cut(call)
+        if expected is not None:
+            assert_same_bits(got, expected)
+            assert count > 1
+
+
+def test_the_rest_in_pieces_gives_the_same_bits(cut):
+    embedding = layers.Embedding(7, 5)
+    pair = layers.Bidirectional(layers.LSTM(4, return_sequences=True))
+    inner = layers.TimeDistributed(layers.Dense(3, dtype="float64"), dtype="float32")
+    finite = np.nan_to_num(X, posinf=1.0)
+    table = values(7, 5)
+    for call, *arguments in (
+        (embedding, IDS),
+        (layers.Flatten(), X.transpose(0, 2, 1)),
+        (pair, finite),
+        (inner, finite),
+        (_lookup.Lookup(IDS.astype("int32"), table).array,),
+        (_arrays.ordered_sum, LONG, (0, 1, 2)),
+        (layers.GlobalAveragePooling1D().frozen(), finite, MASK),
+        (layers.Softmax().frozen(), finite, np.broadcast_to(MASK[..., None], X.shape)),
+        (layers.Masking().compute_mask, X),
+        (layers.Activation("softmax").frozen(), X.reshape(-1)[:40]),
+    ):
+        expected = call(*arguments)
+        got, count = cut(call, *arguments)
+        assert_same_bits(got, expected)
+        assert count > 1 or arguments[0].ndim == 1  # a row of softmax is one piece
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.AlphaDropout(0.3, seed=1),
+        layers.BatchNormalization,
+        lambda: layers.Dropout(0.3, noise_shape=(None, 1, None), seed=1),
+        lambda: layers.GaussianDropout(0.3, seed=1),
+        lambda: layers.GaussianNoise(0.3, seed=1),
+    ],
+)
+def test_training_in_pieces_gives_the_same_bits(make, cut):
+    x = np.nan_to_num(X, posinf=1.0)
+    expected = make()(x, training=True)
+    got, count = cut(lambda: make()(x, training=True))
+    assert_same_bits(got, expected)
+    assert count > 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "options"),
+    [
+        (layers.AdditiveAttention(), {}),
+        (layers.Attention(use_scale=True), {"mask": [MASK, MASK]}),
+        (layers.Attention(score_mode="concat"), {"use_causal_mask": True}),
+        (layers.MultiHeadAttention(2, 3, use_gate=True), {"query_mask": MASK, "use_causal_mask": True}),
+        (layers.MultiHeadAttention(2, 3, sliding_window=2), {"return_attention_scores": True}),
+    ],
+)
+def test_attention_in_pieces_gives_the_same_bits(layer, options, cut):
+    x = np.nan_to_num(X, posinf=1.0)
+    arguments = (x, x) if isinstance(layer, layers.MultiHeadAttention) else ([x, x],)
+    expected = layer(*arguments, **options)
+    got, count = cut(lambda: layer(*arguments, **options))
+    assert_same_bits(got, expected)
+    assert count > 10
+
+
+A = values(3, 7, 6)
+B = values(3, 7, 6)[::-1]
+WHOLE = np.random.default_rng(2).integers(-3, 9, (3, 7, 6)).astype("int32")
+OF_TWO = (
+    "Add Arctan2 Divide DivideNoNan Equal FloorDivide LogicalAnd Maximum math.squared_difference math.multiply_no_nan"
+)
+OF_ONE = (
+    "Abs Argsort Cast Copy Cos Cumsum Diff Erf Exp Flip Isnan LayerNorm Log Negative Normalize Norm OnesLike RMSNorm "
+    "Ravel Relu Round Sigmoid Softmax Sort Square StopGradient Threshold TopK Tril math.l2_normalize nn.silu"
+)
+REDUCING = "All Any Argmax Argmin Average CountNonzero Logsumexp Max Mean Median Min Moments Std Sum Var"
+OPTIONS = {
+    "Cumsum": {"axis": 1},
+    "Threshold": {"threshold": 0.1, "default_value": -1.0},
+    "TopK": {"k": 2},
+    "Diff": {"n": 2},
+    "Moments": {"axes": 1},
+}
+CALLS = [
+    *[(name, (A, B), {}) for name in OF_TWO.split()],
+    *[("Add", (A, value), {}) for value in (2.0, WHOLE, B[:, :1], [1.0] * 6, np.float64(2))],
+    *[(name, (A,), OPTIONS.get(name, {})) for name in OF_ONE.split()],
+    *[(name, (A,), OPTIONS.get(name, {"axis": axis})) for name in REDUCING.split() for axis in (1, -1)],
+    *[(name, (LONG,), {"axis": 1}) for name in ("Argmax", "CountNonzero", "Cumprod", "Max", "Sum")],
+    *[(name, (A.transpose(0, 2, 1),), {"axis": 1}) for name in ("Max", "Normalize", "Softmax")],
+    ("Argmax", (A,), {}),
+    ("BroadcastTo", (A[:, :1],), {"shape": A.shape}),
+    ("Clip", (A,), {"x_min": -0.5, "x_max": 0.5}),
+    ("Concatenate", ([A, WHOLE],), {"axis": 1}),
+    ("GetItem", (A, (slice(None), slice(1, None))), {}),
+    ("Hstack", ([A, B],), {}),
+    ("MultiHot", (np.abs(WHOLE),), {"num_classes": 9}),
+    ("OneHot", (WHOLE,), {"num_classes": 9}),
+    ("Pad", (A,), {"pad_width": [[0, 0], [2, 1], [1, 0]]}),
+    ("Pad", (A,), {"pad_width": [[0, 0], [2, 1], [1, 0]], "mode": "reflect"}),
+    ("Repeat", (A, 2), {"axis": 1}),
+    ("Repeat", (A, [1, 2, 0, 1, 1, 3]), {"axis": 2}),
+    ("Roll", (A, (2, -1)), {"axis": (1, 2)}),
+    ("Stack", ([A, B],), {"axis": 1}),
+    ("Take", (A, [2, 0, -1]), {"axis": 1}),
+    ("TakeAlongAxis", (A, np.abs(WHOLE) % 6), {"axis": 2}),
+    ("Tile", (A, [2, 1, 3]), {}),
+    ("Transpose", (A,), {"axes": (2, 1, 0)}),
+    ("Where", (A > 0, A, WHOLE), {}),
+    ("math.add_n", ([A, B, A],), {}),
+    ("math.cumsum", (A,), {"axis": 1, "exclusive": True, "reverse": True}),
+    ("one_hot", (np.abs(WHOLE), 9, 2.0, -1.0, None, None), {}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "options"), CALLS, ids=lambda value: value if type(value) is str else "")
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning", "ignore:.*NaN slice:RuntimeWarning")
+def test_operations_in_pieces_give_the_same_bits(name, arguments, options, cut):
+    _, function = OPERATIONS[name]
+    expected = function(*arguments, **options)
+    got, count = cut(lambda: function(*arguments, **options))
+    assert_same_bits(got, expected, name)
+    assert count > 1
+
+
+def test_an_axis_that_is_not_there_is_refused():
+    for name in ("Max", "Sort", "Cumsum", "Softmax", "Take", "Argmax", "Repeat"):
+        arguments = (A, [0]) if name == "Take" else (A, 2) if name == "Repeat" else (A,)
+        with pytest.raises((ValueError, IndexError)):
+            OPERATIONS[name][1](*arguments, axis=3)
