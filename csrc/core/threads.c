@@ -375,9 +375,10 @@ static void wake_all(lf_barrier *barrier) {
 }
 
 void lf_barrier_wait(lf_barrier *barrier, int count) {
-    enum {
-        SPINS = 1000
-    }; /* some 10 to 40 microseconds: longer than the members of a team on cores of its own differ */
+    /* Some 100 to 400 microseconds: longer than to wake one that sleeps, which takes up to 100 in a virtual machine.
+     * With less, a member that came late once has the others asleep when it comes, then sleeps itself while they are
+     * woken, and so on: half as fast, LSTM(256) on one row and two threads. */
+    enum { SPINS = 10000 };
     const unsigned round = atomic_load_explicit(&barrier->round, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) + 1 == (unsigned)count) {
         atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
