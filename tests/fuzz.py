@@ -254,8 +254,11 @@ def main() -> int:
         return 0
     options.bases = options.bases or options.folder / "bases"
     if not options.bases.exists():
-        options.bases.mkdir(parents=True)
-        make_corpus(options.bases, live=True)
+        partial = options.bases.with_name(options.bases.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        make_corpus(partial, live=True)
+        partial.rename(options.bases)
     if options.replay:
         replay(options)
         return 0
