@@ -5,13 +5,11 @@ Next: layers/base.py.
 
 from __future__ import annotations
 
-import operator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lstmfast import _pieces
 from lstmfast._pieces import copied, in_pieces, spread, update
 
 FLOAT32 = np.dtype(np.float32)
@@ -132,10 +130,7 @@ def convert(value: Any, dtype: np.dtype[Any], what: str = "the input") -> np.nda
 def ordered_sum(x: np.ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool = True) -> np.ndarray[Any, Any]:
     """The sum over ``axes``, each folded in halves: the order depends on the axis's size alone, never on the layout."""
     for axis in sorted(axes, reverse=True):
-        if x.size <= _pieces.PIECE:
-            x = _folded(x, axis, keepdims)
-        else:
-            x = in_pieces(partial(_folded, axis=axis, keepdims=keepdims), x, cut=axis)
+        x = in_pieces(partial(_folded, axis=axis, keepdims=keepdims), x, cut=axis)
     return x
 
 
@@ -145,14 +140,13 @@ def _folded(x: np.ndarray[Any, Any], axis: int, keepdims: bool) -> np.ndarray[An
     if size == 0:
         folded = np.zeros((1, *folded.shape[1:]), x.dtype)
     elif size > 1:
-        add: Any = operator.iadd if x.size <= _pieces.PIECE else partial(update, np.add)
         half = size // 2
         first = copied(folded[: size - half])
-        add(first[:half], folded[size - half :])
+        update(np.add, first[:half], folded[size - half :])
         folded, size = first, size - half
         while size > 1:
             half = size // 2
-            add(folded[:half], folded[size - half : size])
+            update(np.add, folded[:half], folded[size - half : size])
             size -= half
     return np.moveaxis(folded[:1], 0, axis) if keepdims else folded[0]
 
@@ -163,7 +157,5 @@ def ordered_mean(x: np.ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool 
     for axis in axes:
         count *= x.shape[axis]
     total, divisor = ordered_sum(x, axes, keepdims), x.dtype.type(count)
-    mean: np.ndarray[Any, Any] = (
-        total / divisor if total.size <= _pieces.PIECE else spread(np.true_divide, total, divisor)
-    )
+    mean: np.ndarray[Any, Any] = spread(np.true_divide, total, divisor)
     return mean

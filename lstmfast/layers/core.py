@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast import _core, _pieces, activations, initializers
+from lstmfast import _core, activations, initializers
 from lstmfast._arrays import policy
 from lstmfast._graph import KerasTensor, Node, Shape, unique_name
 from lstmfast._pieces import contiguous, put, reshaped
@@ -213,7 +213,7 @@ class Dense(Layer):
         def run(x: Array, out: Array | None = None) -> Array:
             if x.ndim == 2:
                 return apply(x, out, 0)
-            rows = x.reshape(-1, features) if x.size <= _pieces.PIECE else reshaped(x, (-1, features))
+            rows = reshaped(x, (-1, features))
             if out is not None and out.flags.c_contiguous:
                 apply(rows, out.reshape(-1, units), 0)
                 return out

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast import _pieces, initializers
+from lstmfast import initializers
 from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, copied, extreme, in_pieces, taken
 from lstmfast.layers.base import Array, Layer, Run, positive, register
@@ -35,8 +35,6 @@ class Masking(Layer):
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         value = inputs.dtype.type(self.mask_value)
-        if inputs.size <= _pieces.PIECE:
-            return (inputs != value).any(axis=-1)
         return in_pieces(lambda x: (x != value).any(axis=-1), inputs, cut=-1)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
@@ -47,7 +45,7 @@ class Masking(Layer):
             y: Array = x * keep.astype(x.dtype)
             return y
 
-        return lambda x: zeroed(x) if x.size <= _pieces.PIECE else in_pieces(zeroed, x, cut=-1)
+        return lambda x: in_pieces(zeroed, x, cut=-1)
 
 
 @register()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast import _core, _pieces
+from lstmfast import _core
 from lstmfast._graph import map_tree
 from lstmfast._pieces import cast, contiguous, joined, put, reshaped, spread, update
 from lstmfast.layers.base import Array, Layer, Run, as_mask, deserialize_layer, register, serialize_layer
@@ -75,8 +75,7 @@ class TimeDistributed(Layer):
 
         def run(x: Array, mask: Any = None, training: Any = None, out: Array | None = None) -> Array:
             batch, steps = x.shape[:2]
-            shape = (batch * steps, *x.shape[2:])
-            rows = x.reshape(shape) if x.size <= _pieces.PIECE else reshaped(x, shape)
+            rows = reshaped(x, (batch * steps, *x.shape[2:]))
             if out is not None and out.flags.c_contiguous:
                 inner(rows, out=out.reshape(batch * steps, *out.shape[2:]))
                 return out
