@@ -36,31 +36,38 @@ static size_t width_of(const lf_panels *panels, size_t block) { /* units a block
     return block < panels->full_blocks ? panels->block_units : panels->tail_width;
 }
 
+/* Rows that are packed into all blocks before the next: read block by block, each row would be fetched again from page
+ * to page (64 MiB of a Dense(4096): 40 ms instead of 19). */
+enum { PACK_ROWS = 8 };
+
 /* rows (count, keras_gates * units) -> [block][strip][count][values of the strip]. The panel was cleared, so that a
  * tail's spare lanes hold zeros. */
 static void pack_rows(const lf_panels *panels, const void *rows, size_t count, size_t keras_gates,
                       const struct gates *gates, void *panel, size_t bytes) {
     const size_t units = panels->units, strip_width = panels->block_width / LF_BLOCK_VECTORS * panels->strip_vectors;
-    char *block_start = panel;
-    for (size_t block = 0; block < panels->block_count; block++) {
-        const size_t width = width_of(panels, block), unit = block * panels->block_units;
-        const size_t held = units - unit < width ? units - unit : width;
-        const size_t block_width = gates->count * width; /* values of one k, in all strips */
-        for (size_t k = 0; k < count; k++) {
-            const char *row = (const char *)rows + k * keras_gates * units * bytes;
-            for (size_t gate = 0; gate < gates->count; gate++) {
-                const char *from = row + (gates->columns[gate] * units + unit) * bytes;
-                /* A gate's values lie in one strip, or, where a block's gates are few, in several. */
-                for (size_t done = 0, part; done < held; done += part) {
-                    const size_t value = gate * width + done, strip = value / strip_width * strip_width;
-                    const size_t this_width = lf_smaller(strip_width, block_width - strip);
-                    part = lf_smaller(held - done, strip + this_width - value);
-                    memcpy(block_start + (strip * count + k * this_width + value - strip) * bytes, from + done * bytes,
-                           part * bytes);
+    const size_t full_width = gates->count * panels->block_units;
+    for (size_t first = 0; first < count; first += PACK_ROWS) {
+        const size_t last = lf_smaller(first + PACK_ROWS, count);
+        for (size_t block = 0; block < panels->block_count; block++) {
+            char *block_start = (char *)panel + block * count * full_width * bytes;
+            const size_t width = width_of(panels, block), unit = block * panels->block_units;
+            const size_t held = units - unit < width ? units - unit : width;
+            const size_t block_width = gates->count * width; /* values of one k, in all strips */
+            for (size_t k = first; k < last; k++) {
+                const char *row = (const char *)rows + k * keras_gates * units * bytes;
+                for (size_t gate = 0; gate < gates->count; gate++) {
+                    const char *from = row + (gates->columns[gate] * units + unit) * bytes;
+                    /* A gate's values lie in one strip, or, where a block's gates are few, in several. */
+                    for (size_t done = 0, part; done < held; done += part) {
+                        const size_t value = gate * width + done, strip = value / strip_width * strip_width;
+                        const size_t this_width = lf_smaller(strip_width, block_width - strip);
+                        part = lf_smaller(held - done, strip + this_width - value);
+                        memcpy(block_start + (strip * count + k * this_width + value - strip) * bytes,
+                               from + done * bytes, part * bytes);
+                    }
                 }
             }
         }
-        block_start += count * block_width * bytes;
     }
 }
 

@@ -10,7 +10,7 @@
 #include "threads.h"
 
 /* Rows a thread takes through all steps at once, in tiles. */
-enum { CHUNK_TILES_LEAST = 4, CHUNK_TILES_MOST = 64 };
+enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16 };
 /* bias + x kernel is computed for several steps ahead into this much memory a thread, where that pays. */
 enum { PROJECTION_BYTES = 64 << 10, PROJECTION_STEPS_LEAST = 12 };
 /* Work space up to this size lives on the caller's stack. */
@@ -300,17 +300,16 @@ static void run_member(void *context, int index, int count) {
     if (count > 1) lf_watch_leave(&s->watch);
 }
 
-/* A block's weights are read again for every tile of rows, and x and h of the rows for every block: as many rows as let
- * both stay in a core's own cache, so that weights come from further away but once a block and step. */
+/* x and h of the rows are read again for every block of weights: as many rows as leave most of a core's own cache to
+ * the weights that pass through it and to what a step writes. A core may have to share that cache with another that
+ * works for someone else; 48 to 96 rows ran 2 to 8 % faster on a Zen 3 than those that fill three quarters of it. */
 static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inputs) {
     const lf_panels *panels = &layer->panels;
     const int projects = is_repeated(run) || run->table != NULL; /* then each step reads a projection instead of x */
-    const size_t cache = lf_private_cache_bytes() / 4 * 3;
-    const size_t panel_bytes = lf_smaller(inputs, layer->kernels->segment) * panels->block_width * layer->element_bytes;
     const size_t projected = projects ? panels->block_count * panels->block_width : 0;
     const size_t row_bytes = (inputs + projected) * layer->element_bytes;
     const size_t tile = layer->kernels->tile_rows;
-    const size_t rows = cache > panel_bytes ? (cache - panel_bytes) / row_bytes / tile * tile : 0;
+    const size_t rows = lf_private_cache_bytes() / 8 / row_bytes / tile * tile;
     return lf_smaller(larger(rows, CHUNK_TILES_LEAST * tile), CHUNK_TILES_MOST * tile);
 }
 

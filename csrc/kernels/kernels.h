@@ -100,7 +100,6 @@ typedef struct lf_kernels {
     size_t lanes;
     size_t tile_rows;
     size_t strip_vectors;
-    size_t segment; /* k of a strip whose weights stay in cache for a band of rows: see tile_loop.inc */
     lf_step_fn *step[LF_CELL_COUNT];
     lf_project_fn *project;
     lf_activate_fn *activate;
