@@ -318,10 +318,13 @@ def accumulated(function: np.ufunc, x: Array, axis: int, dtype: Any = None) -> A
 
 
 def along(function: Callable[..., Any], axis: int, **options: Any) -> Callable[[Array], Array]:
-    """``function(x, axis=axis)``, of which the axes before that one are cut, and that one is not."""
+    """``function(x, axis=axis)``, which gives as many values as it takes: every line of that axis for itself."""
 
     def run(x: Array) -> Array:
         place = place_of(axis, x.ndim)
-        return in_pieces(partial(function, axis=place, **options), x, cut=place)
+        if x.size <= PIECE:
+            return np.asarray(function(x, axis=place, **options))
+        lines = in_pieces(partial(function, axis=-1, **options), np.moveaxis(x, place, -1), cut=-1)
+        return np.moveaxis(lines, -1, place)
 
     return run
