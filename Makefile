@@ -163,7 +163,7 @@ HAS_X86_RUN := $(and $(filter x86_64,$(shell uname -m)),$(shell command -v $(X86
 
 $(NATIVE)/%.o: %.c $(C_HEADERS) $(C_TEST_PARTS) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) $(NATIVE_FLAGS) $(OPENMP) -c $< -o $@
+	$(CC) $(C_FLAGS) $(NATIVE_FLAGS) $(MODEL_FLAGS) $(OPENMP) -c $< -o $@
 
 $(ARM)/%.o: %.c $(C_HEADERS) $(C_TEST_PARTS) Makefile
 	@mkdir -p $(@D)
@@ -181,14 +181,15 @@ $(ARM)/%: $(ARM)/tests/c/%.o $(C_SOURCES:%.c=$(ARM)/%.o)
 
 $(NATIVE)/ulp_%.o: tests/c/ulp.c $(C_HEADERS) $(C_TEST_PARTS) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) $(NATIVE_FLAGS) -DULP_ISA=$* -c $< -o $@
+	$(CC) $(C_FLAGS) $(NATIVE_FLAGS) $(MODEL_FLAGS) -DULP_ISA=$* -c $< -o $@
 
 $(NATIVE)/ulp: $(NATIVE)/tests/c/ulp.o $(patsubst %,$(NATIVE)/ulp_%.o,generic avx2 avx512 neon)
 	$(CC) $(NATIVE_FLAGS) $^ -o $@ -pthread -lm
 
 .SECONDARY:
-.PHONY: check-c check-native check-arm check-baseline check-tsan check-ulp check-ulp-sample check-leaks coverage-c
-check-c: check-native check-arm check-baseline check-ulp-sample
+.PHONY: check-c check-native check-arm check-baseline check-avx512-model check-tsan check-ulp check-ulp-sample
+.PHONY: check-leaks coverage-c
+check-c: check-native check-arm check-baseline check-avx512-model check-ulp-sample
 
 check-native: $(C_TESTS:%=$(NATIVE)/%)
 	for test in $^; do $$test; done
@@ -215,6 +216,23 @@ check-baseline: $(NATIVE)/test_core
 else
 check-baseline:
 	@echo 'check-baseline: not run, for $(X86_RUN) is not installed or this is no x86-64'
+endif
+
+# The AVX-512 kernels on a processor that has AVX2 only: a model takes the place of their intrinsics, and all else is as
+# it is. Every float32 of an activation: build/c/avx512-model/ulp --isa avx512 --only NAME.
+AVX512_MODEL ?=
+ifneq ($(AVX512_MODEL),)
+$(NATIVE)/csrc/kernels/avx512.o $(NATIVE)/ulp_avx512.o: MODEL_FLAGS := -include tests/c/avx512_model.h
+$(NATIVE)/tests/c/ulp.o: MODEL_FLAGS := -DLF_AVX512_MODEL
+$(C_TESTS:%=$(NATIVE)/%): WRAPPED += -Wl,--wrap=lf_cpu_probe
+$(C_TESTS:%=$(NATIVE)/%): $(NATIVE)/tests/c/avx512_model.o
+endif
+ifeq ($(shell uname -m),x86_64)
+check-avx512-model:
+	$(MAKE) -j$(JOBS) check-native check-ulp-sample AVX512_MODEL=1 NATIVE=build/c/avx512-model
+else
+check-avx512-model:
+	@echo 'check-avx512-model: not run, for this is no x86-64'
 endif
 
 # libgomp hides from ThreadSanitizer how its threads meet, so pthreads take its place: see tests/c/test_threads.c. The

@@ -12,10 +12,18 @@
 
 /* Rows a thread takes through all steps at once, in tiles. */
 enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16 };
+/* Pieces of a member's blocks in each step: who is done takes what is left of the others'. */
+enum { PIECES_OF_MEMBER = 8 };
 /* bias + x kernel is computed for several steps ahead into this much memory a thread, where that pays. */
 enum { PROJECTION_BYTES = 64 << 10, PROJECTION_STEPS_LEAST = 12 };
 /* Work space up to this size lives on the caller's stack. */
 enum { STACK_BYTES = 8 << 10 };
+
+/* Which of a member's pieces is next, in steps of even and of odd number: the one is cleared while the other counts. */
+struct queue {
+    _Alignas(64) atomic_size_t next[2];
+    size_t steps; /* that the member itself has begun, of all chunks */
+};
 
 /* All that a call's threads share; nothing in it changes while they run but the barrier, the chunk that is next and the
  * work space. */
@@ -30,17 +38,19 @@ struct sequence {
     size_t state_bytes, projection_bytes, row_sum_bytes;
     size_t member_bytes; /* work space of one thread (by rows) or of all (by units) */
     char *workspace;     /* a row of zeros, then member_bytes for each member */
+    char *allocated;     /* what to release, if anything */
     lf_barrier barrier;
     lf_watch watch;
+    struct queue *queues; /* of each member of a team that splits the units; NULL where they do not help each other */
 };
 
 /* What one thread does: blocks [block_begin, block_end) of rows [row, row + rows). */
 struct part {
     size_t row, rows;
     size_t block_begin, block_end;
-    int barrier_count; /* members that meet after each step; 0 for none */
-    char *h[2], *c[2]; /* (rows, units), stride state_stride */
-    char *projection;  /* (project_steps, rows, block_end - block_begin, block_width) */
+    size_t me, members; /* that meet after each step, each with its part of the blocks; 0 where they never meet */
+    char *h[2], *c[2];  /* (rows, units), stride state_stride */
+    char *projection;   /* (project_steps, rows, block_end - block_begin, block_width) */
     char *row_sums;
 };
 
@@ -186,6 +196,29 @@ static int any_valid(const struct sequence *s, const struct part *part, size_t s
 /* Each step has the same x, as after Keras's RepeatVector. */
 static int is_repeated(const lf_run *run) { return run->table == NULL && run->steps > 1 && run->x_step_stride == 0; }
 
+/* One step of the part's blocks; then, where members share, of what others have not begun. */
+static void run_step(struct sequence *s, const struct part *part, lf_step *call) {
+    const lf_panels *panels = &s->layer->panels;
+    lf_step_fn *const kernel = s->layer->kernels->step[s->layer->cell];
+    if (s->queues == NULL) {
+        kernel(panels, call);
+        return;
+    }
+    const size_t parity = s->queues[part->me].steps++ % 2;
+    atomic_store_explicit(&s->queues[part->me].next[1 - parity], 0, memory_order_relaxed);
+    for (size_t i = 0; i < part->members; i++) {
+        const size_t member = (part->me + i) % part->members;
+        const size_t begin = panels->block_count * member / part->members;
+        const size_t blocks = panels->block_count * (member + 1) / part->members - begin;
+        for (size_t piece; (piece = atomic_fetch_add_explicit(&s->queues[member].next[parity], 1,
+                                                              memory_order_relaxed)) < PIECES_OF_MEMBER;) {
+            call->block_begin = begin + blocks * piece / PIECES_OF_MEMBER;
+            call->block_end = begin + blocks * (piece + 1) / PIECES_OF_MEMBER;
+            if (call->block_begin < call->block_end) kernel(panels, call);
+        }
+    }
+}
+
 /* Takes the part's rows and blocks through all steps. */
 static void run_part(struct sequence *s, const struct part *part) {
     const lf_layer *layer = s->layer;
@@ -240,10 +273,10 @@ static void run_part(struct sequence *s, const struct part *part) {
             call.c_prev_stride = c_prev.stride;
             call.c_next = c_next.data;
             call.c_next_stride = c_next.stride;
-            layer->kernels->step[layer->cell](&layer->panels, &call);
+            run_step(s, part, &call);
         }
         if (masked) apply_mask(s, part, step, own, h_prev, h_next, c_prev, c_next);
-        if (part->barrier_count > 0) lf_barrier_wait(&s->barrier, part->barrier_count);
+        if (part->members > 1) lf_barrier_wait(&s->barrier, (int)part->members);
         h_prev = h_next;
         c_prev = c_next;
     }
@@ -278,7 +311,8 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
         part.block_end = panels->block_count * (me + 1) / team;
         part.projection +=
             part.block_begin * panels->block_width * s->project_steps * s->chunk_rows * s->layer->element_bytes;
-        part.barrier_count = team > 1 ? (int)team : 0;
+        part.me = me;
+        part.members = team;
         for (size_t chunk = 0; chunk < s->chunks; chunk++) run_chunk(s, &part, chunk);
         return;
     }
@@ -391,12 +425,19 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
 /* Work space of a planned call: `stack`, of STACK_BYTES, where that is enough. */
 static lf_status prepare(struct sequence *s, char *stack) {
     const size_t zero_bytes = s->state_stride * s->layer->element_bytes;
-    const size_t members = s->plan.split == LF_BY_ROWS && s->plan.threads > 1 ? (size_t)s->plan.threads : 1;
+    const size_t threads = (size_t)s->plan.threads, members = s->plan.split == LF_BY_ROWS ? threads : 1;
+    /* A masked or projected part belongs to its member alone. */
+    const int share = s->plan.split == LF_BY_UNITS && threads > 1 && s->project_steps == 0 && s->run->mask == NULL;
+    const size_t queue_bytes = share ? threads * sizeof(struct queue) : 0;
     size_t total;
-    if (!lf_multiply(members, s->member_bytes, &total) || !lf_sum(total, zero_bytes, &total)) return LF_NO_MEMORY;
-    s->workspace = total <= STACK_BYTES ? stack : lf_allocate(total);
-    if (s->workspace == NULL) return LF_NO_MEMORY;
-    memset(s->workspace, 0, zero_bytes);
+    if (!lf_multiply(members, s->member_bytes, &total) || !lf_sum(total, queue_bytes + zero_bytes, &total))
+        return LF_NO_MEMORY;
+    char *memory = total <= STACK_BYTES ? stack : lf_allocate(total);
+    if (memory == NULL) return LF_NO_MEMORY;
+    memset(memory, 0, queue_bytes + zero_bytes);
+    s->allocated = memory == stack ? NULL : memory;
+    s->queues = share ? (struct queue *)memory : NULL;
+    s->workspace = memory + queue_bytes;
     return LF_OK;
 }
 
@@ -411,8 +452,7 @@ static lf_status run_planned(struct sequence *s) {
     } else {
         run_member(s, 0, 1);
     }
-    if (s->workspace != stack) lf_release(s->workspace);
-    s->workspace = NULL;
+    lf_release(s->allocated);
     return LF_OK;
 }
 
@@ -478,8 +518,8 @@ lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *co
         lf_watch_end(&pair[0].watch, team, lf_processors(),
                      atomic_load(&pair[0].barrier.asleep_ns) + atomic_load(&pair[1].barrier.asleep_ns),
                      longer > 0 ? 1 - shorter / longer : 0);
-        if (pair[1].workspace != stacks[1]) lf_release(pair[1].workspace);
+        lf_release(pair[1].allocated);
     }
-    if (pair[0].workspace != stacks[0]) lf_release(pair[0].workspace);
+    lf_release(pair[0].allocated);
     return status;
 }

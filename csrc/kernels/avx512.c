@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#define LF_TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
+#define LF_TARGET LF_AVX512_TARGET
 #include "target_begin.h"
 
 #include "../isa/vec_avx512.h"

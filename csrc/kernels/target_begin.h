@@ -7,6 +7,11 @@
 #include <immintrin.h>
 #endif
 
+/* The parts of AVX-512 that lf_cpu_decide asks for. */
+#ifndef LF_AVX512_TARGET
+#define LF_AVX512_TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
+#endif
+
 #define LF_PRAGMA_TEXT(text) _Pragma(#text)
 #define LF_PRAGMA(text) LF_PRAGMA_TEXT(text)
 #ifdef __clang__

@@ -44,7 +44,7 @@ enum { ULP_MIN, ULP_MAX, ULP_ROUND, ULP_SCALE, ULP_MANTISSA, ULP_EXPONENT, ULP_C
 #include "../../csrc/isa/vec_avx2.h"
 #define ULP_BUILT
 #elif ULP_NUMBER == 2 && defined(__x86_64__)
-#define LF_TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
+#define LF_TARGET LF_AVX512_TARGET
 #include "../../csrc/kernels/target_begin.h"
 #include "../../csrc/isa/vec_avx512.h"
 #define ULP_BUILT
@@ -102,6 +102,9 @@ static int runs_here(const ulp_kernels *kernels) {
     if (kernels->isa == NULL) return 0;
 #ifdef __x86_64__
     if (strcmp(kernels->isa, "avx2") == 0) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#ifdef LF_AVX512_MODEL
+    if (strcmp(kernels->isa, "avx512") == 0) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
     if (strcmp(kernels->isa, "avx512") == 0)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
