@@ -39,7 +39,7 @@ void *lf_allocate(size_t bytes) {
     return _aligned_malloc(rounded, LF_ALIGNMENT);
 #elif defined(__linux__) && defined(MADV_HUGEPAGE)
     /* Weights that are read from memory every step come 1.3 times as fast from pages of 2 MiB (Zen 4), and 2 MiB of
-     * them from the third cache level 1.03 times (Zen 3). The rest of the last such page stays in small ones. */
+     * them from the third cache level 1.02 times (Zen 3). The rest of the last such page stays in small ones. */
     enum { HUGE_PAGE = 2 << 20 };
     const int large = rounded >= HUGE_PAGE;
     void *memory = aligned_alloc(large ? HUGE_PAGE : LF_ALIGNMENT, rounded);
