@@ -222,7 +222,7 @@ CALLS = [
     *[(name, (A,), OPTIONS.get(name, {})) for name in OF_ONE.split()],
     *[(name, (A,), OPTIONS.get(name, {"axis": axis})) for name in REDUCING.split() for axis in (1, -1)],
     *[(name, (LONG,), {"axis": 1}) for name in ("Argmax", "CountNonzero", "Cumprod", "Max", "Sum")],
-    *[(name, (A.transpose(0, 2, 1),), {"axis": 1}) for name in ("Max", "Normalize", "Softmax")],
+    *[(name, (A.transpose(0, 2, 1),), {"axis": 1}) for name in ("Argsort", "Max", "Normalize", "Softmax", "Sort")],
     ("Argmax", (A,), {}),
     ("BroadcastTo", (A[:, :1],), {"shape": A.shape}),
     ("Clip", (A,), {"x_min": -0.5, "x_max": 0.5}),

@@ -26,6 +26,7 @@ from lstmfast._pieces import (
     in_pieces,
     joined,
     padded,
+    pieces,
     place_of,
     place_of_extreme,
     reduced,
@@ -611,9 +612,11 @@ def top_k(x: Any, k: int, sorted: bool = True) -> list[Array]:
     def largest(x: Array) -> Array:
         return np.argsort(-x if x.dtype.kind == "f" else -x.astype(np.int64), axis=-1, kind="stable")[..., :k]
 
-    rows = x.ndim - 1
-    places = in_pieces(largest, x, cut=rows)
-    return [in_pieces(lambda x: np.take_along_axis(x, largest(x), -1), x, cut=rows), as_type(places, np.int32)]
+    places = in_pieces(largest, x, cut=x.ndim - 1)
+    values = np.empty(places.shape, x.dtype)
+    for piece in pieces(places.shape):
+        values[piece] = np.take_along_axis(x[piece[: x.ndim - 1]], places[piece], -1)
+    return [values, as_type(places, np.int32)]
 
 
 def _slice(x: Any, start_indices: Any, shape: Any = ()) -> Array:
