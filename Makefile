@@ -174,6 +174,7 @@ $(NATIVE)/%: $(NATIVE)/tests/c/%.o $(C_SOURCES:%.c=$(NATIVE)/%.o)
 
 # What a test puts its own functions in place of.
 $(NATIVE)/test_quota $(ARM)/test_quota: WRAPPED := -Wl,--wrap=fopen -Wl,--wrap=sched_getaffinity
+$(NATIVE)/test_crowd $(ARM)/test_crowd: WRAPPED := -Wl,--wrap=clock_gettime
 
 # Static, so that qemu needs no Arm libraries beside it.
 $(ARM)/%: $(ARM)/tests/c/%.o $(C_SOURCES:%.c=$(ARM)/%.o)

@@ -8,6 +8,7 @@ at most between two of them that Python heard: a Ctrl-C at the worst moment wait
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -268,9 +269,7 @@ def watch_case(name: str, seconds: float) -> None:
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(__file__)), *arguments]
     paths = ":".join(path for path in sys.path if path)
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": paths, "PATH": "/usr/bin:/bin"}
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
 
 
 def longest_deafness(name: str, seconds: float) -> float:
