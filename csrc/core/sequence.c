@@ -368,7 +368,7 @@ static size_t steps_to_project(const struct sequence *s) {
     if (!few_rows && !streamed) return 0;
     size_t steps = larger(PROJECTION_BYTES / step_bytes, PROJECTION_STEPS_LEAST);
     if (panels->far) steps = larger(steps, PROJECTION_TILES_FAR * s->layer->kernels->tile_rows / s->chunk_rows);
-    const size_t times = (run->steps + steps - 1) / steps; /* of nearly equal length */
+    const size_t times = larger((run->steps + steps - 1) / steps, 1); /* of nearly equal length */
     return (run->steps + times - 1) / times;
 }
 
@@ -433,8 +433,9 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
 static lf_status prepare(struct sequence *s, char *stack) {
     const size_t zero_bytes = s->state_stride * s->layer->element_bytes;
     const size_t threads = (size_t)s->plan.threads, members = s->plan.split == LF_BY_ROWS ? threads : 1;
-    /* A masked or projected part belongs to its member alone. */
-    const int share = s->plan.split == LF_BY_UNITS && threads > 1 && s->project_steps == 0 && s->run->mask == NULL;
+    /* A masked or projected part belongs to its member alone, and the pieces of a few rows are too small. */
+    const int share = s->plan.split == LF_BY_UNITS && threads > 1 && s->project_steps == 0 && s->run->mask == NULL &&
+                      s->chunk_rows >= s->layer->kernels->tile_rows;
     const size_t queue_bytes = share ? threads * sizeof(struct queue) : 0;
     size_t total, inputs;
     if (!lf_multiply(members, s->member_bytes, &total) || !lf_sum(total, queue_bytes + zero_bytes, &total) ||
@@ -461,6 +462,8 @@ static lf_status run_planned(struct sequence *s) {
         run_member(s, 0, 1);
     }
     lf_release(s->allocated);
+    s->workspace = s->allocated = NULL;
+    s->queues = NULL;
     return LF_OK;
 }
 
