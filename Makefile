@@ -190,7 +190,7 @@ $(NATIVE)/ulp: $(NATIVE)/tests/c/ulp.o $(patsubst %,$(NATIVE)/ulp_%.o,generic av
 .SECONDARY:
 .PHONY: check-c check-native check-arm check-baseline check-avx512-model check-tsan check-ulp check-ulp-sample
 .PHONY: check-leaks coverage-c
-check-c: check-native check-arm check-baseline check-avx512-model check-ulp-sample
+check-c: check-native check-arm check-baseline check-ulp-sample
 
 check-native: $(C_TESTS:%=$(NATIVE)/%)
 	for test in $^; do $$test; done
@@ -342,7 +342,7 @@ check-sanitize-python: .venv/.installed
 	    --deselect tests/test_cli_predict.py::test_memory_is_bounded --deselect tests/test_recipes.py::test_ray \
 	    --deselect tests/test_long_runs.py::test_nothing_leaks --deselect tests/test_long_runs.py::test_a_leak_is_noticed
 
-check-long: .venv/.installed check-ulp check-sanitize check-tsan check-memory soak
+check-long: .venv/.installed check-ulp check-avx512-model check-sanitize check-tsan check-memory soak
 	.venv/bin/python -m pytest -m long -o timeout=0 tests
 
 # ---- packages ------------------------------------------------------------------------------------------------------
