@@ -33,6 +33,7 @@ struct sequence {
     const lf_layer *layer;
     const lf_run *run;
     lf_plan plan;
+    size_t members;            /* that have work space of their own: all where rows are split, else one */
     size_t chunks, chunk_rows; /* of nearly equal height, so that none gets a short tile; the largest */
     atomic_size_t next_chunk;
     size_t project_steps; /* 0: a step reads x itself */
@@ -347,9 +348,9 @@ static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inp
 
 /* As many chunks for each member. Smaller ones, so that a thread which a neighbour slows leaves some to the others even
  * of few rows, cost 3 to 6 % where nobody does (32 rows of LSTM(128), 17 of LSTM(100)). */
-static void share_rows(struct sequence *s, size_t members) {
-    const size_t batch = s->run->batch, rows = (batch + members - 1) / members; /* of a member */
-    s->chunks = members * ((rows + s->chunk_rows - 1) / s->chunk_rows);
+static void share_rows(struct sequence *s) {
+    const size_t batch = s->run->batch, rows = (batch + s->members - 1) / s->members; /* of a member */
+    s->chunks = s->members * ((rows + s->chunk_rows - 1) / s->chunk_rows);
     s->chunk_rows = (batch + s->chunks - 1) / s->chunks;
 }
 
@@ -398,8 +399,8 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
                           .splits_by_units = !gathers_rows(panels)};
     s->plan = lf_plan_threads(&work, most);
 
-    const size_t members = s->plan.split == LF_BY_ROWS && s->plan.threads > 1 ? (size_t)s->plan.threads : 1;
-    share_rows(s, members);
+    s->members = s->plan.split == LF_BY_ROWS ? larger((size_t)s->plan.threads, 1) : 1;
+    share_rows(s);
     s->project_steps = steps_to_project(s);
 
     /* Sizes of the work space; the arrays that the caller brought are at least as large, so only sums can overflow. */
@@ -432,14 +433,14 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
 /* Work space of a planned call: `stack`, of STACK_BYTES, where that is enough. */
 static lf_status prepare(struct sequence *s, char *stack) {
     const size_t zero_bytes = s->state_stride * s->layer->element_bytes;
-    const size_t threads = (size_t)s->plan.threads, members = s->plan.split == LF_BY_ROWS ? threads : 1;
+    const size_t threads = (size_t)s->plan.threads;
     /* A masked or projected part belongs to its member alone, and the pieces of a few rows are too small. */
     const int share = s->plan.split == LF_BY_UNITS && threads > 1 && s->project_steps == 0 && s->run->mask == NULL &&
                       s->chunk_rows >= s->layer->kernels->tile_rows;
     const size_t queue_bytes = share ? threads * sizeof(struct queue) : 0;
     size_t total, inputs;
-    if (!lf_multiply(members, s->member_bytes, &total) || !lf_sum(total, queue_bytes + zero_bytes, &total) ||
-        !lf_multiply(threads - members, s->input_bytes, &inputs) || !lf_sum(total, inputs, &total))
+    if (!lf_multiply(s->members, s->member_bytes, &total) || !lf_sum(total, queue_bytes + zero_bytes, &total) ||
+        !lf_multiply(threads - s->members, s->input_bytes, &inputs) || !lf_sum(total, inputs, &total))
         return LF_NO_MEMORY;
     char *memory = total <= STACK_BYTES ? stack : lf_allocate(total);
     if (memory == NULL) return LF_NO_MEMORY;
