@@ -47,10 +47,11 @@ long long lf_now_ns(void) {
 #endif
 }
 
-void lf_watch_begin(lf_watch *watch) {
+long long lf_watch_begin(lf_watch *watch) {
     atomic_store_explicit(&watch->last_enter, 0, memory_order_relaxed);
     atomic_store_explicit(&watch->first_leave, 0, memory_order_relaxed);
     watch->begin = lf_now_ns();
+    return watch->begin;
 }
 
 void lf_watch_enter(lf_watch *watch) {
@@ -86,13 +87,13 @@ static long long remember(atomic_llong *sum, long long whole, long long more) {
     return next;
 }
 
-void lf_watch_end(lf_watch *watch, int team, int processors, long long asleep, double uneven) {
+void lf_watch_end(lf_watch *watch, int team, int processors, long long late_ns, double uneven) {
     if (team > processors || atomic_load(&ignored)) return; /* a larger team is its own crowd */
     const long long now = lf_now_ns(), first = atomic_load(&watch->first_leave);
     if (first == 0 || now - atomic_load(&last_woken) < SETTLE_NS) return; /* the team did not come, or only just */
     const long long whole = now - watch->begin, late = atomic_load(&watch->last_enter) - watch->begin;
     const long long waited =
-        now - first + asleep / (team - 1) - (late < WAKE_NS ? late : WAKE_NS) - (long long)(uneven * (double)whole);
+        now - first + late_ns / (team - 1) - (late < WAKE_NS ? late : WAKE_NS) - (long long)(uneven * (double)whole);
     const long long all = remember(&team_ns, whole, whole), idle = remember(&waited_ns, whole, waited > 0 ? waited : 0);
     if (all < TRIAL_NS) return;
     if ((double)idle > (1.0 / team + MARGIN) * (double)all) {

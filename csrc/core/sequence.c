@@ -200,7 +200,7 @@ static int is_repeated(const lf_run *run) { return run->table == NULL && run->st
 static void run_step(struct sequence *s, const struct part *part, lf_step *call) {
     const lf_panels *panels = &s->layer->panels;
     lf_step_fn *const kernel = s->layer->kernels->step[s->layer->cell];
-    if (s->queues == NULL) {
+    if (s->queues == NULL || part->members <= 1) {
         kernel(panels, call);
         return;
     }
@@ -219,15 +219,16 @@ static void run_step(struct sequence *s, const struct part *part, lf_step *call)
     }
 }
 
-/* Takes the part's rows and blocks through all steps. */
-static void run_part(struct sequence *s, const struct part *part) {
+/* Takes the part's rows and blocks through all steps: whether its member is still needed. Where the team scatters,
+ * member 0 goes on with all blocks; what it projects begins where that of all members began. */
+static int run_part(struct sequence *s, struct part *part) {
     const lf_layer *layer = s->layer;
     const lf_run *run = s->run;
-    const struct columns own = columns_of(&layer->panels, part);
+    struct columns own = columns_of(&layer->panels, part);
     const ptrdiff_t stride = (ptrdiff_t)s->state_stride;
     const int has_state = layer->cell != LF_DENSE, has_cell = layer->cell == LF_LSTM;
     const int masked = run->mask != NULL && has_state;
-    const size_t width = (part->block_end - part->block_begin) * layer->panels.block_width;
+    size_t width = (part->block_end - part->block_begin) * layer->panels.block_width;
     const int repeated = is_repeated(run);
     size_t projected_begin = 0, projected_end = 0;
 
@@ -276,14 +277,24 @@ static void run_part(struct sequence *s, const struct part *part) {
             run_step(s, part, &call);
         }
         if (masked) apply_mask(s, part, step, own, h_prev, h_next, c_prev, c_next);
-        if (part->members > 1) lf_barrier_wait(&s->barrier, (int)part->members);
         h_prev = h_next;
         c_prev = c_next;
+        if (part->members > 1 && !lf_barrier_wait(&s->barrier, (int)part->me, (int)part->members)) {
+            if (part->me > 0) return 0;
+            part->members = 0;
+            part->block_end = call.block_end = layer->panels.block_count;
+            call.block_begin = 0;
+            own = columns_of(&layer->panels, part);
+            width = part->block_end * layer->panels.block_width;
+            call.projection_stride = (ptrdiff_t)width;
+            projected_end = 0;
+        }
     }
 
     if (run->final_h != NULL && has_state)
         copy_rows(s, initial_state(s, run->final_h, part->row), h_prev, part->rows, own);
     if (final_c.data != NULL && c_prev.data != final_c.data) copy_rows(s, final_c, c_prev, part->rows, own);
+    return 1;
 }
 
 static struct part part_in(const struct sequence *s, char *memory) {
@@ -295,11 +306,11 @@ static struct part part_in(const struct sequence *s, char *memory) {
     return part;
 }
 
-static void run_chunk(struct sequence *s, struct part *part, size_t chunk) {
+static int run_chunk(struct sequence *s, struct part *part, size_t chunk) {
     const size_t height = s->run->batch / s->chunks, taller = s->run->batch % s->chunks;
     part->row = chunk * height + lf_smaller(chunk, taller);
     part->rows = height + (chunk < taller);
-    run_part(s, part);
+    return run_part(s, part);
 }
 
 /* One thread's share: chunks of rows as long as there are any, or some unit blocks of all. */
@@ -315,7 +326,7 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
         part.inputs += me * s->input_bytes;
         part.me = me;
         part.members = team;
-        for (size_t chunk = 0; chunk < s->chunks; chunk++) run_chunk(s, &part, chunk);
+        for (size_t chunk = 0; chunk < s->chunks && run_chunk(s, &part, chunk); chunk++) continue;
         return;
     }
     struct part part = part_in(s, memory + me * s->member_bytes);
@@ -434,20 +445,24 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
 static lf_status prepare(struct sequence *s, char *stack) {
     const size_t zero_bytes = s->state_stride * s->layer->element_bytes;
     const size_t threads = (size_t)s->plan.threads;
+    const int meet = s->plan.split == LF_BY_UNITS && threads > 1;
     /* A masked or projected part belongs to its member alone, and the pieces of a few rows are too small. */
-    const int share = s->plan.split == LF_BY_UNITS && threads > 1 && s->project_steps == 0 && s->run->mask == NULL &&
-                      s->chunk_rows >= s->layer->kernels->tile_rows;
+    const int share =
+        meet && s->project_steps == 0 && s->run->mask == NULL && s->chunk_rows >= s->layer->kernels->tile_rows;
+    const size_t arrival_bytes = meet ? threads * sizeof(lf_arrival) : 0;
     const size_t queue_bytes = share ? threads * sizeof(struct queue) : 0;
     size_t total, inputs;
-    if (!lf_multiply(s->members, s->member_bytes, &total) || !lf_sum(total, queue_bytes + zero_bytes, &total) ||
+    if (!lf_multiply(s->members, s->member_bytes, &total) ||
+        !lf_sum(total, arrival_bytes + queue_bytes + zero_bytes, &total) ||
         !lf_multiply(threads - s->members, s->input_bytes, &inputs) || !lf_sum(total, inputs, &total))
         return LF_NO_MEMORY;
     char *memory = total <= STACK_BYTES ? stack : lf_allocate(total);
     if (memory == NULL) return LF_NO_MEMORY;
-    memset(memory, 0, queue_bytes + zero_bytes);
+    memset(memory, 0, arrival_bytes + queue_bytes + zero_bytes);
     s->allocated = memory == stack ? NULL : memory;
-    s->queues = share ? (struct queue *)memory : NULL;
-    s->workspace = memory + queue_bytes;
+    s->barrier.arrivals = (lf_arrival *)memory;
+    s->queues = share ? (struct queue *)(memory + arrival_bytes) : NULL;
+    s->workspace = memory + arrival_bytes + queue_bytes;
     return LF_OK;
 }
 
@@ -456,14 +471,15 @@ static lf_status run_planned(struct sequence *s) {
     const lf_status status = prepare(s, stack);
     if (status != LF_OK) return status;
     if (s->plan.threads > 1) {
-        lf_watch_begin(&s->watch);
+        s->barrier.begin_ns = lf_watch_begin(&s->watch);
         lf_team_run(s->plan.threads, run_member, s);
-        lf_watch_end(&s->watch, s->plan.threads, lf_processors(), atomic_load(&s->barrier.asleep_ns), s->plan.uneven);
+        lf_watch_end(&s->watch, s->plan.threads, lf_processors(), atomic_load(&s->barrier.late_ns), s->plan.uneven);
     } else {
         run_member(s, 0, 1);
     }
     lf_release(s->allocated);
     s->workspace = s->allocated = NULL;
+    s->barrier.arrivals = NULL;
     s->queues = NULL;
     return LF_OK;
 }
@@ -525,10 +541,10 @@ lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *co
         const int team = pair[0].plan.threads + pair[1].plan.threads;
         const double shorter = pair[0].plan.ns < pair[1].plan.ns ? pair[0].plan.ns : pair[1].plan.ns;
         const double longer = pair[0].plan.ns + pair[1].plan.ns - shorter;
-        lf_watch_begin(&pair[0].watch);
+        pair[0].barrier.begin_ns = pair[1].barrier.begin_ns = lf_watch_begin(&pair[0].watch);
         lf_team_run(team, run_pair_member, pair);
         lf_watch_end(&pair[0].watch, team, lf_processors(),
-                     atomic_load(&pair[0].barrier.asleep_ns) + atomic_load(&pair[1].barrier.asleep_ns),
+                     atomic_load(&pair[0].barrier.late_ns) + atomic_load(&pair[1].barrier.late_ns),
                      longer > 0 ? 1 - shorter / longer : 0);
         lf_release(pair[1].allocated);
     }

@@ -51,14 +51,24 @@ size_t lf_private_cache_bytes(void);
 typedef void lf_member_fn(void *context, int index, int count);
 void lf_team_run(int threads, lf_member_fn *member, void *context);
 
+/* A member's place at a barrier, on a line of memory that only it writes: the others look there, so that from the last
+ * arrival to the next step one line has to come from another core, where a shared counter takes three in a row. */
+typedef struct lf_arrival {
+    _Alignas(64) atomic_uint round;
+} lf_arrival;
+
 /* All members of a team arrive before any leaves. Spins briefly, then sleeps: an idle core is given the thread that
  * everybody waits for, while a spinning or yielding one would leave it queued behind a stranger. */
 typedef struct lf_barrier {
-    _Alignas(64) atomic_uint arrived;
-    _Alignas(64) atomic_uint round;
-    atomic_uint sleepers;
-    atomic_llong asleep_ns; /* all members together */
+    lf_arrival *arrivals; /* of each member, zeros at first */
+    long long begin_ns;   /* of the call; 0: its team never scatters */
+    _Alignas(64) atomic_uint sleepers;
+    atomic_uint scatter_round;
+    atomic_llong late_ns; /* what members waited beyond the usual, all together */
 } lf_barrier;
-void lf_barrier_wait(lf_barrier *barrier, int count);
+
+/* Whether the team goes on. If not, it has no processors of its own: member 0 has to do the rest alone, and the others
+ * go. All members are told so in the same round. */
+int lf_barrier_wait(lf_barrier *barrier, int me, int count);
 
 #endif

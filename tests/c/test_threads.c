@@ -1,7 +1,8 @@
-/* Threads: teams of every size give the bits of one thread, also with several callers at once on one layer.
+/* Threads: teams of every size give the bits of one thread, also with several callers at once on one layer, and where
+ * they scatter and leave the rest to their first member. Linked with --wrap=lf_barrier_wait, to scatter them at will.
  * `make check-tsan` builds it without OpenMP: linked with --wrap=lf_team_run, the pthread team below takes its place,
- * so that ThreadSanitizer sees every thread start and end; and again with --wrap=lf_barrier_wait, without the barrier,
- * where it has to find the races. Next: csrc/core/threads.c has the barrier, csrc/core/sequence.c the scheduling. */
+ * so that ThreadSanitizer sees every thread start and end; and runs it --without-barrier, too, where it has to find the
+ * races. Next: csrc/core/threads.c has the barrier, csrc/core/sequence.c the scheduling. */
 #include <lstmfast.h>
 #include <core/threads.h>
 
@@ -17,9 +18,12 @@ enum { CALLERS = 3, MOST_TEAM = 8 };
  */
 
 void __wrap_lf_team_run(int threads, lf_member_fn *member, void *context);
-void __wrap_lf_barrier_wait(lf_barrier *barrier, int count);
+int __real_lf_barrier_wait(lf_barrier *barrier, int me, int count);
+int __wrap_lf_barrier_wait(lf_barrier *barrier, int me, int count);
 
-static atomic_int teams_started, barriers_skipped;
+static atomic_int teams_started, teams_scattered;
+static int without_barrier;
+static unsigned scatter_round; /* 0: only where the barrier says so */
 
 struct member {
     lf_member_fn *function;
@@ -46,9 +50,12 @@ void __wrap_lf_team_run(int threads, lf_member_fn *function, void *context) {
     for (int i = 1; i < count; i++) pthread_join(handles[i], NULL);
 }
 
-void __wrap_lf_barrier_wait(lf_barrier *barrier, int count) {
-    (void)barrier, (void)count;
-    atomic_fetch_add(&barriers_skipped, 1);
+int __wrap_lf_barrier_wait(lf_barrier *barrier, int me, int count) {
+    if (without_barrier) return 1;
+    const int going_on = __real_lf_barrier_wait(barrier, me, count);
+    if (atomic_load(&barrier->arrivals[me].round) != scatter_round) return going_on;
+    if (me == 0) atomic_fetch_add(&teams_scattered, 1);
+    return 0;
 }
 
 /* ---- layers and calls ---------------------------------------------------------------------------------------------
@@ -79,6 +86,7 @@ static const struct problem problems[] = {
     {.cell = LF_LSTM, .features = 20, .units = 100, .batch = 2, .steps = 20, .masked = 1},
     {.cell = LF_LSTM, .features = 9, .units = 130, .batch = 1, .steps = 30, .repeated = 1, .sequences = 1},
     {.cell = LF_LSTM, .features = 12, .units = 96, .batch = 1, .steps = 30, .indexed = 1},
+    {.cell = LF_LSTM, .features = 16, .units = 200, .batch = 7, .steps = 12, .sequences = 1},
     {.cell = LF_LSTM, .features = 3, .units = 24, .batch = 70, .steps = 6, .sequences = 1},
     {.cell = LF_GRU, .features = 70, .units = 90, .batch = 1, .steps = 30, .masked = 1, .sequences = 1},
     {.cell = LF_GRU_RESET_BEFORE, .features = 5, .units = 30, .batch = 12, .steps = 9},
@@ -211,47 +219,72 @@ enum { ROUNDS = 2000, BARRIER_TEAM = 5 };
 
 struct meeting {
     lf_barrier barrier;
+    lf_arrival arrivals[BARRIER_TEAM];
     int written[BARRIER_TEAM]; /* plain: only the barrier orders it */
 };
 
-/* Each member writes its own place, then reads the others'. Some arrive late, so that the others sleep. */
+/* Each member writes its own place, then reads the others'. Some arrive late, so that the others sleep. In the end they
+ * have waited for so long that the team scatters. */
 static void meet(void *context, int index, int count) {
     struct meeting *meeting = context;
     for (int round = 1; round <= ROUNDS; round++) {
         meeting->written[index] = round;
         if (round % 97 == index) /* any work that takes longer than the spinning does */
-            for (volatile int delay = 0; delay < 100000;) delay = delay + 1;
-        lf_barrier_wait(&meeting->barrier, count);
+            for (volatile int delay = 0; delay < 1000000;) delay = delay + 1;
+        int together = lf_barrier_wait(&meeting->barrier, index, count);
         for (int i = 0; i < count; i++)
             if (meeting->written[i] != round) atomic_fetch_add(&failures, 1);
-        lf_barrier_wait(&meeting->barrier, count);
+        if (round == ROUNDS && index == 0) atomic_fetch_add(&meeting->barrier.late_ns, 1LL << 62);
+        together = together && lf_barrier_wait(&meeting->barrier, index, count);
+        if (together != (round < ROUNDS)) atomic_fetch_add(&failures, 1);
     }
 }
 
+/* Every job with one team after the other, from several callers at once. */
+static void call_all_jobs(void) {
+    for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
+        struct job job = make_job(&problems[i]);
+        pthread_t handles[CALLERS];
+        struct caller callers[CALLERS];
+        for (int k = 0; k < CALLERS; k++) {
+            callers[k] = (struct caller){&job, k};
+            if (pthread_create(&handles[k], NULL, call_often, &callers[k]) != 0) abort();
+        }
+        for (int k = 0; k < CALLERS; k++) pthread_join(handles[k], NULL);
+        free_job(&job);
+    }
+}
+
+static void expect_at_least(int least, atomic_int *count, const char *what) {
+    if (atomic_load(count) >= least) return;
+    fprintf(stderr, "FAILED: only %d %s\n", atomic_load(count), what);
+    atomic_fetch_add(&failures, 1);
+}
+
 int main(int count, char **arguments) {
+    static const unsigned scatter_rounds[] = {0, 1, 7, 12};
+    int wrapped = 0;
+    for (int i = 1; i < count; i++) {
+        if (strcmp(arguments[i], "--wrapped") == 0) wrapped = 1;
+        if (strcmp(arguments[i], "--without-barrier") == 0) without_barrier = 1;
+    }
     lf_assume_processors(8);
-    const int wrapped = count > 1 && strcmp(arguments[1], "--wrapped") == 0;
     const char *isa;
     for (int n = 0; (isa = lf_isa_available(n)) != NULL; n++) {
         if (lf_isa_select(isa) != LF_OK) return 1;
-        for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
-            struct job job = make_job(&problems[i]);
-            pthread_t handles[CALLERS];
-            struct caller callers[CALLERS];
-            for (int k = 0; k < CALLERS; k++) {
-                callers[k] = (struct caller){&job, k};
-                if (pthread_create(&handles[k], NULL, call_often, &callers[k]) != 0) abort();
-            }
-            for (int k = 0; k < CALLERS; k++) pthread_join(handles[k], NULL);
-            free_job(&job);
+        for (size_t i = 0; i < sizeof scatter_rounds / sizeof *scatter_rounds; i++) {
+            scatter_round = scatter_rounds[i];
+            call_all_jobs();
         }
     }
-    static struct meeting meeting;
+    scatter_round = 0;
+    static struct meeting meeting = {.barrier = {.arrivals = meeting.arrivals, .begin_ns = 1}};
     __wrap_lf_team_run(BARRIER_TEAM, meet, &meeting);
-    if (wrapped && atomic_load(&teams_started) < 50) {
-        fprintf(stderr, "FAILED: only %d teams of more than one thread\n", atomic_load(&teams_started));
-        atomic_fetch_add(&failures, 1);
+    if (wrapped) {
+        expect_at_least(200, &teams_started, "teams of more than one thread");
+        expect_at_least(50, &teams_scattered, "teams that scattered");
     }
-    printf("%d teams, %d failed\n", atomic_load(&teams_started), atomic_load(&failures));
+    printf("%d teams, %d of them scattered, %d failed\n", atomic_load(&teams_started), atomic_load(&teams_scattered),
+           atomic_load(&failures));
     return atomic_load(&failures) != 0;
 }
