@@ -143,6 +143,9 @@ def get_num_threads_set() -> int:
 def set_num_threads(threads: int) -> None:
     """0 returns to the default."""
 
+def assume_processors(count: int) -> None:
+    """As if there were so many processors, for tests of teams that the machine has no room for; 0 counts them again."""
+
 def isa() -> str: ...
 def available_isas() -> tuple[str, ...]: ...
 def select_isa(name: str | None) -> None:

@@ -854,6 +854,10 @@ def set_num_threads(int threads):
         raise ValueError(f"threads: expected 0 (the default) to 1024, got {threads}")
 
 
+def assume_processors(int count):
+    lf_assume_processors(count)
+
+
 def set_slice_seconds(double seconds):
     global _SLICE_SECONDS
     before, _SLICE_SECONDS = _SLICE_SECONDS, seconds

@@ -84,7 +84,15 @@ def isa(request: pytest.FixtureRequest):
 
 
 @pytest.fixture
-def thread_count():
+def many_processors():
+    """Teams of up to eight threads, however few processors there are."""
+    _core.assume_processors(8)
+    yield
+    _core.assume_processors(0)
+
+
+@pytest.fixture
+def thread_count(many_processors):
     """Sets the number of threads; the count from before returns after the test."""
     before = _core.get_num_threads()
     yield _core.set_num_threads

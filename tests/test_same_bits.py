@@ -232,7 +232,7 @@ THREAD_SIZES = [
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", THREAD_SIZES, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_thread_counts_change_nothing(isa, kind, size, dtype):
+def test_thread_counts_change_nothing(isa, kind, size, dtype, many_processors):
     batch, steps, features, units = size
     layer = bits.packed(kind, features, units, dtype)
     x = bits.sequences(batch, steps, features, dtype)

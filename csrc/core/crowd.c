@@ -88,7 +88,7 @@ static long long remember(atomic_llong *sum, long long whole, long long more) {
 }
 
 void lf_watch_end(lf_watch *watch, int team, int processors, long long late_ns, double uneven) {
-    if (team > processors || atomic_load(&ignored)) return; /* a larger team is its own crowd */
+    if (atomic_load(&ignored)) return;
     const long long now = lf_now_ns(), first = atomic_load(&watch->first_leave);
     if (first == 0 || now - atomic_load(&last_woken) < SETTLE_NS) return; /* the team did not come, or only just */
     const long long whole = now - watch->begin, late = atomic_load(&watch->last_enter) - watch->begin;
@@ -104,7 +104,7 @@ void lf_watch_end(lf_watch *watch, int team, int processors, long long late_ns, 
     }
 }
 
-void lf_crowd_ignore(void) { atomic_store(&ignored, 1); }
+void lf_crowd_ignore(int ignore) { atomic_store(&ignored, ignore); }
 
 int lf_teams_sleep(void) {
     const long long now = lf_now_ns();
@@ -116,8 +116,6 @@ int lf_teams_sleep(void) {
 
 int lf_crowd_bound(int most, int processors) {
     int gone = atomic_load_explicit(&taken, memory_order_relaxed);
-    if (gone == 0) return most;
-    if (lf_now_ns() >= atomic_load_explicit(&until, memory_order_relaxed)) gone--;
-    if (gone == 0) return most;
+    if (gone > 0 && lf_now_ns() >= atomic_load_explicit(&until, memory_order_relaxed)) gone--;
     return smaller(most, processors > gone ? processors - gone : 1);
 }

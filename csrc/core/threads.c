@@ -50,10 +50,12 @@ static int count_processors(void) {
 #endif
 }
 
-static atomic_int processors_known; /* 0: not counted yet */
+static atomic_int processors_known;   /* 0: not counted yet */
+static atomic_int processors_assumed; /* 0: those that there are */
 
 int lf_processors(void) {
-    int count = atomic_load_explicit(&processors_known, memory_order_relaxed);
+    int count = atomic_load_explicit(&processors_assumed, memory_order_relaxed);
+    if (count == 0) count = atomic_load_explicit(&processors_known, memory_order_relaxed);
     if (count == 0) {
         count = count_processors();
         atomic_store_explicit(&processors_known, count, memory_order_relaxed);
@@ -62,8 +64,8 @@ int lf_processors(void) {
 }
 
 void lf_assume_processors(int count) {
-    lf_crowd_ignore();
-    atomic_store_explicit(&processors_known, count, memory_order_relaxed);
+    lf_crowd_ignore(count > 0);
+    atomic_store_explicit(&processors_assumed, count, memory_order_relaxed);
 }
 
 #if defined(__linux__)
@@ -174,10 +176,8 @@ int lf_threads_set(void) { return atomic_load_explicit(&threads_chosen, memory_o
 lf_status lf_set_threads(int threads) {
     if (threads < 0 || threads > MOST_THREADS) return LF_INVALID;
     atomic_store_explicit(&threads_chosen, threads, memory_order_relaxed);
-    if (threads == 0) { /* found out again when next asked for */
-        atomic_store_explicit(&processors_known, 0, memory_order_relaxed);
-        atomic_store_explicit(&threads_default, 0, memory_order_relaxed);
-    }
+    atomic_store_explicit(&processors_known, 0, memory_order_relaxed); /* counted again: the affinity may differ now */
+    if (threads == 0) atomic_store_explicit(&threads_default, 0, memory_order_relaxed); /* found out again */
     return LF_OK;
 }
 
@@ -268,9 +268,8 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
     const double region_ns = work->region_ns > 0 ? work->region_ns : region_now_ns();
     best.region_ns = region_ns;
     if (alone < 2 * region_ns) return best;
-    const int processors = lf_processors();
     if (most > MOST_THREADS) most = MOST_THREADS;
-    most = lf_crowd_bound(most, processors);
+    most = lf_crowd_bound(most, lf_processors());
     best.ns = alone + streaming_ns(work, (double)work->rows, 1);
     for (int threads = 2; threads <= most; threads++) {
         if ((size_t)threads <= work->rows) {
@@ -282,8 +281,7 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
                 best = (lf_plan){threads, LF_BY_ROWS, unevenness(work->rows, threads), time, region_ns};
             }
         }
-        /* Members without a processor would keep all others waiting at each step. */
-        if (work->splits_by_units && (size_t)threads <= work->blocks && threads <= processors) {
+        if (work->splits_by_units && (size_t)threads <= work->blocks) {
             const double share = largest_share(work->blocks, threads);
             const double meet = work->steps > 1 ? (double)work->steps * barrier_ns * (1 + 0.1 * threads) : 0;
             const double time = region_ns + alone * share + meet + streaming_ns(work, (double)work->rows, share);
