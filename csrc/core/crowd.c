@@ -18,20 +18,25 @@
 static const long long FIRST_PAUSE_NS = 100000000, LONGEST_PAUSE_NS = 1000000000;
 /* An attempt is judged after so much time of teams; what lies further back than the window counts less and less. One
  * stolen time slice now and then is no crowd. */
-static const long long TRIAL_NS = 20000000, WINDOW_NS = 100000000;
+static const long long TRIAL_NS = 20000000, WINDOW_NS = 40000000;
 /* Members wait for each other on quiet machines too: for one that wakes up. */
 static const long long WAKE_NS = 500000;
-/* Waiting for 1 / team of the time, one fewer would do as well; a little more tells noise from neighbours. */
+/* Waiting for 1 / team of the time, one fewer would do as well; a little more tells noise from neighbours where the
+ * team is large and this part small. Of a pair that waits for half of the time one is the better: with a neighbour on
+ * one of two cores 1.0 to 1.3 times the time of one thread, and up to 1.6 with a longer window and a margin. */
 static const double MARGIN = 0.1;
 /* OpenMP's threads spin for some milliseconds after a team, and then sleep. */
 static const long long SLEEP_AFTER_NS = 2000000;
 /* Woken threads may share a processor until the system has spread them: nothing is learned from that, once a second. */
 static const long long SETTLE_NS = 60000000, SETTLE_AGAIN_NS = 1000000000;
 
+/* So long a crowd is remembered where that costs little. */
+static const long long LATELY_NS = 5000000000;
+
 static atomic_int taken; /* processors that others seem to hold */
 static atomic_llong until, pause_ns, last_stall;
 static atomic_llong team_ns, waited_ns; /* within the window */
-static atomic_llong last_asked, last_woken;
+static atomic_llong last_team, last_woken;
 static atomic_int ignored;
 
 long long lf_now_ns(void) {
@@ -88,15 +93,17 @@ static long long remember(atomic_llong *sum, long long whole, long long more) {
 }
 
 void lf_watch_end(lf_watch *watch, int team, int processors, long long late_ns, double uneven) {
+    const long long now = lf_now_ns();
+    atomic_store_explicit(&last_team, now, memory_order_relaxed);
     if (atomic_load(&ignored)) return;
-    const long long now = lf_now_ns(), first = atomic_load(&watch->first_leave);
+    const long long first = atomic_load(&watch->first_leave);
     if (first == 0 || now - atomic_load(&last_woken) < SETTLE_NS) return; /* the team did not come, or only just */
     const long long whole = now - watch->begin, late = atomic_load(&watch->last_enter) - watch->begin;
     const long long waited =
         now - first + late_ns / (team - 1) - (late < WAKE_NS ? late : WAKE_NS) - (long long)(uneven * (double)whole);
     const long long all = remember(&team_ns, whole, whole), idle = remember(&waited_ns, whole, waited > 0 ? waited : 0);
     if (all < TRIAL_NS) return;
-    if ((double)idle > (1.0 / team + MARGIN) * (double)all) {
+    if ((double)idle > (1.0 / team + MARGIN * (1 - 2.0 / team)) * (double)all) {
         stalled(team, processors, now);
     } else if (team > processors - atomic_load(&taken)) { /* an attempt that went well */
         atomic_store(&taken, processors - team);
@@ -108,10 +115,15 @@ void lf_crowd_ignore(int ignore) { atomic_store(&ignored, ignore); }
 
 int lf_teams_sleep(void) {
     const long long now = lf_now_ns();
-    const long long before = atomic_exchange_explicit(&last_asked, now, memory_order_relaxed);
-    if (now - before <= SLEEP_AFTER_NS || atomic_load(&ignored)) return 0;
+    if (now - atomic_load_explicit(&last_team, memory_order_relaxed) <= SLEEP_AFTER_NS || atomic_load(&ignored))
+        return 0;
     if (now - atomic_load(&last_woken) > SETTLE_AGAIN_NS) atomic_store(&last_woken, now);
     return 1;
+}
+
+int lf_crowd_lately(void) {
+    const long long last = atomic_load_explicit(&last_stall, memory_order_relaxed);
+    return last != 0 && lf_now_ns() - last < LATELY_NS;
 }
 
 int lf_crowd_bound(int most, int processors) {

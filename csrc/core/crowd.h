@@ -21,11 +21,14 @@ void lf_watch_leave(lf_watch *watch);      /* and as its last */
  * all together; `uneven` the part of the time that a member idles because the shares differ. */
 void lf_watch_end(lf_watch *watch, int team, int processors, long long late_ns, double uneven);
 
-/* Whether so long has passed since this was asked before that a team's threads will have gone to sleep. */
+/* Whether so long has passed since the last team that its threads will have gone to sleep. */
 int lf_teams_sleep(void);
 
 /* For tests: whether from here on no call teaches anything, and teams are always awake. */
 void lf_crowd_ignore(int ignore);
+
+/* Whether neighbours held up a team in the last seconds. */
+int lf_crowd_lately(void);
 
 /* As many of `most` threads as seem to have a processor now: more would wait for each other's time slices, 1.8 to 2.6
  * times as long for eight of them on two cores. */

@@ -11,7 +11,7 @@
 #include "threads.h"
 
 /* Rows a thread takes through all steps at once, in tiles. */
-enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16 };
+enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16, CHUNK_TILES_CROWDED = 2 };
 /* Pieces of a member's blocks in each step: who is done takes what is left of the others'. */
 enum { PIECES_OF_MEMBER = 8 };
 /* bias + x kernel is computed for several steps ahead into this much memory a thread, where that pays, but at least for
@@ -357,10 +357,12 @@ static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inp
     return lf_smaller(larger(rows, CHUNK_TILES_LEAST * tile), CHUNK_TILES_MOST * tile);
 }
 
-/* As many chunks for each member. Smaller ones, so that a thread which a neighbour slows leaves some to the others even
- * of few rows, cost 3 to 6 % where nobody does (32 rows of LSTM(128), 17 of LSTM(100)). */
+/* As many chunks for each member. Small ones, so that a thread which a neighbour slows leaves some to the others even
+ * of few rows, only where there was one lately: they cost 3 to 6 % (32 rows of LSTM(128), 17 of LSTM(100)). */
 static void share_rows(struct sequence *s) {
     const size_t batch = s->run->batch, rows = (batch + s->members - 1) / s->members; /* of a member */
+    if (s->members > 1 && lf_crowd_lately())
+        s->chunk_rows = lf_smaller(s->chunk_rows, CHUNK_TILES_CROWDED * s->layer->kernels->tile_rows);
     s->chunks = s->members * ((rows + s->chunk_rows - 1) / s->chunk_rows);
     s->chunk_rows = (batch + s->chunks - 1) / s->chunks;
 }

@@ -57,7 +57,9 @@ int main(void) {
     calls(5, PROCESSORS, late, 0, 0.9);
     expect(lf_crowd_bound(9, PROCESSORS) == PROCESSORS, "shares that differ are no crowd");
 
+    expect(!lf_crowd_lately(), "no crowd yet");
     suffer(PROCESSORS, late, 0);
+    expect(lf_crowd_lately(), "a crowd just now");
     expect(lf_crowd_bound(9, PROCESSORS) == PROCESSORS - 1, "after waits at the end, one thread less");
     suffer(PROCESSORS - 1, 0, (PROCESSORS - 2) * MILLISECOND);
     expect(lf_crowd_bound(9, PROCESSORS) == PROCESSORS - 2, "after waits at barriers, another one less");
@@ -66,13 +68,16 @@ int main(void) {
 
     pause_for(500L * MILLISECOND);
     expect(lf_crowd_bound(9, PROCESSORS) == 2, "after a pause, an attempt with one more");
-    calls(25, 2, 0, 0, 0);
+    calls(40, 2, 0, 0, 0);
     expect(lf_crowd_bound(9, PROCESSORS) == 2, "which lasts where it went well");
     for (int team = 3; team <= PROCESSORS; team++) {
         pause_for(500L * MILLISECOND);
         expect(lf_crowd_bound(9, PROCESSORS) == team, "and so on, up to all");
-        calls(25, team, 0, 0, 0);
+        calls(40, team, 0, 0, 0);
     }
+    pause_for(6000L * MILLISECOND);
+    expect(!lf_crowd_lately(), "a crowd is forgotten");
+
     lf_crowd_ignore(1);
     calls(4, PROCESSORS, late, 0, 0);
     expect(lf_crowd_bound(9, PROCESSORS) == PROCESSORS, "ignored");
