@@ -27,7 +27,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, help="thread counts; default: 1 and all")
     parser.add_argument("--isa", choices=["avx2", "generic"], help="hold lstmfast and the peers that allow it to this")
     parser.add_argument("--repeats", type=int, default=3, help="interleaved repeats (default %(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.06, help="of each repeat (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.05, help="of each repeat (default %(default)s)")
     parser.add_argument("--out", type=Path, help="result path without suffix; default: bench/results/short, full, ...")
     parser.add_argument("--list", action="store_true", help="show the table of cases and stop")
     parser.add_argument(

@@ -1,8 +1,9 @@
 """What too many threads cost, and a busy neighbour: python -m bench.oversubscribed
 
 Each layer runs on every number of threads from 1 to the cores, and on more, alone and beside processes that never rest.
-The table gives microseconds a call (mean, so that every stall counts, those of the first tenth of a second too, in which
-calls learn about their neighbours) and what the largest number of threads loses against the best. The exit status is 1 where that is more than 1.5.
+The table gives microseconds a call (mean, so that every stall counts, those of the first tenth of a second too, in
+which calls learn about their neighbours) and what the largest number of threads loses against the best. The exit status
+is 1 where that is more than 1.5.
 """
 
 import argparse

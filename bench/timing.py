@@ -8,7 +8,7 @@ from typing import Any
 
 PAUSE_SECONDS = 0.05  # before a runner: the spinning threads of the one before must have gone to sleep
 WARM_SECONDS = 0.03  # before its clock starts: its own threads must be awake, its weights in cache
-LONG = 5  # a first call that took this many times the time to be measured is the measurement
+LONG = 3  # a first call that took this many times the time to be measured is the measurement
 SAMPLE_NS = 20_000  # short calls are timed in groups of at least this, far above the clock's own cost
 
 

@@ -10,6 +10,7 @@ cdef extern from "lstmfast.h" nogil:
         LF_INVALID
         LF_NO_MEMORY
         LF_UNAVAILABLE
+        LF_INTERRUPTED
 
     ctypedef enum lf_real:
         LF_F32
@@ -36,6 +37,7 @@ cdef extern from "lstmfast.h" nogil:
         const void *kernel
         const void *recurrent_kernel
         const void *bias
+        int (*interrupted)() noexcept nogil
 
     ctypedef struct lf_layer:
         pass

@@ -185,6 +185,20 @@ cdef bint _indices_fit(const lf_run *call) noexcept nogil:
     return True
 
 
+cdef extern from "Python.h":
+    int _check_signals "PyErr_CheckSignals" () noexcept  # without Cython's look at the exception
+
+
+cdef int _interrupted() noexcept nogil:
+    """Whether a signal's handler raised; its exception waits with this thread for _raise_what_waits."""
+    with gil:
+        return _check_signals() < 0
+
+
+cdef int _raise_what_waits() except -1:
+    return -1
+
+
 @cython.final
 cdef class PackedLayer:
     cdef lf_layer *layer
@@ -237,8 +251,12 @@ cdef class PackedLayer:
             _activation(recurrent_activation, &config.recurrent_activation)
         self._isa = lf_isa().decode()
         self._row_step_seconds = self._guess(gates, columns)
+        if _hears_signals():
+            config.interrupted = _interrupted
         with nogil:
             status = lf_layer_create(&config, &self.layer)
+        if status == LF_INTERRUPTED:
+            _raise_what_waits()
         if status != LF_OK:
             _raise(status, f"a {kind} layer of {self._units} units")
 

@@ -246,6 +246,31 @@ def test_ctrl_c_stops_long_work_and_leaves_the_model_as_it_was(case):
     assert interrupts.latency(case, after=0.5) < 10
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs setitimer")
+def test_ctrl_c_stops_the_packing_of_weights():
+    """A signal almost always comes while the core is at work here: Python has nothing else to do."""
+    code = """
+    import signal
+    import numpy as np
+    from lstmfast import _core
+    weights, linear = np.ones((4096, 4096), "float32"), ("linear", 0.0, 0.0, 0.0)
+    def hear(number, frame):
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGALRM, hear)
+    heard = 0
+    for delay in (0.001, 0.003, 0.008):
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        try:
+            while True:
+                _core.PackedLayer("dense", weights, None, None, linear, linear)
+        except KeyboardInterrupt:
+            heard += 1
+    y = _core.PackedLayer("dense", weights, None, None, linear, linear).apply(weights[:1], None, 0)
+    print(heard, (y == 4096).all())
+    """
+    assert run_python(code).split() == ["3", "True"]
+
+
 def test_ctrl_c_is_for_the_main_thread():
     code = """
     import interrupts, signal, threading

@@ -11,6 +11,9 @@
  * time of a few rows where all come from memory, while a layer of 2 MiB lost 5 % (AVX2, Zen 3). */
 enum { FAR_BYTES = 4 << 20 };
 
+/* Memory that is cleared or filled between two questions whether to go on: 5 ms where fresh memory comes slowly. */
+enum { ASK_BYTES = 16 << 20 };
+
 /* Which of Keras's gates, in the order of its columns, stand in a panel. */
 struct gates {
     size_t count;
@@ -40,14 +43,24 @@ static size_t width_of(const lf_panels *panels, size_t block) { /* units a block
  * to page (64 MiB of a Dense(4096): 40 ms instead of 19). */
 enum { PACK_ROWS = 8 };
 
+static int is_interrupted(const lf_layer_config *config) {
+    return config->interrupted != NULL && config->interrupted();
+}
+
 /* rows (count, keras_gates * units) -> [block][strip][count][values of the strip]. The panel was cleared, so that a
- * tail's spare lanes hold zeros. */
-static void pack_rows(const lf_panels *panels, const void *rows, size_t count, size_t keras_gates,
-                      const struct gates *gates, void *panel, size_t bytes) {
+ * tail's spare lanes hold zeros. False where the caller is interrupted. */
+static int pack_rows(const lf_layer_config *config, const lf_panels *panels, const void *rows, size_t count,
+                     size_t keras_gates, const struct gates *gates, void *panel, size_t bytes) {
     const size_t units = panels->units, strip_width = panels->block_width / LF_BLOCK_VECTORS * panels->strip_vectors;
     const size_t full_width = gates->count * panels->block_units;
+    size_t packed = 0; /* bytes, since the last question */
     for (size_t first = 0; first < count; first += PACK_ROWS) {
         const size_t last = lf_smaller(first + PACK_ROWS, count);
+        packed += PACK_ROWS * gates->count * units * bytes;
+        if (packed >= ASK_BYTES) {
+            if (is_interrupted(config)) return 0;
+            packed = 0;
+        }
         for (size_t block = 0; block < panels->block_count; block++) {
             char *block_start = (char *)panel + block * count * full_width * bytes;
             const size_t width = width_of(panels, block), unit = block * panels->block_units;
@@ -69,6 +82,17 @@ static void pack_rows(const lf_panels *panels, const void *rows, size_t count, s
             }
         }
     }
+    return 1;
+}
+
+/* False where the caller is interrupted. */
+static int clear(const lf_layer_config *config, char *memory, size_t bytes) {
+    for (size_t done = 0, part; done < bytes; done += part) {
+        if (done > 0 && is_interrupted(config)) return 0;
+        part = lf_smaller(bytes - done, ASK_BYTES);
+        memset(memory + done, 0, part);
+    }
+    return 1;
 }
 
 static void lay_out(lf_panels *panels, const lf_kernels *kernels) {
@@ -123,19 +147,21 @@ static int panel_elements(const lf_panels *panels, size_t inputs, size_t *elemen
            lf_sum(*elements, weights, elements);
 }
 
-static void fill(const lf_layer_config *config, lf_panels *panels, const struct gates *gates, const void *bias,
-                 size_t bias_gates, char *memory, size_t bytes) {
+/* False where the caller is interrupted. */
+static int fill(const lf_layer_config *config, lf_panels *panels, const struct gates *gates, const void *bias,
+                size_t bias_gates, char *memory, size_t bytes) {
     static const struct gates all = {4, {0, 1, 2, 3}};
     const size_t keras_gates = recipes[config->cell].keras_gates;
     char *kernel = memory + panels->block_count * panels->block_width * bytes;
     char *recurrent = kernel + panels->block_count * panels->weight_width * panels->features * bytes;
-    if (bias != NULL) pack_rows(panels, bias, 1, bias_gates, config->cell == LF_GRU ? &all : gates, memory, bytes);
-    pack_rows(panels, config->kernel, config->features, keras_gates, gates, kernel, bytes);
     panels->bias = memory;
     panels->kernel = kernel;
-    if (config->recurrent_kernel == NULL) return;
-    pack_rows(panels, config->recurrent_kernel, config->units, keras_gates, gates, recurrent, bytes);
-    panels->recurrent = recurrent;
+    if (config->recurrent_kernel != NULL) panels->recurrent = recurrent;
+    return (bias == NULL ||
+            pack_rows(config, panels, bias, 1, bias_gates, config->cell == LF_GRU ? &all : gates, memory, bytes)) &&
+           pack_rows(config, panels, config->kernel, config->features, keras_gates, gates, kernel, bytes) &&
+           (config->recurrent_kernel == NULL ||
+            pack_rows(config, panels, config->recurrent_kernel, config->units, keras_gates, gates, recurrent, bytes));
 }
 
 /* Parameters matter to relu alone; the fused one is Keras's plain relu. */
@@ -198,15 +224,16 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
         lf_release(summed_bias);
         return LF_NO_MEMORY;
     }
-    memset(memory, 0, total);
     layer->weight_bytes = total;
     panels->far = second->far = total >= FAR_BYTES;
     const size_t bias_gates = config->cell == LF_GRU ? 4 : recipe->keras_gates;
-    fill(config, panels, &recipe->first, bias, bias_gates, memory, bytes);
-    if (recipe->second.count > 0)
-        fill(config, second, &recipe->second, bias, bias_gates, memory + second_begin * bytes, bytes);
+    const int done = clear(config, memory, total) &&
+                     fill(config, panels, &recipe->first, bias, bias_gates, memory, bytes) &&
+                     (recipe->second.count == 0 ||
+                      fill(config, second, &recipe->second, bias, bias_gates, memory + second_begin * bytes, bytes));
     lf_release(summed_bias);
-    return LF_OK;
+    if (!done) lf_release(memory);
+    return done ? LF_OK : LF_INTERRUPTED;
 }
 
 void lf_pack_release(lf_layer *layer) {

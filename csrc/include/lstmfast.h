@@ -19,6 +19,7 @@ typedef enum lf_status {
     LF_INVALID,     /* an argument is out of its range; nothing was read or written */
     LF_NO_MEMORY,   /* an allocation failed, or a size overflows; nothing was written */
     LF_UNAVAILABLE, /* this CPU, or this build, lacks the instruction set that was asked for */
+    LF_INTERRUPTED, /* the caller's own function said so; nothing is left of what was begun */
 } lf_status;
 
 typedef enum lf_real { LF_F32, LF_F64, LF_REAL_COUNT } lf_real;
@@ -46,6 +47,7 @@ typedef struct lf_layer_config {
     const void *kernel;                 /* C order, as above */
     const void *recurrent_kernel;       /* C order, as above; NULL for LF_DENSE, and for an LF_LSTM whose h x holds */
     const void *bias;                   /* C order, as above; NULL for none */
+    int (*interrupted)(void);           /* asked every few milliseconds of packing; NULL: never interrupted */
 } lf_layer_config;
 
 typedef struct lf_layer lf_layer;

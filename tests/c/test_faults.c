@@ -1,6 +1,7 @@
-/* No memory: the n-th allocation of a call fails, for every n. Each time the call says so, leaves nothing allocated and
- * writes nothing, and the layer works afterwards with the same bits. The core asks for memory through aligned_alloc
- * alone, which this program replaces. Next: csrc/core/layer.c has lf_allocate. */
+/* No memory: the n-th allocation of a call fails, for every n; and a caller that interrupts the packing. Each time the
+ * call says so, leaves nothing allocated and writes nothing, and the layer works afterwards with the same bits. The
+ * core asks for memory through aligned_alloc alone, which this program replaces. Next: csrc/core/layer.c has
+ * lf_allocate. */
 #include <lstmfast.h>
 
 #include <stdatomic.h>
@@ -203,7 +204,42 @@ static void check_leaks(void) {
     expect(allocated == before, "a loop of layers, some of them failed: nothing stays allocated");
 }
 
+static int questions, answered_yes; /* that number of them */
+
+static int interrupt(void) { return ++questions == answered_yes; }
+
+/* Weights large enough for several questions, interrupted at each of them. */
+static void check_interrupted(lf_cell cell, size_t features, size_t units, size_t columns) {
+    float *kernel = calloc(features * columns, sizeof *kernel), *recurrent = calloc(units * columns, sizeof *recurrent);
+    const lf_layer_config config = {.cell = cell,
+                                    .features = features,
+                                    .units = units,
+                                    .kernel = kernel,
+                                    .recurrent_kernel = cell == LF_DENSE ? NULL : recurrent,
+                                    .interrupted = interrupt};
+    lf_layer *layer = NULL;
+    const long before = allocated;
+    questions = answered_yes = 0;
+    expect(lf_layer_create(&config, &layer) == LF_OK && layer != NULL, "asked, and told to go on");
+    lf_layer_destroy(layer);
+    const int all = questions;
+    expect(all >= 3, "asked several times");
+    for (int n = 1; n <= all; n++) {
+        layer = NULL;
+        questions = 0;
+        answered_yes = n;
+        expect(lf_layer_create(&config, &layer) == LF_INTERRUPTED && layer == NULL, "interrupted");
+        expect(questions == n, "and at once");
+        expect(allocated == before, "interrupted: nothing stays allocated");
+    }
+    free(kernel);
+    free(recurrent);
+}
+
 int main(void) {
+    check_interrupted(LF_DENSE, 3000, 4000, 4000);
+    check_interrupted(LF_GRU, 2100, 1000, 3000);
+    check_interrupted(LF_GRU_RESET_BEFORE, 2100, 1000, 3000);
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) check(&problems[i]);
     check_leaks();
     expect(lf_layer_create(NULL, NULL) == LF_INVALID, "no config");
