@@ -103,9 +103,6 @@ int lf_threads(void);
 int lf_threads_set(void);              /* that number, or 0 while the default holds */
 lf_status lf_set_threads(int threads); /* 0 returns to the default */
 
-/* For tests: as if there were so many processors, none of them crowded; 0 counts them again. No team is larger. */
-void lf_assume_processors(int count);
-
 /* Instruction sets, best first, that this build holds and this CPU runs: name number `index`, NULL past the last. */
 const char *lf_isa_available(int index);
 const char *lf_isa(void);                  /* the one that new layers use */
