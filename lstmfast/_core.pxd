@@ -79,12 +79,8 @@ cdef extern from "lstmfast.h" nogil:
     int lf_activation_find(const char *name)
     const char *lf_activation_name(int kind)
     int lf_threads()
-    int lf_threads_set()
-    lf_status lf_set_threads(int threads)
+    lf_status lf_set_threads(int threads, int *before)
+    void lf_assume_processors(int count)
     const char *lf_isa_available(int index)
     const char *lf_isa()
     lf_status lf_isa_select(const char *name)
-
-
-cdef extern from "core/threads.h" nogil:
-    void lf_assume_processors(int count)

@@ -137,11 +137,8 @@ def activate(activation: Activation, x: Array) -> Array:
 
 def activation_names() -> tuple[str, ...]: ...
 def get_num_threads() -> int: ...
-def get_num_threads_set() -> int:
-    """The number that set_num_threads was given last; 0 while the default holds."""
-
-def set_num_threads(threads: int) -> None:
-    """0 returns to the default."""
+def set_num_threads(threads: int) -> int:
+    """0 returns to the default; returns the number that it was given last, 0 while the default held."""
 
 def assume_processors(count: int) -> None:
     """As if there were so many processors, for tests of teams that the machine has no room for; 0 counts them again."""

@@ -863,13 +863,11 @@ def get_num_threads():
     return lf_threads()
 
 
-def get_num_threads_set():
-    return lf_threads_set()
-
-
 def set_num_threads(int threads):
-    if lf_set_threads(threads) != LF_OK:
+    cdef int before
+    if lf_set_threads(threads, &before) != LF_OK:
         raise ValueError(f"threads: expected 0 (the default) to 1024, got {threads}")
+    return before
 
 
 def assume_processors(int count):

@@ -30,6 +30,11 @@ def set_num_threads(threads: int | None) -> None:
     TypeError
         If it is no integer.
     """
+    _set_num_threads(threads)
+
+
+def _set_num_threads(threads: int | None) -> int:
+    """The same; returns what was set before."""
     if threads is None:
         threads = 0
     if isinstance(threads, bool) or not hasattr(threads, "__index__"):
@@ -37,7 +42,7 @@ def set_num_threads(threads: int | None) -> None:
     threads = threads.__index__()
     if threads < 0:
         raise ValueError(f"The number of threads must not be negative, got {threads}.")
-    _core.set_num_threads(threads)
+    return _core.set_num_threads(threads)
 
 
 @contextlib.contextmanager
@@ -51,8 +56,7 @@ def threads(number: int | None) -> Iterator[None]:
     ...     lstmfast.get_num_threads()
     1
     """
-    before = _core.get_num_threads_set()
-    set_num_threads(number)
+    before = _set_num_threads(number)
     try:
         yield
     finally:

@@ -160,7 +160,7 @@ static int openmp_limit(void) {
 }
 
 int lf_threads(void) {
-    int threads = lf_threads_set();
+    int threads = atomic_load_explicit(&threads_chosen, memory_order_relaxed);
     if (threads > 0) return threads;
     threads = atomic_load_explicit(&threads_default, memory_order_relaxed);
     if (threads == 0) {
@@ -171,11 +171,10 @@ int lf_threads(void) {
     return limit < threads && !atomic_load_explicit(&default_asked, memory_order_relaxed) ? limit : threads;
 }
 
-int lf_threads_set(void) { return atomic_load_explicit(&threads_chosen, memory_order_relaxed); }
-
-lf_status lf_set_threads(int threads) {
+lf_status lf_set_threads(int threads, int *before) {
     if (threads < 0 || threads > MOST_THREADS) return LF_INVALID;
-    atomic_store_explicit(&threads_chosen, threads, memory_order_relaxed);
+    const int chosen = atomic_exchange_explicit(&threads_chosen, threads, memory_order_relaxed);
+    if (before != NULL) *before = chosen;
     atomic_store_explicit(&processors_known, 0, memory_order_relaxed); /* counted again: the affinity may differ now */
     if (threads == 0) atomic_store_explicit(&threads_default, 0, memory_order_relaxed); /* found out again */
     return LF_OK;

@@ -39,10 +39,8 @@ int lf_pair_pays(double one_by_one_ns, double slower_half_ns, double region_ns);
  * server's many calling threads would otherwise start a full team each. */
 int lf_threads_free(void);
 
-/* Processors that this process may run on: no team is larger. Tests assume more, none of them crowded, for teams that
- * the machine has no room for; 0 counts again. */
+/* Processors that this process may run on: no team is larger. */
 int lf_processors(void);
-void lf_assume_processors(int count);
 
 /* Bytes of the cache that one core has to itself (its second level). */
 size_t lf_private_cache_bytes(void);

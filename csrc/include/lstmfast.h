@@ -100,8 +100,11 @@ const char *lf_activation_name(int kind); /* NULL past the last */
 
 /* The threads a call may use: a number set by lf_set_threads, else what environment, affinity and quota allow. */
 int lf_threads(void);
-int lf_threads_set(void);              /* that number, or 0 while the default holds */
-lf_status lf_set_threads(int threads); /* 0 returns to the default */
+/* 0 returns to the default. *before, where not NULL, becomes what was set before. */
+lf_status lf_set_threads(int threads, int *before);
+
+/* For tests: as if there were so many processors, none of them crowded; 0 counts them again. No team is larger. */
+void lf_assume_processors(int count);
 
 /* Instruction sets, best first, that this build holds and this CPU runs: name number `index`, NULL past the last. */
 const char *lf_isa_available(int index);

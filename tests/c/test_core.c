@@ -432,7 +432,7 @@ static void check_arguments(void) {
     config.activation.kind = 1000;
     if (lf_layer_create(&config, &layer) != LF_INVALID) fail("create", "unknown activation");
     if (lf_isa_select("none such") != LF_UNAVAILABLE) fail("isa", "unknown name");
-    if (lf_set_threads(-1) != LF_INVALID) fail("threads", "negative");
+    if (lf_set_threads(-1, NULL) != LF_INVALID) fail("threads", "negative");
 }
 
 /* With an argument: the one instruction set that this machine may offer, and fewer sizes. */

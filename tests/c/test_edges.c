@@ -315,19 +315,19 @@ static void check_threads(void) {
     free(x);
     lf_layer_destroy(layer);
 
-    const int before = lf_threads_set();
-    expect(lf_set_threads(1025) == LF_INVALID && lf_threads_set() == before, "threads: too many");
-    expect(lf_set_threads(3) == LF_OK && lf_threads() == 3 && lf_threads_set() == 3, "threads: set");
-    expect(lf_set_threads(0) == LF_OK && lf_threads() >= 1 && lf_threads_set() == 0, "threads: the default");
+    int before, third;
+    expect(lf_set_threads(3, &before) == LF_OK && lf_threads() == 3, "threads: set");
+    expect(lf_set_threads(1025, &third) == LF_INVALID && lf_threads() == 3, "threads: too many");
+    expect(lf_set_threads(0, &third) == LF_OK && lf_threads() >= 1 && third == 3, "threads: the default");
     setenv("OMP_NUM_THREADS", "1,2", 1);
-    expect(lf_set_threads(0) == LF_OK && lf_threads() == 1, "threads: OMP_NUM_THREADS");
+    expect(lf_set_threads(0, NULL) == LF_OK && lf_threads() == 1, "threads: OMP_NUM_THREADS");
     setenv("LSTMFAST_NUM_THREADS", "5", 1);
-    expect(lf_set_threads(0) == LF_OK && lf_threads() == 5, "threads: LSTMFAST_NUM_THREADS");
+    expect(lf_set_threads(0, NULL) == LF_OK && lf_threads() == 5, "threads: LSTMFAST_NUM_THREADS");
     setenv("LSTMFAST_NUM_THREADS", "-5", 1);
-    expect(lf_set_threads(0) == LF_OK && lf_threads() == 1, "threads: a senseless LSTMFAST_NUM_THREADS");
+    expect(lf_set_threads(0, NULL) == LF_OK && lf_threads() == 1, "threads: a senseless LSTMFAST_NUM_THREADS");
     unsetenv("LSTMFAST_NUM_THREADS");
     unsetenv("OMP_NUM_THREADS");
-    lf_set_threads(before);
+    lf_set_threads(before, NULL);
 }
 
 static unsigned long long floating_point_state(void) {

@@ -35,7 +35,7 @@ int __wrap_sched_getaffinity(pid_t process, size_t bytes, cpu_set_t *set) {
 static void expect(const char *what, int threads, const struct file *tree, size_t count) {
     memset(files, 0, sizeof files);
     memcpy(files, tree, count * sizeof *tree);
-    lf_set_threads(0); /* looks again */
+    lf_set_threads(0, NULL); /* looks again */
     if (lf_threads() != threads) {
         printf("%s: %d threads, expected %d\n", what, lf_threads(), threads);
         exit(1);
