@@ -35,8 +35,8 @@ static const long long LATELY_NS = 5000000000;
 
 static atomic_int taken; /* processors that others seem to hold */
 static atomic_llong until, pause_ns, last_stall;
-static atomic_llong team_ns, waited_ns; /* within the window */
-static atomic_llong last_team, last_woken;
+static atomic_llong team_ns, waited_ns;    /* within the window */
+static atomic_llong last_call, last_woken; /* that asked whether teams sleep, or ended */
 static atomic_int ignored;
 
 long long lf_now_ns(void) {
@@ -94,7 +94,7 @@ static long long remember(atomic_llong *sum, long long whole, long long more) {
 
 void lf_watch_end(lf_watch *watch, int team, int processors, long long late_ns, double uneven) {
     const long long now = lf_now_ns();
-    atomic_store_explicit(&last_team, now, memory_order_relaxed);
+    atomic_store_explicit(&last_call, now, memory_order_relaxed);
     if (atomic_load(&ignored)) return;
     const long long first = atomic_load(&watch->first_leave);
     if (first == 0 || now - atomic_load(&last_woken) < SETTLE_NS) return; /* the team did not come, or only just */
@@ -115,8 +115,8 @@ void lf_crowd_ignore(int ignore) { atomic_store(&ignored, ignore); }
 
 int lf_teams_sleep(void) {
     const long long now = lf_now_ns();
-    if (now - atomic_load_explicit(&last_team, memory_order_relaxed) <= SLEEP_AFTER_NS || atomic_load(&ignored))
-        return 0;
+    const long long before = atomic_exchange_explicit(&last_call, now, memory_order_relaxed);
+    if (now - before <= SLEEP_AFTER_NS || atomic_load(&ignored)) return 0;
     if (now - atomic_load(&last_woken) > SETTLE_AGAIN_NS) atomic_store(&last_woken, now);
     return 1;
 }

@@ -21,7 +21,8 @@ void lf_watch_leave(lf_watch *watch);      /* and as its last */
  * all together; `uneven` the part of the time that a member idles because the shares differ. */
 void lf_watch_end(lf_watch *watch, int team, int processors, long long late_ns, double uneven);
 
-/* Whether so long has passed since the last team that its threads will have gone to sleep. */
+/* Whether so long has passed since the last call that asked this, and the last team, that threads will have gone to
+ * sleep. */
 int lf_teams_sleep(void);
 
 /* For tests: whether from here on no call teaches anything, and teams are always awake. */
