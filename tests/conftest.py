@@ -7,9 +7,12 @@ Next: oracle.py.
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts background jobs, and their children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its spinning threads slow NumPy down beside TensorFlow's
 
 import hypothesis

@@ -232,6 +232,7 @@ CASES = (
 
 def run_case(name: str) -> None:
     """In the process that is interrupted: says "ready" before the long call, and afterwards what became of it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     run, long, short = globals()[name]()
     before = run(short)
     print("ready", flush=True)
