@@ -52,11 +52,10 @@ long long lf_now_ns(void) {
 #endif
 }
 
-long long lf_watch_begin(lf_watch *watch) {
+void lf_watch_begin(lf_watch *watch) {
     atomic_store_explicit(&watch->last_enter, 0, memory_order_relaxed);
     atomic_store_explicit(&watch->first_leave, 0, memory_order_relaxed);
     watch->begin = lf_now_ns();
-    return watch->begin;
 }
 
 void lf_watch_enter(lf_watch *watch) {

@@ -13,9 +13,9 @@ typedef struct lf_watch {
     atomic_llong last_enter, first_leave; /* 0: none yet */
 } lf_watch;
 
-long long lf_watch_begin(lf_watch *watch); /* when it is */
-void lf_watch_enter(lf_watch *watch);      /* by each member, as its first act */
-void lf_watch_leave(lf_watch *watch);      /* and as its last */
+void lf_watch_begin(lf_watch *watch);
+void lf_watch_enter(lf_watch *watch); /* by each member, as its first act */
+void lf_watch_leave(lf_watch *watch); /* and as its last */
 
 /* After the team: learns from how long its members waited for each other. `late_ns` is what they waited at barriers,
  * all together; `uneven` the part of the time that a member idles because the shares differ. */

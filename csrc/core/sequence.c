@@ -473,7 +473,8 @@ static lf_status run_planned(struct sequence *s) {
     const lf_status status = prepare(s, stack);
     if (status != LF_OK) return status;
     if (s->plan.threads > 1) {
-        s->barrier.begin_ns = lf_watch_begin(&s->watch);
+        lf_watch_begin(&s->watch);
+        s->barrier.begin_ns = s->watch.begin;
         lf_team_run(s->plan.threads, run_member, s);
         lf_watch_end(&s->watch, s->plan.threads, lf_processors(), atomic_load(&s->barrier.late_ns), s->plan.uneven);
     } else {
@@ -543,7 +544,8 @@ lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *co
         const int team = pair[0].plan.threads + pair[1].plan.threads;
         const double shorter = pair[0].plan.ns < pair[1].plan.ns ? pair[0].plan.ns : pair[1].plan.ns;
         const double longer = pair[0].plan.ns + pair[1].plan.ns - shorter;
-        pair[0].barrier.begin_ns = pair[1].barrier.begin_ns = lf_watch_begin(&pair[0].watch);
+        lf_watch_begin(&pair[0].watch);
+        pair[0].barrier.begin_ns = pair[1].barrier.begin_ns = pair[0].watch.begin;
         lf_team_run(team, run_pair_member, pair);
         lf_watch_end(&pair[0].watch, team, lf_processors(),
                      atomic_load(&pair[0].barrier.late_ns) + atomic_load(&pair[1].barrier.late_ns),
