@@ -212,6 +212,7 @@ static void run_step(struct sequence *s, const struct part *part, lf_step *call)
         const size_t blocks = panels->block_count * (member + 1) / part->members - begin;
         for (size_t piece; (piece = atomic_fetch_add_explicit(&s->queues[member].next[parity], 1,
                                                               memory_order_relaxed)) < PIECES_OF_MEMBER;) {
+            if (call->descending) piece = PIECES_OF_MEMBER - 1 - piece;
             call->block_begin = begin + blocks * piece / PIECES_OF_MEMBER;
             call->block_end = begin + blocks * (piece + 1) / PIECES_OF_MEMBER;
             if (call->block_begin < call->block_end) kernel(panels, call);
@@ -266,6 +267,7 @@ static int run_part(struct sequence *s, struct part *part) {
             } else {
                 call.x = x_at(s, part->row, step);
             }
+            call.descending = step % 2 == 1;
             call.h_prev = has_state ? h_prev.data : NULL;
             call.h_prev_stride = h_prev.stride;
             call.h_next = h_next.data;

@@ -13,6 +13,7 @@
 /* 6 rows x 2 vectors of sums, two of weights and one broadcast fill 15 of the 16 registers; for a GRU's split blocks,
  * 4 rows x 3 vectors. 3 rows x 4 vectors would ask twice the weights of the second cache level. */
 #define LF_TILE_ROWS 6
+#define LF_LONE_ROWS 6
 #define LF_SPLIT_ROWS 4
 #define LF_STRIP_VECTORS 2
 /* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. */
@@ -21,6 +22,8 @@
 #define LF_TILE_VECTORS_3 4
 /* So much of a strip is 16 KiB: it stays in the first cache level. */
 #define LF_SEGMENT 256
+#define LF_FETCH_ROWS 2
+#define LF_FETCH_BYTES 2048
 
 #define LANES_f32 8
 #define LANES_f64 4

@@ -12,6 +12,7 @@
 
 /* 6 rows x 4 vectors of sums, 4 of weights and one broadcast fill 29 of the 32 registers. */
 #define LF_TILE_ROWS 6
+#define LF_LONE_ROWS 6
 #define LF_SPLIT_ROWS 6
 #define LF_STRIP_VECTORS 4
 /* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. */
@@ -20,6 +21,8 @@
 #define LF_TILE_VECTORS_3 4
 /* So much of a block is 16 KiB: it stays in the first cache level. */
 #define LF_SEGMENT 256
+#define LF_FETCH_ROWS 2
+#define LF_FETCH_BYTES 2048
 
 #define LANES_f32 4
 #define LANES_f64 2

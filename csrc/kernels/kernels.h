@@ -64,7 +64,8 @@ enum { LF_ROW_SUMS = 4 };
 typedef struct lf_step {
     size_t rows;
     size_t block_begin, block_end;
-    const void *x; /* (rows, features); NULL where `projection` holds bias + x kernel already */
+    int descending; /* the last blocks come first: no block needs another, so the numbers are the same */
+    const void *x;  /* (rows, features); NULL where `projection` holds bias + x kernel already */
     ptrdiff_t x_stride;
     const void *projection; /* (rows, block_end - block_begin, block_width) */
     ptrdiff_t projection_stride;
