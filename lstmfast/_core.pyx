@@ -320,7 +320,7 @@ cdef class PackedLayer:
         """Some rows of a call, slice by slice through their steps; the state goes from slice to slice."""
         cdef lf_run part = self._rows_of(call, row, rows), some
         cdef lf_status status
-        cdef size_t step = 0, count, first, done, width
+        cdef size_t step = 0, count, first, done, pages
         cdef double begin, measured, long_step = 0.1 * _SLICE_SECONDS
         cdef bint repeats_outputs = call.mask != NULL and not call.zero_output_for_mask and self.cell != LF_DENSE
         h = c = y = None
@@ -351,12 +351,10 @@ cdef class PackedLayer:
                 part.y = cnp.PyArray_DATA(y)
                 part.y_row_stride = self._units
             begin = perf_counter()
-            width = _PAGES * lf_threads()
-            if self._pages_begun(&part, step == 0) <= width:
-                width = rows
+            pages = self._pages_of_piece(&part, step == 0)
             done = 0
             while done < rows:
-                some = self._rows_of(&part, done, min(width, rows - done))
+                some = self._rows_of(&part, done, self._rows_of_piece(&part, step == 0, done, pages))
                 with nogil:
                     status = lf_layer_run(self.layer, &some)
                     if status == LF_OK and repeats_outputs and step > 0:
@@ -372,18 +370,35 @@ cdef class PackedLayer:
             step += count
         return 0
 
-    cdef size_t _pages_begun(self, const lf_run *part, bint first) noexcept:
-        """In how many rows a slice writes outputs into a page that no earlier step has written."""
-        cdef ptrdiff_t steps = part.steps
-        cdef size_t i, end, count = 0
-        if not part.return_sequences:
-            return 0
+    cdef bint _begins_page(self, const lf_run *part, bint first, size_t row) noexcept:
+        """Whether a row of a slice writes outputs into a page that no earlier step has written."""
+        cdef ptrdiff_t width = <ptrdiff_t> part.steps * part.y_step_stride
+        cdef size_t end
         if first and part.y_row_stride * self.itemsize >> _PAGE_BITS:
-            return part.batch
-        for i in range(part.batch):
-            end = <size_t> _at(part.y, <ptrdiff_t> i * part.y_row_stride + steps * part.y_step_stride, self.itemsize)
-            count += (end - 1) >> _PAGE_BITS != (end - 1 - steps * part.y_step_stride * self.itemsize) >> _PAGE_BITS
-        return count
+            return True
+        end = <size_t> _at(part.y, <ptrdiff_t> row * part.y_row_stride + width, self.itemsize) - 1
+        return end >> _PAGE_BITS != (end - width * self.itemsize) >> _PAGE_BITS
+
+    cdef size_t _pages_of_piece(self, const lf_run *part, bint first) noexcept:
+        """How many rows of a piece of this slice may begin a page: all, or as many in each of several pieces."""
+        cdef size_t row, count = 0, most = _PAGES * lf_threads(), pieces
+        if part.return_sequences:
+            for row in range(part.batch):
+                count += self._begins_page(part, first, row)
+        pieces = max(<size_t> 1, (count + most - 1) // most)
+        return (count + pieces - 1) // pieces
+
+    cdef size_t _rows_of_piece(self, const lf_run *part, bint first, size_t row, size_t pages) noexcept:
+        """From `row` on, as many rows as begin no more pages than that."""
+        cdef size_t end = row, count = 0
+        if not part.return_sequences:
+            return part.batch - row
+        while end < part.batch:
+            count += self._begins_page(part, first, end)
+            if count > pages and end > row:
+                break
+            end += 1
+        return end - row
 
     cdef lf_run _rows_of(self, const lf_run *part, size_t row, size_t rows) noexcept:
         """Some rows of a slice."""
