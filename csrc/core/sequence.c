@@ -43,6 +43,7 @@ struct sequence {
     char *workspace;     /* a row of zeros, then member_bytes for each member */
     char *allocated;     /* what to release, if anything */
     lf_barrier barrier;
+    int measures_barrier; /* before it begins */
     lf_watch watch;
     struct queue *queues; /* of each member of a team that splits the units; NULL where they do not help each other */
 };
@@ -328,6 +329,7 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
         part.inputs += me * s->input_bytes;
         part.me = me;
         part.members = team;
+        if (s->measures_barrier && team > 1) lf_barrier_measure(&s->barrier, (int)me, (int)team);
         for (size_t chunk = 0; chunk < s->chunks && run_chunk(s, &part, chunk); chunk++) continue;
         return;
     }
@@ -409,6 +411,8 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
                           .products = updates * (double)panels->gates * (double)inputs,
                           .unit_updates = updates,
                           .weight_bytes = layer->weight_bytes,
+                          .state_bytes = (double)(s->chunk_rows < run->batch ? s->chunk_rows : run->batch) *
+                                         (double)(panels->units * bytes),
                           .lanes = (int)layer->kernels->lanes,
                           .region_ns = region_ns,
                           .splits_by_units = !gathers_rows(panels)};
@@ -465,6 +469,7 @@ static lf_status prepare(struct sequence *s, char *stack) {
     memset(memory, 0, arrival_bytes + queue_bytes + zero_bytes);
     s->allocated = memory == stack ? NULL : memory;
     s->barrier.arrivals = (lf_arrival *)memory;
+    s->measures_barrier = meet && lf_barrier_measure_due();
     s->queues = share ? (struct queue *)(memory + arrival_bytes) : NULL;
     s->workspace = memory + arrival_bytes + queue_bytes;
     return LF_OK;

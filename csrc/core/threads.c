@@ -226,11 +226,40 @@ static int in_forked_child(void) { return atomic_load_explicit(&forked, memory_o
 static const double team_ns = 2500;            /* to wake a team and join it again */
 static const double sleeping_team_ns = 100000; /* where its threads must be woken first */
 static const double fresh_team_ns = 200000;    /* to make one first, as a forked child has to each time */
-static const double barrier_ns = 250;          /* to meet at a barrier, for two threads */
 static const double product_ns = 0.27;         /* one multiply-add of a vector; divided by the lanes */
 static const double update_ns = 24;            /* one state's activations, likewise */
 static const double far_bytes_per_ns = 40; /* weights read from beyond a core's own cache, mostly beside arithmetic */
 static const double worth_it = 0.95;       /* a plan with more threads has to promise this part of the time */
+/* Once a step, members that split the units meet and fetch each other's states, line by line: in barriers' times. */
+static const double meeting_barriers = 2.1, line_barriers = 0.25;
+/* A barrier of two threads, as long as it is not measured: rather too short, for a team that runs measures it. */
+static const double barrier_ns = 60;
+/* A measured one counts for so long, and is measured again after so long. */
+static const long long MEASURED_FOR_NS = 100000000, MEASURED_AGAIN_NS = 20000000;
+
+static atomic_int measured_ns;
+static atomic_llong measured_at; /* 0: never */
+
+static long long measured_ago(void) {
+    const long long at = atomic_load_explicit(&measured_at, memory_order_relaxed);
+    return at == 0 ? MEASURED_FOR_NS : lf_now_ns() - at;
+}
+
+int lf_barrier_measure_due(void) {
+    return atomic_load_explicit(&processors_assumed, memory_order_relaxed) == 0 && measured_ago() >= MEASURED_AGAIN_NS;
+}
+
+/* For two threads to meet: 40 ns on cores that share a cache, 260 on others (Zen 5). */
+static double barrier_now_ns(void) {
+    if (measured_ago() >= MEASURED_FOR_NS) return barrier_ns;
+    return atomic_load_explicit(&measured_ns, memory_order_relaxed);
+}
+
+static double meeting_ns(const lf_work *work, int threads, double two_ns) {
+    enum { LINE = 64 };
+    const double lines = work->state_bytes * (threads - 1) / threads / LINE;
+    return (double)work->steps * two_ns * (1 + 0.1 * (threads - 2)) * (meeting_barriers + line_barriers * lines);
+}
 
 /* Weights that do not fit a core's own cache come from further away, once a step and chunk of rows. */
 static double streaming_ns(const lf_work *work, double rows, double share_of_weights) {
@@ -270,6 +299,7 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
     if (most > MOST_THREADS) most = MOST_THREADS;
     most = lf_crowd_bound(most, lf_processors());
     best.ns = alone + streaming_ns(work, (double)work->rows, 1);
+    const double two_meet_ns = barrier_now_ns();
     for (int threads = 2; threads <= most; threads++) {
         if ((size_t)threads <= work->rows) {
             const double share = largest_share(work->rows, threads), rows = share * (double)work->rows;
@@ -282,7 +312,7 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
         }
         if (work->splits_by_units && (size_t)threads <= work->blocks) {
             const double share = largest_share(work->blocks, threads);
-            const double meet = work->steps > 1 ? (double)work->steps * barrier_ns * (1 + 0.1 * threads) : 0;
+            const double meet = work->steps > 1 ? meeting_ns(work, threads, two_meet_ns) : 0;
             const double time = region_ns + alone * share + meet + streaming_ns(work, (double)work->rows, share);
             if (time < worth_it * best.ns) {
                 best = (lf_plan){threads, LF_BY_UNITS, unevenness(work->blocks, threads), time, region_ns};
@@ -427,4 +457,20 @@ int lf_barrier_wait(lf_barrier *barrier, int me, int count) {
     if (atomic_load(&barrier->sleepers) > 0) wake_all(own);
     for (int i = 1; i < count; i++) wait_for(barrier, &barrier->arrivals[(me + i) % count], round);
     return atomic_load_explicit(&barrier->scatter_round, memory_order_relaxed) != round;
+}
+
+void lf_barrier_measure(lf_barrier *barrier, int me, int count) {
+    enum { TIMES = 3, ROUNDS = 8 };
+    lf_barrier_wait(barrier, me, count); /* now all have come */
+    long long least = 0;
+    for (int i = 0; i < TIMES; i++) {
+        const long long begin = lf_now_ns();
+        for (int round = 0; round < ROUNDS; round++) lf_barrier_wait(barrier, me, count);
+        const long long took = lf_now_ns() - begin;
+        if (i == 0 || took < least) least = took;
+    }
+    if (me > 0) return;
+    const double two_ns = (double)least / ROUNDS / (1 + 0.1 * (count - 2));
+    atomic_store_explicit(&measured_ns, two_ns < 1e9 ? (int)two_ns : 1000000000, memory_order_relaxed);
+    atomic_store_explicit(&measured_at, lf_now_ns(), memory_order_relaxed);
 }

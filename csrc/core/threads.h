@@ -25,6 +25,7 @@ typedef struct lf_work {
     double products;     /* multiply-adds of the call */
     double unit_updates; /* states computed in the call: rows * steps * units */
     size_t weight_bytes;
+    double state_bytes; /* of a step: what members that split the units give each other */
     int lanes;
     double region_ns;    /* of a plan made just before; 0: to be found out */
     int splits_by_units; /* false where a step needs whole rows */
@@ -69,5 +70,10 @@ typedef struct lf_barrier {
 /* Whether the team goes on. If not, it has no processors of its own: member 0 has to do the rest alone, and the others
  * go. All members are told so in the same round. */
 int lf_barrier_wait(lf_barrier *barrier, int me, int count);
+
+/* How long it takes to meet depends on where the system has put the threads, and that changes. So the members of a team
+ * measure it, all together before they begin, where that is due. */
+int lf_barrier_measure_due(void);
+void lf_barrier_measure(lf_barrier *barrier, int me, int count);
 
 #endif
