@@ -21,23 +21,23 @@ enum { PROJECTION_BYTES = 64 << 10, PROJECTION_STEPS_LEAST = 12, PROJECTION_TILE
 /* Work space up to this size lives on the caller's stack. */
 enum { STACK_BYTES = 8 << 10 };
 
-/* Which of a member's pieces is next, in steps of even and of odd number: the one is cleared while the other counts. */
+/* Which of a member's chunks of rows is next; or which of its pieces of blocks, in steps of even and of odd number: the
+ * one is cleared while the other counts. */
 struct queue {
     _Alignas(64) atomic_size_t next[2];
     size_t steps; /* that the member itself has begun, of all chunks */
 };
 
-/* All that a call's threads share; nothing in it changes while they run but the barrier, the chunk that is next and the
- * work space. */
+/* All that a call's threads share; nothing in it changes while they run but the barrier, the queues and the work space.
+ */
 struct sequence {
     const lf_layer *layer;
     const lf_run *run;
     lf_plan plan;
     size_t members;            /* that have work space of their own: all where rows are split, else one */
     size_t chunks, chunk_rows; /* of nearly equal height, so that none gets a short tile; the largest */
-    atomic_size_t next_chunk;
-    size_t project_steps; /* 0: a step reads x itself */
-    size_t state_stride;  /* elements of a row of h or c in the work space */
+    size_t project_steps;      /* 0: a step reads x itself */
+    size_t state_stride;       /* elements of a row of h or c in the work space */
     size_t state_bytes, projection_bytes, row_sum_bytes, input_bytes;
     size_t member_bytes; /* work space of one thread (by rows) or of all (by units, but for the inputs) */
     char *workspace;     /* a row of zeros, then member_bytes for each member */
@@ -45,7 +45,7 @@ struct sequence {
     lf_barrier barrier;
     int measures_barrier; /* before it begins */
     lf_watch watch;
-    struct queue *queues; /* of each member of a team that splits the units; NULL where they do not help each other */
+    struct queue *queues; /* of each member; NULL where they do not help each other */
 };
 
 /* What one thread does: blocks [block_begin, block_end) of rows [row, row + rows). */
@@ -316,6 +316,23 @@ static int run_chunk(struct sequence *s, struct part *part, size_t chunk) {
     return run_part(s, part);
 }
 
+/* Each member's own chunks, then those that the others have not begun. In every call the same member begins with the
+ * same rows: their outputs are still in its cache, and fetching them from another core's took a third of the time of 32
+ * rows of LSTM(32) where the two share no cache (Zen 5). */
+static void run_chunks(struct sequence *s, struct part *part, size_t me, size_t team) {
+    const size_t own = s->chunks / s->members;
+    for (size_t i = 0; i < s->members; i++) {
+        const size_t member = (me + i) % s->members;
+        if (team == 1) {
+            for (size_t chunk = 0; chunk < own; chunk++) run_chunk(s, part, member * own + chunk);
+            continue;
+        }
+        for (size_t chunk;
+             (chunk = atomic_fetch_add_explicit(&s->queues[member].next[0], 1, memory_order_relaxed)) < own;)
+            run_chunk(s, part, member * own + chunk);
+    }
+}
+
 /* One thread's share: chunks of rows as long as there are any, or some unit blocks of all. */
 static void run_share(struct sequence *s, size_t me, size_t team) {
     const lf_panels *panels = &s->layer->panels;
@@ -335,8 +352,7 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
     }
     struct part part = part_in(s, memory + me * s->member_bytes);
     part.block_end = panels->block_count;
-    for (size_t chunk; (chunk = atomic_fetch_add_explicit(&s->next_chunk, 1, memory_order_relaxed)) < s->chunks;)
-        run_chunk(s, &part, chunk);
+    run_chunks(s, &part, me, team);
 }
 
 static void run_member(void *context, int index, int count) {
@@ -458,7 +474,7 @@ static lf_status prepare(struct sequence *s, char *stack) {
     const int share =
         meet && s->project_steps == 0 && s->run->mask == NULL && s->chunk_rows >= s->layer->kernels->tile_rows;
     const size_t arrival_bytes = meet ? threads * sizeof(lf_arrival) : 0;
-    const size_t queue_bytes = share ? threads * sizeof(struct queue) : 0;
+    const size_t queue_bytes = share || s->members > 1 ? threads * sizeof(struct queue) : 0;
     size_t total, inputs;
     if (!lf_multiply(s->members, s->member_bytes, &total) ||
         !lf_sum(total, arrival_bytes + queue_bytes + zero_bytes, &total) ||
@@ -470,7 +486,7 @@ static lf_status prepare(struct sequence *s, char *stack) {
     s->allocated = memory == stack ? NULL : memory;
     s->barrier.arrivals = (lf_arrival *)memory;
     s->measures_barrier = meet && lf_barrier_measure_due();
-    s->queues = share ? (struct queue *)(memory + arrival_bytes) : NULL;
+    s->queues = queue_bytes > 0 ? (struct queue *)(memory + arrival_bytes) : NULL;
     s->workspace = memory + arrival_bytes + queue_bytes;
     return LF_OK;
 }
