@@ -401,18 +401,21 @@ static void check_strides(lf_cell cell, lf_real real, size_t features, size_t un
 
 static void check_sizes(lf_cell cell, lf_real real) {
     static const size_t units[] = {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 20, 31, 32, 33, 64, 65, 100, 129};
-    static const size_t batches[] = {1, 2, 3, 5, 6, 7, 13};
+    static const size_t batches[] = {1, 2, 3, 5, 6, 7, 8, 10, 12, 13};
+    enum { BATCHES = sizeof batches / sizeof *batches };
     for (size_t u = 0; u < sizeof units / sizeof *units; u += quick ? 3 : 1)
-        check(cell, real, size_between(1, 12), units[u], batches[u % 7], size_between(1, 6));
+        check(cell, real, size_between(1, 12), units[u], batches[u % BATCHES], size_between(1, 6));
     if (quick) return;
-    for (size_t b = 0; b < 7; b++) check(cell, real, size_between(1, 300), size_between(1, 70), batches[b], 3);
+    for (size_t b = 0; b < BATCHES; b++) check(cell, real, size_between(1, 300), size_between(1, 70), batches[b], 3);
     check(cell, real, 130, 140, 9, 3);  /* several chains in both inputs */
     check(cell, real, 400, 150, 26, 2); /* several segments, several tiles */
+    check(cell, real, 400, 150, 11, 2); /* and one tile, in two passes where the vectors have that */
     check(cell, real, 20, 50, 1, 40);   /* a projection ahead, in several pieces */
     check(cell, real, 3, 40, 70, 4);    /* several chunks of rows */
     if (cell == LF_LSTM && real == LF_F32) {
-        check(cell, real, 440, 340, 2, 1); /* weights that are fetched ahead: by one tile */
-        check(cell, real, 440, 340, 7, 1); /* by several */
+        check(cell, real, 440, 340, 2, 1);  /* weights that are fetched ahead: by one tile */
+        check(cell, real, 440, 340, 9, 2);  /* in two passes */
+        check(cell, real, 440, 340, 14, 1); /* by several */
     }
     for (size_t batch = 1; batch < 20 && cell != LF_DENSE; batch += 6) check_strides(cell, real, 9, 21, batch);
     if (cell != LF_DENSE) check_strides(cell, real, 40, 150, 300);

@@ -1,9 +1,13 @@
-/* Calls whose members wait for each other make the next teams smaller, for a while; calls that go well do not.
- * Linked with --wrap=clock_gettime: time passes when the test says so, however busy the machine is. */
+/* Calls whose members wait for each other make the next teams smaller, for a while; calls that go well do not. And
+ * where it takes long to meet, a call does not split its units. Linked with --wrap=clock_gettime: time passes when the
+ * test says so, however busy the machine is. */
 #include <stdio.h>
 #include <time.h>
 
+#include <lstmfast.h>
+
 #include "core/crowd.h"
+#include "core/threads.h"
 
 enum { PROCESSORS = 4, MILLISECOND = 1000000 };
 
@@ -16,13 +20,14 @@ static void expect(int held, const char *what) {
     fprintf(stderr, "FAILED: %s\n", what);
 }
 
-static long long now_ns = 1000000000LL * 1000;
+static long long now_ns = 1000000000LL * 1000, tick_ns = 1;
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now) {
     (void)clock;
     now->tv_sec = (time_t)(now_ns / 1000000000);
-    now->tv_nsec = (long)(now_ns++ % 1000000000);
+    now->tv_nsec = (long)(now_ns % 1000000000);
+    now_ns += tick_ns;
     return 0;
 }
 
@@ -47,7 +52,50 @@ static void suffer(int team, long apart, long long asleep) {
     for (int i = 0; i < 60 && lf_crowd_bound(team, PROCESSORS) == team; i++) calls(1, team, apart, asleep, 0);
 }
 
+/* Threads that two processors would give to one row of a small layer, which can be split by units alone. */
+static int threads_of_one_row(void) {
+    const lf_work work = {.rows = 1,
+                          .steps = 100,
+                          .blocks = 8,
+                          .chunk_rows = 1,
+                          .products = 100 * 4.0 * 128 * 200,
+                          .unit_updates = 100 * 128.0,
+                          .state_bytes = 128 * 4.0,
+                          .lanes = 16,
+                          .splits_by_units = 1};
+    const lf_plan plan = lf_plan_threads(&work, 2);
+    expect(plan.threads == 1 || plan.split == LF_BY_UNITS, "one row is split by units");
+    return plan.threads;
+}
+
+/* As if 8 rounds took so long: the clock advances when it is read. */
+static void measure(long long nanoseconds) {
+    lf_arrival arrival = {0};
+    lf_barrier barrier = {.arrivals = &arrival};
+    tick_ns = nanoseconds;
+    lf_barrier_measure(&barrier, 0, 1);
+    tick_ns = 1;
+}
+
+static void check_meetings(void) {
+    expect(lf_barrier_measure_due(), "a barrier that was never measured is due");
+    lf_assume_processors(2);
+    expect(!lf_barrier_measure_due(), "where processors are assumed nothing is measured");
+    expect(threads_of_one_row() == 2, "what was not measured is no reason to stay alone");
+    measure(16000);
+    expect(threads_of_one_row() == 1, "two microseconds to meet are too long");
+    pause_for(110L * MILLISECOND);
+    expect(threads_of_one_row() == 2, "which is forgotten, for threads move");
+    measure(400);
+    expect(threads_of_one_row() == 2, "fifty nanoseconds are not");
+    lf_assume_processors(0);
+    expect(!lf_barrier_measure_due(), "a measured barrier is not due");
+    pause_for(30L * MILLISECOND);
+    expect(lf_barrier_measure_due(), "but soon is again");
+}
+
 int main(void) {
+    check_meetings();
     const long late = 5 * MILLISECOND;
     expect(lf_crowd_bound(9, PROCESSORS) == PROCESSORS, "never more than there are processors");
     expect(lf_crowd_bound(2, PROCESSORS) == 2, "nobody known: no other bound");
