@@ -72,8 +72,8 @@ typedef struct lf_barrier {
 int lf_barrier_wait(lf_barrier *barrier, int me, int count);
 
 /* How long it takes to meet depends on where the system has put the threads, and that changes. So the members of a team
- * measure it, all together before they begin, where that is due. */
+ * measure it, all together before they begin, where that is due. Whether the team goes on, as above. */
 int lf_barrier_measure_due(void);
-void lf_barrier_measure(lf_barrier *barrier, int me, int count);
+int lf_barrier_measure(lf_barrier *barrier, int me, int count);
 
 #endif

@@ -82,9 +82,12 @@ static void check_meetings(void) {
     lf_assume_processors(2);
     expect(!lf_barrier_measure_due(), "where processors are assumed nothing is measured");
     expect(threads_of_one_row() == 2, "what was not measured is no reason to stay alone");
-    measure(16000);
-    expect(threads_of_one_row() == 1, "two microseconds to meet are too long");
-    pause_for(110L * MILLISECOND);
+    measure(12000);
+    expect(threads_of_one_row() == 1, "more than a microsecond to meet is too long");
+    measure(160000);
+    expect(threads_of_one_row() == 2, "and twenty are no barrier, but a member without a processor");
+    measure(12000);
+    pause_for(60L * MILLISECOND);
     expect(threads_of_one_row() == 2, "which is forgotten, for threads move");
     measure(400);
     expect(threads_of_one_row() == 2, "fifty nanoseconds are not");
