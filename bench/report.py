@@ -194,7 +194,9 @@ def chart(result: Result, path: Path) -> None:
     low = min(figures.best_ratio(row) or 1 for run in runs for row in run["cases"].values())
     panels[0][0].set_xlim(left=min(low, 0.8) / 4)  # room for the column of figures
     figure.suptitle(
-        f"lstmfast beside its peers, {result['machine']['cpu']}\nbar and number: ratio to the case's best peer"
+        f"lstmfast beside its peers, {result['machine']['cpu']}\nbar and number: ratio to the case's best peer",
+        y=1 - 0.1 / height_inches,
+        va="top",
     )
     handles, labels = panels[0][-1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False)
