@@ -11,7 +11,7 @@ import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # on where the CPU has AVX-512, whose softmax refuses six dimensions
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # on with AVX-512; its softmax takes five dimensions at most
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts background jobs, and their children
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its spinning threads slow NumPy down beside TensorFlow's
