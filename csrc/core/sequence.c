@@ -155,21 +155,22 @@ static void project(const struct sequence *s, const struct part *part, size_t st
         return;
     }
     const size_t width = (part->block_end - part->block_begin) * layer->panels.block_width;
+    const struct rows_view x = x_at(s, part, step);
     lf_project call = {.rows = part->rows * steps,
                        .block_begin = part->block_begin,
                        .block_end = part->block_end,
-                       .x = x_at(s, part, step).data,
-                       .x_stride = x_at(s, part, step).stride,
+                       .x = x.data,
+                       .x_stride = x.stride,
                        .projection = part->projection,
                        .projection_stride = (ptrdiff_t)width};
     if (part->rows == 1) call.x_stride = s->run->go_backwards ? -s->run->x_step_stride : s->run->x_step_stride;
     if (part->rows > 1 && steps > 1) { /* side by side, so that the weights are read once for all */
         const size_t bytes = layer->panels.features * layer->element_bytes;
         for (size_t i = 0; i < steps; i++) {
-            const struct rows_view x = x_at(s, part, step + i);
+            const struct rows_view from = x_at(s, part, step + i);
             for (size_t row = 0; row < part->rows; row++)
                 memcpy(part->inputs + (i * part->rows + row) * bytes,
-                       at(x.data, (ptrdiff_t)row * x.stride, layer->element_bytes), bytes);
+                       at(from.data, (ptrdiff_t)row * from.stride, layer->element_bytes), bytes);
         }
         call.x = part->inputs;
         call.x_stride = (ptrdiff_t)layer->panels.features;
