@@ -292,7 +292,7 @@ FREE_TESTS := tests/test_processes.py tests/test_streams.py tests/test_errors.py
 ifneq ($(FREE_PYTHON),)
 check-freethreaded:
 	test -x .venv-free/bin/python || $(FREE_PYTHON) -m venv .venv-free
-	.venv-free/bin/python -m pip install --quiet --only-binary numpy \
+	.venv-free/bin/python -m pip install --quiet --only-binary :all: \
 	    numpy cython setuptools pytest pytest-timeout hypothesis threadpoolctl
 	.venv-free/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	.venv-free/bin/python -c 'import sys, lstmfast; assert not sys._is_gil_enabled()'

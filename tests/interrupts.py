@@ -2,18 +2,21 @@
 
 Each case is a process of its own that gets SIGINT after it has begun to compute, and says when KeyboardInterrupt came
 and whether the model gives the same bits as before. Another process gets a signal every 2 ms, and says how long it was
-at most between two of them that Python heard: a Ctrl-C at the worst moment waits as long.
+at most between two of them that Python heard: a Ctrl-C at the worst moment waits as long. Beside it stands a process on
+each processor that does nothing but wake every millisecond: a processor that is taken away, as hosts do from their
+virtual machines, is silent to it as well, and its silence is none of the call's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -270,7 +273,9 @@ def watch_case(name: str, seconds: float) -> None:
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(__file__)), *arguments]
     paths = ":".join(path for path in sys.path if path)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}
+    )
 
 
 def longest_deafness(name: str, seconds: float) -> float:
@@ -308,16 +313,42 @@ def latency(name: str, after: float) -> float:
     return float(words[0]) - begin
 
 
+def stand_by(processor: int) -> None:
+    """In a process of its own: says for how long this processor did not wake it at most, until standard input ends."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {processor})
+    with contextlib.suppress(AttributeError, PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # else other processes count as silence, too
+    woken, longest = time.perf_counter(), 0.0
+    while not select.select([sys.stdin], [], [], 0.001)[0]:
+        before, woken = woken, time.perf_counter()
+        longest = max(longest, woken - before)
+    print(longest, flush=True)
+
+
+@contextlib.contextmanager
+def bystanders(silences: list[float]) -> Iterator[None]:
+    """Notes for how long each processor did nothing at most, in seconds."""
+    processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    with contextlib.ExitStack() as stack:
+        standing = [stack.enter_context(start("--stand-by", str(processor))) for processor in processors]
+        yield
+        silences += [float(child.communicate()[0]) for child in standing]
+
+
 def main(names: list[str]) -> None:
     print(
         f"lstmfast {lstmfast.__version__}, {lstmfast.get_num_threads()} threads, {_core.isa()}; milliseconds to "
-        "KeyboardInterrupt, and at most between two signals that are heard\n"
-        "| call | after 0.3 s | after 0.7 s | after 1.1 s | at most |\n|---|---|---|---|---|"
+        "KeyboardInterrupt, at most between two signals that are heard, and that a processor was silent itself\n"
+        "| call | after 0.3 s | after 0.7 s | after 1.1 s | at most | the machine |\n|---|---|---|---|---|---|"
     )
     for case in CASES:
         if not names or case.__name__ in names:
             took = [latency(case.__name__, after) for after in (0.3, 0.7, 1.1)]
-            took.append(longest_deafness(case.__name__, 4))
+            silences: list[float] = []
+            with bystanders(silences):
+                took.append(longest_deafness(case.__name__, 4))
+            took.append(max(silences))
             print(f"| {case.__doc__} | {' | '.join(f'{1000 * value:.0f}' for value in took)} |", flush=True)
 
 
@@ -326,5 +357,7 @@ if __name__ == "__main__":
         run_case(sys.argv[2])
     elif sys.argv[1:2] == ["--watch"]:
         watch_case(sys.argv[2], float(sys.argv[3]))
+    elif sys.argv[1:2] == ["--stand-by"]:
+        stand_by(int(sys.argv[2]))
     else:
         main(sys.argv[1:])
