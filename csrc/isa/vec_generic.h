@@ -25,6 +25,8 @@
 #define LF_TILE_VECTORS_3 4
 /* So much of a block is 16 KiB: it stays in the first cache level. */
 #define LF_SEGMENT 256
+#define LF_WHOLE_f32 LF_SEGMENT
+#define LF_WHOLE_f64 LF_SEGMENT
 #define LF_FETCH_ROWS 2
 #define LF_FETCH_BYTES 2048
 

@@ -408,8 +408,9 @@ static void check_sizes(lf_cell cell, lf_real real) {
     if (quick) return;
     for (size_t b = 0; b < BATCHES; b++) check(cell, real, size_between(1, 300), size_between(1, 70), batches[b], 3);
     check(cell, real, 130, 140, 9, 3);  /* several chains in both inputs */
-    check(cell, real, 400, 150, 26, 2); /* several segments, several tiles */
-    check(cell, real, 400, 150, 11, 2); /* and one tile, in two passes where the vectors have that */
+    check(cell, real, 400, 150, 26, 2); /* more than a segment, several tiles */
+    check(cell, real, 900, 140, 26, 1); /* and so many that they are never taken whole */
+    check(cell, real, 900, 140, 11, 1); /* and one tile, in two passes where the vectors have that */
     check(cell, real, 20, 50, 1, 40);   /* a projection ahead, in several pieces */
     check(cell, real, 3, 40, 70, 4);    /* several chunks of rows */
     if (cell == LF_LSTM && real == LF_F32) {
