@@ -72,6 +72,11 @@ class PackedLayer:
         threads: int,
     ) -> Any:
         """As run over table rows named by indices, int32 (batch, steps); the bits are those of run over the rows' x."""
+    def pieces(self, y: Array, first_step: int, steps: int) -> list[int]:
+        """How many rows go between two looks at signals, one piece after the other, in a slice of a long call.
+
+        y is the whole call's (batch, steps, units); the slice is of so many steps of all its rows. For tests.
+        """
     def apply(self, x: Array, out: Array | None, threads: int) -> Array:
         """A dense layer over x (rows, features), contiguous last axis; returns (rows, units)."""
 

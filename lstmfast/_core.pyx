@@ -400,6 +400,29 @@ cdef class PackedLayer:
             end += 1
         return end - row
 
+    def pieces(self, object y, Py_ssize_t first_step, Py_ssize_t steps):
+        """The rows of each piece of a slice of a call whose outputs y (batch, steps, units) are."""
+        cdef lf_run part
+        cdef size_t row = 0, count, pages
+        if not isinstance(y, cnp.ndarray) or cnp.PyArray_TYPE(y) != self.typenum or y.ndim != 3:
+            raise TypeError(f"y: expected an array of {self.dtype} with 3 dimensions")
+        if first_step < 0 or steps < 1 or first_step + steps > y.shape[1] or y.shape[2] != self._units:
+            raise ValueError(f"y: expected (batch, steps, {self._units}) and steps of it, got {y.shape}")
+        memset(&part, 0, sizeof(part))
+        part.return_sequences = True
+        part.batch = y.shape[0]
+        part.steps = steps
+        part.y_row_stride = _stride(y, 0, self.itemsize)
+        part.y_step_stride = _stride(y, 1, self.itemsize)
+        part.y = _at(cnp.PyArray_DATA(y), <ptrdiff_t> first_step * part.y_step_stride, self.itemsize)
+        pages = self._pages_of_piece(&part, first_step == 0)
+        rows = []
+        while row < part.batch:
+            count = self._rows_of_piece(&part, first_step == 0, row, pages)
+            rows.append(count)
+            row += count
+        return rows
+
     cdef lf_run _rows_of(self, const lf_run *part, size_t row, size_t rows) noexcept:
         """Some rows of a slice."""
         cdef lf_run some = part[0]

@@ -1,4 +1,7 @@
-"""What NumPy computes of large arrays it computes in pieces, between which Ctrl-C is heard: no piece changes a bit."""
+"""What NumPy computes of large arrays it computes in pieces, between which Ctrl-C is heard: no piece changes a bit.
+
+So does the core, where the outputs of a long call reach fresh memory; test_same_bits.py has the bits of those.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pytest
 from bits import assert_same_bits
 
 import lstmfast.layers.tensorflow_operations  # noqa: F401 (fills the table)
-from lstmfast import _arrays, _lookup, _pieces, layers
+from lstmfast import _arrays, _core, _lookup, _pieces, layers
 from lstmfast.layers.operations import OPERATIONS
 
 PIECE = 32
@@ -263,3 +266,57 @@ def test_an_axis_that_is_not_there_is_refused():
         arguments = (A, [0]) if name == "Take" else (A, 2) if name == "Repeat" else (A,)
         with pytest.raises((ValueError, IndexError)):
             OPERATIONS[name][1](*arguments, axis=3)
+
+
+PAGE = 1 << 21  # what Linux clears when it is first written
+PAGES_OF_A_THREAD = 2  # that a piece may begin
+
+
+def rows_that_begin_a_page(y, first, steps):
+    """Of each row, whether its steps [first, first + steps) write into a page that no earlier one has written."""
+    begin = y.__array_interface__["data"][0] + np.arange(len(y)) * y.strides[0] + first * y.strides[1]
+    end = begin + steps * y.strides[1]
+    begins = (end - 1) // PAGE != (begin - 1) // PAGE
+    return begins | (first == 0 and y.strides[0] >= PAGE)
+
+
+@pytest.mark.parametrize(
+    ("shape", "first", "steps"),
+    [
+        ((256, 80, 128), 0, 80),  # rows of 40 KiB: one in 50 begins a page
+        ((256, 80, 128), 24, 12),
+        ((2000, 40, 100), 0, 40),
+        ((3000, 50, 8), 0, 50),
+        ((20, 4096, 128), 0, 12),  # rows of 2 MiB: each begins one
+        ((40, 8192, 128), 2040, 16),  # at the same step
+        ((5, 3, 4), 0, 3),
+        ((1, 1 << 16, 64), 0, 1 << 16),
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_piece_begins_few_pages_and_is_no_smaller_than_that_takes(shape, first, steps, threads):
+    layer = _core.PackedLayer("dense", np.zeros((1, shape[2]), "float32"), None, None, ("linear", 0.0, 0.0, 0.0), None)
+    memory = np.zeros(math.prod(shape) + PAGE // 4, "float32")  # never written, so it takes no memory
+    before = _core.set_num_threads(threads)
+    try:
+        for offset in (0, 1000, PAGE // 8, PAGE // 4 - 32):
+            y = memory[offset : offset + math.prod(shape)].reshape(shape)
+            begins = rows_that_begin_a_page(y, first, steps)
+            pieces = layer.pieces(y, first, steps)
+            assert sum(pieces) == len(y)
+            assert min(pieces) > 0
+            most = PAGES_OF_A_THREAD * threads
+            assert max(part.sum() for part in np.split(begins, np.cumsum(pieces)[:-1])) <= most
+            assert len(pieces) <= max(1, math.ceil(begins.sum() / most))
+    finally:
+        _core.set_num_threads(before)
+
+
+def test_pieces_are_of_outputs_that_the_layer_could_write():
+    layer = _core.PackedLayer("dense", np.zeros((1, 4), "float32"), None, None, ("linear", 0.0, 0.0, 0.0), None)
+    for y in (np.zeros((2, 3, 4)), np.zeros((2, 4), "float32"), [1.0]):
+        with pytest.raises(TypeError, match="expected an array of float32 with 3 dimensions"):
+            layer.pieces(y, 0, 1)
+    for units, first, steps in ((5, 0, 1), (4, -1, 1), (4, 0, 0), (4, 2, 2)):
+        with pytest.raises(ValueError, match="expected"):
+            layer.pieces(np.zeros((2, 3, units), "float32"), first, steps)
