@@ -27,6 +27,10 @@ enum { PROJECTION_BYTES = 64 << 10, PROJECTION_STEPS_LEAST = 12, PROJECTION_TILE
 enum { TURNING_CACHES = 36 };
 /* Work space up to this size lives on the caller's stack. */
 enum { STACK_BYTES = 8 << 10 };
+/* Between the work spaces of two threads, each of which goes through its rows in every step: a core fetches ahead what
+ * would be the next ones, out of the cache of the other (LSTM(64) behind an Embedding, 32 rows on two cores that share
+ * no cache: 1.30 times as fast, with 4 KiB 1.16; Zen 5). */
+enum { APART_BYTES = 16 << 10 };
 
 /* Which of a member's chunks of rows is next; or which of its pieces of blocks, in steps of even and of odd number: the
  * one is cleared while the other counts. */
@@ -46,7 +50,7 @@ struct sequence {
     size_t project_steps;      /* 0: a step reads x itself */
     size_t state_stride;       /* elements of a row of h or c in the work space */
     size_t state_bytes, projection_bytes, row_sum_bytes, input_bytes;
-    size_t member_bytes; /* work space of one thread (by rows) or of all (by units, but for the inputs) */
+    size_t member_bytes; /* work space of one thread (by rows) or of all (by units, but for the inputs), and its gap */
     char *workspace;     /* a row of zeros, then member_bytes for each member */
     char *allocated;     /* what to release, if anything */
     lf_barrier barrier;
@@ -482,7 +486,8 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
     s->row_sum_bytes = round_up(sums, LF_ALIGNMENT);
     s->input_bytes = round_up(inputs_ahead, LF_ALIGNMENT);
     if (!lf_multiply(4, s->state_bytes, &total) || !lf_sum(total, s->projection_bytes, &total) ||
-        !lf_sum(total, s->row_sum_bytes, &total) || !lf_sum(total, s->input_bytes, &total))
+        !lf_sum(total, s->row_sum_bytes, &total) || !lf_sum(total, s->input_bytes, &total) ||
+        !lf_sum(total, s->members > 1 ? APART_BYTES : 0, &total))
         return LF_NO_MEMORY;
     s->member_bytes = total;
     return LF_OK;
@@ -574,6 +579,7 @@ lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *co
         for (int i = 0; i < 2; i++) {
             const lf_status status = plan(&pair[i], halves[i], region_ns);
             if (status != LF_OK) return status;
+            if (!lf_sum(pair[i].member_bytes, APART_BYTES, &pair[i].member_bytes)) return LF_NO_MEMORY;
             if (pair[i].plan.ns > slower_half_ns) slower_half_ns = pair[i].plan.ns;
         }
     }
