@@ -27,8 +27,9 @@ static const long long WAKE_NS = 500000;
 static const double MARGIN = 0.1;
 /* OpenMP's threads spin for some milliseconds after a team, and then sleep. */
 static const long long SLEEP_AFTER_NS = 2000000;
-/* Woken threads may share a processor until the system has spread them: nothing is learned from that, once a second. */
-static const long long SETTLE_NS = 60000000, SETTLE_AGAIN_NS = 1000000000;
+/* Woken threads may share a processor until the system has spread them: nothing is learned from that, but no more than
+ * a quarter of the time passes so. */
+static const long long SETTLE_NS = 60000000, SETTLE_AGAIN_NS = 250000000;
 
 /* So long a crowd is remembered where that costs little. */
 static const long long LATELY_NS = 5000000000;

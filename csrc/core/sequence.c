@@ -12,7 +12,7 @@
 
 /* Rows a thread takes through all steps at once, in tiles. */
 enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16, CHUNK_TILES_CROWDED = 2 };
-/* What a block's weights take of a core's own cache while they pass through it. */
+/* What the weights of a block take of a core's own cache, at most, while they pass through it. */
 enum { PASSING_BYTES = 256 << 10 };
 /* Pieces of a member's blocks in each step: who is done takes what is left of the others'. */
 enum { PIECES_OF_MEMBER = 8 };
@@ -399,8 +399,8 @@ static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inp
     const size_t projected = projects ? panels->block_count * panels->block_width : 0;
     const size_t row_bytes = (inputs + projected) * layer->element_bytes;
     const size_t tile = layer->kernels->tile_rows;
-    const size_t cache = lf_private_cache_bytes(), free = cache > PASSING_BYTES ? cache - PASSING_BYTES : 0;
-    const size_t rows = free / row_bytes / tile * tile;
+    const size_t cache = lf_private_cache_bytes(), passing = lf_smaller(layer->weight_bytes, PASSING_BYTES);
+    const size_t rows = (cache > passing ? cache - passing : 0) / row_bytes / tile * tile;
     return lf_smaller(larger(rows, CHUNK_TILES_LEAST * tile), CHUNK_TILES_MOST * tile);
 }
 
