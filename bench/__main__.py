@@ -63,7 +63,9 @@ def _run(names: list[str], cases: list[Case], threads: int, options: argparse.Na
     with Bench(names, threads, options.isa) as bench:
         for number, case in enumerate(cases, 1):
             row = {"kind": case.kind, "group": case.group, "batch": case.batch}
-            row["runners"], row["peaks"] = bench.run(case, options.repeats, options.seconds)
+            row["runners"], moments = bench.run(case, options.repeats, options.seconds)
+            row["peaks"] = [moment.peak for moment in moments]
+            row["meetings"] = [moment.meeting for moment in moments if moment.meeting is not None]
             limit(case, row, before)
             rows[case.name] = row
             print(f"[{threads} thr {number:2}/{len(cases)}] {_progress(case, row)}", flush=True)

@@ -60,14 +60,22 @@ def probe(threads: int, isa: str | None = None) -> Probe | None:
     return {"peak_flops": peaks, "bytes_per_second": bandwidth} if peaks else None
 
 
-def peak(threads: int, isa: str | None = None) -> float | None:
-    """FLOP/s of all threads at this moment, with the best instruction set: clocks move while a benchmark runs."""
+class Moment(NamedTuple):
+    """What the machine does now: clocks move while a benchmark runs, and so do the threads of a virtual machine."""
+
+    peak: float  # FLOP/s of all threads, with the best instruction set
+    meeting: float | None  # seconds that two threads take to meet; None with one
+
+
+def moment(threads: int, isa: str | None = None) -> Moment | None:
+    """What `threads` threads can do at this moment; None: not measurable."""
     flags = _ARM if platform.machine() in ("aarch64", "arm64") else _X86
     for name in list(flags)[list(flags).index(isa) if isa in flags else 0 :]:
         program = _build(name, tuple(flags[name]))
         run = program and subprocess.run([program, str(threads)], capture_output=True, text=True, check=False)
         if run and run.returncode == 0:
-            return json.loads(run.stdout)["peak_flops"]
+            found = json.loads(run.stdout)
+            return Moment(found["peak_flops"], found.get("meeting_seconds"))
     return None
 
 

@@ -1,5 +1,6 @@
 /* What this machine can do at most, on N threads at once, with the instruction set this file was compiled for:
- * FMA throughput, and read bandwidth of a loop over n bytes per thread. Prints one JSON object.
+ * FMA throughput, and read bandwidth of a loop over n bytes per thread; and how long two of them take to meet, which
+ * depends on where the system, or the host of a virtual machine, has put them. Prints one JSON object.
  * Usage: probe THREADS BYTES...   Exit status 3: this CPU lacks the instruction set. Caller: machine.py. */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -20,7 +21,7 @@ enum { LANES = 4 };
 typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
 
 /* FMA latency times ports is at most 10 on today's cores; with the two operands it still fits AVX2's 16 registers. */
-enum { CHAINS = 12, LOADS = 8, FMA_ROUNDS = 1 << 19, ATTEMPTS = 20 };
+enum { CHAINS = 12, LOADS = 8, FMA_ROUNDS = 1 << 19, ATTEMPTS = 20, MEETINGS = 4000, MEETING_ATTEMPTS = 3 };
 static const size_t HUGE_PAGE = (size_t)2 << 20;
 static const size_t BYTES_PER_ATTEMPT = (size_t)64 << 20;
 
@@ -117,6 +118,46 @@ static double best_attempt(int threads, size_t bytes) {
     return best;
 }
 
+/* Each says how often it has come, and waits until the other has come as often. */
+static _Alignas(64) atomic_int come_first;
+static _Alignas(64) atomic_int come_second;
+static atomic_int meetings_over;
+
+static void *meet_second(void *unused) {
+    (void)unused;
+    for (int i = 1; !atomic_load_explicit(&meetings_over, memory_order_relaxed); i++) {
+        atomic_store(&come_second, i);
+        while (atomic_load(&come_first) < i && !atomic_load_explicit(&meetings_over, memory_order_relaxed)) continue;
+    }
+    return NULL;
+}
+
+/* Of one meeting of two threads, at best; few, where both have one processor and each waits for a slice of its time. */
+static double meeting_seconds(void) {
+    double best = 1e9;
+    for (int attempt = 0; attempt < MEETING_ATTEMPTS; attempt++) {
+        pthread_t second;
+        atomic_store(&come_first, 0);
+        atomic_store(&come_second, 0);
+        atomic_store(&meetings_over, 0);
+        if (pthread_create(&second, NULL, meet_second, NULL)) abort();
+        while (atomic_load(&come_second) == 0) continue; /* it runs */
+        const double start = now();
+        double took = 0;
+        int met = 0;
+        while (met < MEETINGS && took < 0.001) {
+            atomic_store(&come_first, ++met);
+            while (atomic_load(&come_second) <= met) continue; /* it has seen that, and come again */
+            if (met % 100 == 0 || met < 10) took = now() - start;
+        }
+        took = (now() - start) / met;
+        atomic_store(&meetings_over, 1);
+        pthread_join(second, NULL);
+        if (took < best) best = took;
+    }
+    return best;
+}
+
 static int cpu_has_it(void) {
 #if defined(__AVX512F__)
     return __builtin_cpu_supports("avx512f") != 0;
@@ -131,7 +172,9 @@ int main(int argc, char **argv) {
     if (!cpu_has_it()) return 3;
     const int threads = argc > 1 ? atoi(argv[1]) : 1;
     const double flops = 2.0 * LANES * CHAINS * FMA_ROUNDS * threads;
-    printf("{\"peak_flops\": %.6g, \"bytes_per_second\": {", flops / best_attempt(threads, 0));
+    printf("{\"peak_flops\": %.6g, ", flops / best_attempt(threads, 0));
+    if (threads > 1) printf("\"meeting_seconds\": %.4g, ", meeting_seconds());
+    printf("\"bytes_per_second\": {");
     for (int i = 2; i < argc; i++) {
         const size_t bytes = (size_t)atoll(argv[i]) / (sizeof(vec) * LOADS) * (sizeof(vec) * LOADS);
         const double read = (double)bytes * (double)rounds_of(bytes);

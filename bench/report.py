@@ -110,10 +110,12 @@ def _probe(run: Result) -> str:
     peaks = ", ".join(f"{isa} {peak / 1e9:.0f}" for isa, peak in run["probe"]["peak_flops"].items())
     found = [peak for row in run["cases"].values() for peak in row.get("peaks", ())]
     beside = f"; beside the cases {min(found) / 1e9:.0f} to {max(found) / 1e9:.0f}" if found else ""
+    meetings = [meeting for row in run["cases"].values() for meeting in row.get("meetings", ())]
+    met = f" Two threads met in {min(meetings) * 1e9:.0f} to {max(meetings) * 1e9:.0f} ns." if meetings else ""
     rates = run["probe"]["bytes_per_second"]
     sizes = ", ".join(f"{int(size) // 1024} KiB {rate / 1e9:.0f}" for size, rate in rates.items())
     return (
-        f"Peak before and after, GFLOP/s: {peaks}{beside}. "
+        f"Peak before and after, GFLOP/s: {peaks}{beside}.{met} "
         f"Read bandwidth of each thread, GB/s, by bytes a thread: {sizes}."
     )
 

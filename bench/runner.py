@@ -109,10 +109,10 @@ class Bench:
         for runner in self._runners.values():
             runner.close()
 
-    def run(self, case: Case, repeats: int, seconds: float) -> tuple[dict[str, Any], list[float]]:
+    def run(self, case: Case, repeats: int, seconds: float) -> tuple[dict[str, Any], list[machine.Moment]]:
         """Check, then time: {runner: {"error", "microseconds": [...], "fastest"} or {"skipped": reason}}.
 
-        Beside it, the machine's peak FLOP/s as it was before each repeat.
+        Beside it, what the machine could do before each repeat.
         """
         results: dict[str, Any] = {}
         ready = []
@@ -134,10 +134,10 @@ class Bench:
                 ready.append(name)
             except RunnerError as failure:
                 drop(name, failure)
-        peaks = []
+        moments = []
         for repeat in range(repeats):
             time.sleep(PAUSE_SECONDS)
-            peaks.append(machine.peak(self.threads, self._isa))
+            moments.append(machine.moment(self.threads, self._isa))
             turn = repeat % len(ready) if ready else 0
             for name in ready[turn:] + ready[:turn]:
                 if "skipped" in results[name]:
@@ -153,4 +153,4 @@ class Bench:
                 row["fastest"] = min(least, row.get("fastest", least))
         if "lstmfast" in ready and "skipped" not in results["lstmfast"]:
             results["lstmfast"]["extra_bytes"] = self._runners["lstmfast"].ask("extra_bytes")
-        return results, [peak for peak in peaks if peak]
+        return results, [moment for moment in moments if moment]

@@ -406,7 +406,7 @@ cdef class PackedLayer:
         cdef size_t row = 0, count, pages
         if not isinstance(y, cnp.ndarray) or cnp.PyArray_TYPE(y) != self.typenum or y.ndim != 3:
             raise TypeError(f"y: expected an array of {self.dtype} with 3 dimensions")
-        if first_step < 0 or steps < 1 or first_step + steps > y.shape[1] or y.shape[2] != self._units:
+        if first_step < 0 or steps < 1 or steps > y.shape[1] - first_step or y.shape[2] != self._units:
             raise ValueError(f"y: expected (batch, steps, {self._units}) and steps of it, got {y.shape}")
         memset(&part, 0, sizeof(part))
         part.return_sequences = True
