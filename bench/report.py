@@ -1,5 +1,6 @@
 """Result files: Markdown tables and the chart, both made from the JSON alone."""
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ def _probe(run: Result) -> str:
     peaks = ", ".join(f"{isa} {peak / 1e9:.0f}" for isa, peak in run["probe"]["peak_flops"].items())
     found = [peak for row in run["cases"].values() for peak in row.get("peaks", ())]
     beside = f"; beside the cases {min(found) / 1e9:.0f} to {max(found) / 1e9:.0f}" if found else ""
-    meetings = [meeting for row in run["cases"].values() for meeting in row.get("meetings", ())]
+    # The median of a case's repeats: two threads that begin on the same processor wait there for milliseconds.
+    meetings = [statistics.median(row["meetings"]) for row in run["cases"].values() if row.get("meetings")]
     met = f" Two threads met in {min(meetings) * 1e9:.0f} to {max(meetings) * 1e9:.0f} ns." if meetings else ""
     rates = run["probe"]["bytes_per_second"]
     sizes = ", ".join(f"{int(size) // 1024} KiB {rate / 1e9:.0f}" for size, rate in rates.items())
