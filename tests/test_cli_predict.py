@@ -491,7 +491,7 @@ def long_run(tmp_path_factory):
     """Arguments of a run that takes a while, and the bytes of its output."""
     folder = tmp_path_factory.mktemp("long")
     Sequential([Input((60, 8)), layers.LSTM(48), layers.Dense(3)]).save(folder / "model.keras")
-    x = np.random.default_rng(1).standard_normal((4000, 60, 8)).astype("float32")
+    x = np.random.default_rng(1).standard_normal((16000, 60, 8)).astype("float32")
     np.save(folder / "x.npy", x)
     arguments = ["predict", folder / "model.keras", folder / "x.npy", "--threads", 1, "--chunk-rows", 64]
     ended = program(*arguments, "-o", folder / "whole.npy")
@@ -537,9 +537,11 @@ def test_interrupted_by_ctrl_c(long_run, tmp_path, capsys):
     target = tmp_path / "y.npy"
     process = command_line.start([*arguments, "-o", target])
     assert wait_for_rows(process, target, 1)
+    process.send_signal(signal.SIGSTOP)  # or it may have ended before the second run looks
     # a second run keeps its hands off
     assert "Another process" in inside(capsys, *arguments, "-o", target, "--resume").error
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err.startswith("lstmfast: interrupted after ")
