@@ -540,7 +540,7 @@ def test_streams_in_threads_keep_to_themselves():
 def test_the_gil_is_released():
     """A second Python thread makes progress while one call of the core runs."""
     layer = bits.packed("lstm", 64, 256)
-    x = bits.sequences(64, 200, 64)
+    x = bits.sequences(64, 1000, 64)  # some 100 ms
     ticks = []
     done = threading.Event()
 
