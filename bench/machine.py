@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,18 @@ def _build(isa: str, flags: tuple[str, ...]) -> str | None:
     return program if built.returncode == 0 else None
 
 
+def _measured(threads: int, isa: str | None, sizes: Iterable[int] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the probe says with each instruction set up to `isa`, best first; only the best reads `sizes`."""
+    flags = _ARM if platform.machine() in ("aarch64", "arm64") else _X86
+    for name in list(flags)[list(flags).index(isa) if isa in flags else 0 :]:
+        program = _build(name, tuple(flags[name]))
+        command = [str(program), str(threads), *map(str, sizes)]
+        run = program and subprocess.run(command, capture_output=True, text=True, check=False)
+        if run and run.returncode == 0:
+            sizes = ()
+            yield name, json.loads(run.stdout)
+
+
 def probe(threads: int, isa: str | None = None) -> Probe | None:
     """Peak FLOP/s of all threads for each ISA, and bytes/s of one thread by bytes with the best; None: not measurable.
 
@@ -47,35 +59,24 @@ def probe(threads: int, isa: str | None = None) -> Probe | None:
     isa : str, optional
         Leave out what is better than this.
     """
-    flags = _ARM if platform.machine() in ("aarch64", "arm64") else _X86
-    peaks, bandwidth = {}, {}
-    for name in list(flags)[list(flags).index(isa) if isa in flags else 0 :]:
-        program = _build(name, tuple(flags[name]))
-        sizes = [str(size) for size in _SIZES] if not bandwidth else []
-        run = program and subprocess.run([program, str(threads), *sizes], capture_output=True, text=True, check=False)
-        if run and run.returncode == 0:
-            found = json.loads(run.stdout)
-            peaks[name] = found["peak_flops"]
-            bandwidth = bandwidth or found["bytes_per_second"]
-    return {"peak_flops": peaks, "bytes_per_second": bandwidth} if peaks else None
+    found = dict(_measured(threads, isa, _SIZES))
+    if not found:
+        return None
+    peaks = {name: one["peak_flops"] for name, one in found.items()}
+    return {"peak_flops": peaks, "bytes_per_second": next(iter(found.values()))["bytes_per_second"]}
 
 
 class Moment(NamedTuple):
     """What the machine does now: clocks move while a benchmark runs, and so do the threads of a virtual machine."""
 
     peak: float  # FLOP/s of all threads, with the best instruction set
-    meeting: float | None  # seconds that two threads take to meet; None with one
+    meeting: float | None  # seconds that two threads take to meet, there and back; None with one
 
 
 def moment(threads: int, isa: str | None = None) -> Moment | None:
     """What `threads` threads can do at this moment; None: not measurable."""
-    flags = _ARM if platform.machine() in ("aarch64", "arm64") else _X86
-    for name in list(flags)[list(flags).index(isa) if isa in flags else 0 :]:
-        program = _build(name, tuple(flags[name]))
-        run = program and subprocess.run([program, str(threads)], capture_output=True, text=True, check=False)
-        if run and run.returncode == 0:
-            found = json.loads(run.stdout)
-            return Moment(found["peak_flops"], found.get("meeting_seconds"))
+    for _, found in _measured(threads, isa):
+        return Moment(found["peak_flops"], found.get("meeting_seconds"))
     return None
 
 
