@@ -21,7 +21,15 @@ enum { LANES = 4 };
 typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
 
 /* FMA latency times ports is at most 10 on today's cores; with the two operands it still fits AVX2's 16 registers. */
-enum { CHAINS = 12, LOADS = 8, FMA_ROUNDS = 1 << 19, ATTEMPTS = 20, MEETINGS = 4000, MEETING_ATTEMPTS = 3 };
+enum {
+    CHAINS = 12,
+    LOADS = 8,
+    FMA_ROUNDS = 1 << 19,
+    ATTEMPTS = 20,
+    MEETINGS = 4000,
+    MEETING_ATTEMPTS = 12,
+    GOOD_ATTEMPTS = 3
+};
 static const size_t HUGE_PAGE = (size_t)2 << 20;
 static const size_t BYTES_PER_ATTEMPT = (size_t)64 << 20;
 
@@ -132,10 +140,11 @@ static void *meet_second(void *unused) {
     return NULL;
 }
 
-/* Of one meeting of two threads, at best; few, where both have one processor and each waits for a slice of its time. */
+/* Of one meeting of two threads, at best. Two that begin on one processor wait there for slices of its time: then they
+ * are few, and more attempts follow. */
 static double meeting_seconds(void) {
     double best = 1e9;
-    for (int attempt = 0; attempt < MEETING_ATTEMPTS; attempt++) {
+    for (int attempt = 0, good = 0; attempt < MEETING_ATTEMPTS && good < GOOD_ATTEMPTS; attempt++) {
         pthread_t second;
         atomic_store(&come_first, 0);
         atomic_store(&come_second, 0);
@@ -153,6 +162,7 @@ static double meeting_seconds(void) {
         took = (now() - start) / met;
         atomic_store(&meetings_over, 1);
         pthread_join(second, NULL);
+        good += took < 1e-5;
         if (took < best) best = took;
     }
     return best;
