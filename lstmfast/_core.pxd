@@ -42,6 +42,26 @@ cdef extern from "lstmfast.h" nogil:
     ctypedef struct lf_layer:
         pass
 
+    enum:
+        LF_AXES
+
+    ctypedef struct lf_windows:
+        size_t channels
+        size_t size[3]
+        size_t extent[3]
+        size_t stride[3]
+        size_t dilation[3]
+        size_t before[3]
+        ptrdiff_t axis_stride[3]
+        ptrdiff_t channel_stride
+
+    ctypedef struct lf_convolution:
+        size_t places[3]
+        lf_windows x
+        lf_windows h
+        size_t first
+        size_t rows
+
     ctypedef struct lf_run:
         size_t batch
         size_t steps
@@ -67,6 +87,7 @@ cdef extern from "lstmfast.h" nogil:
         const int32_t *indices
         ptrdiff_t index_row_stride
         ptrdiff_t index_step_stride
+        const lf_convolution *convolution
 
     lf_status lf_layer_create(const lf_layer_config *config, lf_layer **layer)
     lf_status lf_layer_run(const lf_layer *layer, const lf_run *run)

@@ -58,6 +58,27 @@ class PackedLayer:
 
         ValueError for a layer whose steps can not start from that ("gru_reset_before", "dense").
         """
+    def convolve(
+        self,
+        x: Array,
+        places: tuple[int, ...],
+        of_x: tuple[Sequence[int], ...],
+        of_h: tuple[Sequence[int], ...] | None,
+        mask: Array | None,
+        initial_state: tuple[Array, ...] | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+        threads: int,
+    ) -> Any:
+        """Steps over grids, as `run` otherwise: x (batch, steps, 1 to 3 axes, channels), of any strides.
+
+        Each of the places, as many axes, is a row of the layer, "dense" (with one step) or an "lstm" without a
+        recurrent kernel; its features are the window of x there and behind it that of h. of_x and of_h say what a
+        window is: (sizes, strides, dilation, how much is before the grid), each for all axes. y is
+        (batch, steps, places ..., units) or (batch, places ..., units), as are the states.
+        """
     def run_indexed(
         self,
         indices: Array,

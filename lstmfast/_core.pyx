@@ -157,6 +157,30 @@ cdef inline void *_at(const void *base, ptrdiff_t index, Py_ssize_t itemsize) no
     return <void *> (<char *> base + index * itemsize)
 
 
+cdef inline size_t _places(const lf_run *call) noexcept nogil:
+    """How many rows of the layer a row of the call is: the places of its grid."""
+    if call.convolution == NULL:
+        return 1
+    return call.convolution.places[0] * call.convolution.places[1] * call.convolution.places[2]
+
+
+cdef int _windows(object description, object sizes, Py_ssize_t channels, lf_windows *result) except -1:
+    """A grid of these sizes as the core sees it: (window, strides, dilation, before), for each axis."""
+    cdef int axis, first = LF_AXES - len(sizes)
+    window, strides, dilation, before = description
+    result.channels = channels
+    for axis in range(LF_AXES):
+        result.size[axis] = result.extent[axis] = result.stride[axis] = result.dilation[axis] = 1
+        result.before[axis] = 0
+        if axis >= first:
+            result.size[axis] = sizes[axis - first]
+            result.extent[axis] = window[axis - first]
+            result.stride[axis] = strides[axis - first]
+            result.dilation[axis] = dilation[axis - first]
+            result.before[axis] = before[axis - first]
+    return 0
+
+
 cdef inline bint _is_valid(const lf_run *call, size_t row, size_t step) noexcept nogil:
     """Whether a row's step, in processing order, is not masked."""
     cdef size_t time = call.steps - 1 - step if call.go_backwards else step
@@ -272,7 +296,11 @@ cdef class PackedLayer:
     # ---- running, in slices where it takes long
 
     cdef bint is_long(self, const lf_run *call):
-        return self._row_step_seconds * call.batch * call.steps > _SLICE_SECONDS and _hears_signals()
+        return self._row_step_seconds * _places(call) * call.batch * call.steps > _SLICE_SECONDS and _hears_signals()
+
+    cdef size_t _width(self, const lf_run *call) noexcept nogil:
+        """Values of a row of its outputs, and of each state."""
+        return self._units * _places(call)
 
     cdef int execute(self, lf_run *call) except -1:
         """Run a call whose buffers are checked."""
@@ -291,7 +319,7 @@ cdef class PackedLayer:
         return 0
 
     cdef int _execute_in_slices(self, lf_run *call) except -1:
-        cdef double pace = 4 * self._row_step_seconds
+        cdef double pace = 4 * self._row_step_seconds * max(_places(call), <size_t> 1)
         cdef size_t row = 0, rows
         cdef bint fits = True
         if call.table != NULL:
@@ -300,30 +328,32 @@ cdef class PackedLayer:
         if not fits:
             return self._finish(LF_INVALID, call)
         while row < call.batch:
-            rows = self._rows_of_slice(call.batch - row, call.steps, pace)
+            rows = self._rows_of_slice(call, call.batch - row, pace)
             self._execute_rows(call, row, rows, &pace)
             row += rows
         return 0
 
-    cdef size_t _rows_of_slice(self, size_t left, size_t steps, double pace) noexcept:
+    cdef size_t _rows_of_slice(self, const lf_run *call, size_t left, double pace) noexcept:
         """How many rows to take next: all steps of some, or, where those were too few, some steps of more."""
-        cdef size_t wide = _WIDE_ROWS * lf_threads()
-        cdef double rows = _SLICE_SECONDS / (pace * steps)
+        cdef size_t places = max(_places(call), <size_t> 1), wide = _WIDE_ROWS * lf_threads() // places + 1
+        cdef double rows = _SLICE_SECONDS / (pace * call.steps)
         if rows < wide:
             rows = min(<double> wide, 2 * _SLICE_SECONDS / pace)
         if rows >= left:
             return left
-        rows = max(rows, 16.0)
+        rows = max(rows, 16.0 / places, 1.0)
         return min(left, <size_t> (left / (left // <size_t> rows + 1.0) + 1))
 
     cdef int _execute_rows(self, lf_run *call, size_t row, size_t rows, double *pace) except -1:
         """Some rows of a call, slice by slice through their steps; the state goes from slice to slice."""
         cdef lf_run part = self._rows_of(call, row, rows), some
+        cdef void *final_h = part.final_h
+        cdef void *final_c = part.final_c
         cdef lf_status status
         cdef size_t step = 0, count, first, done, pages
         cdef double begin, measured, long_step = 0.1 * _SLICE_SECONDS
         cdef bint repeats_outputs = call.mask != NULL and not call.zero_output_for_mask and self.cell != LF_DENSE
-        h = c = y = None
+        h = c = y = before = None
         while step < call.steps:
             count = call.steps - step
             if self.cell != LF_DENSE and pace[0] * rows * count > 1.5 * _SLICE_SECONDS:
@@ -335,10 +365,19 @@ cdef class PackedLayer:
                 elif pace[0] * rows * _STEPS < 2 * _SLICE_SECONDS:
                     count = min(_STEPS, call.steps - step)
                 if part.final_h == NULL:
-                    h = self._scratch(rows)
+                    h = self._scratch(call, rows)
                     part.final_h = cnp.PyArray_DATA(h)
                 if part.final_c == NULL and self.cell == LF_LSTM:
-                    c = self._scratch(rows)
+                    c = self._scratch(call, rows)
+                    part.final_c = cnp.PyArray_DATA(c)
+            if call.convolution != NULL and self.cell != LF_DENSE:
+                # Every place reads the state of others, so that it can not be updated in place.
+                before = h, c
+                part.final_h = final_h
+                part.final_c = final_c
+                if step + count < call.steps:
+                    h, c = self._scratch(call, rows), self._scratch(call, rows)
+                    part.final_h = cnp.PyArray_DATA(h)
                     part.final_c = cnp.PyArray_DATA(c)
             first = call.steps - step - count if call.go_backwards else step
             part.steps = count
@@ -347,19 +386,23 @@ cdef class PackedLayer:
                 part.y = _at(call.y, <ptrdiff_t> row * call.y_row_stride + <ptrdiff_t> step * call.y_step_stride,
                              self.itemsize)
             elif repeats_outputs and step > 0:
-                y = self._scratch(rows)
+                y = self._scratch(call, rows)
                 part.y = cnp.PyArray_DATA(y)
-                part.y_row_stride = self._units
+                part.y_row_stride = self._width(call)
             begin = perf_counter()
             pages = self._pages_of_piece(&part, step == 0)
             done = 0
             while done < rows:
                 some = self._rows_of(&part, done, self._rows_of_piece(&part, step == 0, done, pages))
-                with nogil:
-                    status = lf_layer_run(self.layer, &some)
-                    if status == LF_OK and repeats_outputs and step > 0:
+                if call.convolution != NULL and pace[0] * some.batch * count > 2 * _SLICE_SECONDS:
+                    self._execute_places(&some, pace[0])
+                else:
+                    with nogil:
+                        status = lf_layer_run(self.layer, &some)
+                    self._finish(status, call)
+                if repeats_outputs and step > 0:
+                    with nogil:
                         self._repeat_outputs(call, &some, row + done, step)
-                self._finish(status, call)
                 done += some.batch
                 PyErr_CheckSignals()
             measured = max((perf_counter() - begin) / (<double> rows * count), 1e-12)
@@ -368,6 +411,23 @@ cdef class PackedLayer:
             part.initial_h = part.final_h
             part.initial_c = part.final_c
             step += count
+        return 0
+
+    cdef int _execute_places(self, const lf_run *step, double pace) except -1:
+        """One step over grids, of which not even one sample fits a slice: some places at a time."""
+        cdef lf_convolution convolution = step.convolution[0]
+        cdef lf_run part = step[0]
+        cdef lf_status status
+        cdef size_t rows = step.batch * _places(step)
+        cdef size_t at_once = <size_t> (_SLICE_SECONDS * _places(step) / pace) + 16
+        part.convolution = &convolution
+        while convolution.first < rows:
+            convolution.rows = min(at_once, rows - convolution.first)
+            with nogil:
+                status = lf_layer_run(self.layer, &part)
+            self._finish(status, &part)
+            convolution.first += convolution.rows
+            PyErr_CheckSignals()
         return 0
 
     cdef bint _begins_page(self, const lf_run *part, bint first, size_t row) noexcept:
@@ -426,7 +486,7 @@ cdef class PackedLayer:
     cdef lf_run _rows_of(self, const lf_run *part, size_t row, size_t rows) noexcept:
         """Some rows of a slice."""
         cdef lf_run some = part[0]
-        cdef ptrdiff_t i = row, states = row * self._units
+        cdef ptrdiff_t i = row, states = row * self._width(part)
         some.batch = rows
         some.y = _at(part.y, i * part.y_row_stride, self.itemsize)
         self._place_inputs(&some, part, row, 0)
@@ -440,10 +500,10 @@ cdef class PackedLayer:
             some.final_c = _at(part.final_c, states, self.itemsize)
         return some
 
-    cdef object _scratch(self, size_t rows):
+    cdef object _scratch(self, const lf_run *call, size_t rows):
         cdef cnp.npy_intp shape[2]
         shape[0] = rows
-        shape[1] = self._units
+        shape[1] = self._width(call)
         return cnp.PyArray_EMPTY(2, shape, self.typenum, 0)
 
     cdef void _place_inputs(self, lf_run *part, const lf_run *call, size_t row, size_t step) noexcept:
@@ -459,7 +519,7 @@ cdef class PackedLayer:
     cdef void _repeat_outputs(self, const lf_run *call, const lf_run *part, size_t row, size_t step) noexcept nogil:
         """After a slice that begins at `step`: its masked rows repeat what came before it, which the core cannot see."""
         cdef size_t i, k
-        cdef size_t bytes_ = self._units * self.itemsize
+        cdef size_t bytes_ = self._width(call) * self.itemsize
         cdef char *y
         for i in range(part.batch):
             k = 0
@@ -522,12 +582,12 @@ cdef class PackedLayer:
             raise ValueError("out: expected C-contiguous states")
         return self._output(out, 2, shape, inputs)
 
-    cdef const void *_state(self, object state, Py_ssize_t batch, str what) except NULL:
+    cdef const void *_state(self, object state, Py_ssize_t batch, Py_ssize_t width, str what) except NULL:
         if _typenum(state) != self.typenum or not cnp.PyArray_IS_C_CONTIGUOUS(state):
             raise TypeError(f"{what}: expected a C-contiguous array of {self.dtype}")
         if (cnp.PyArray_NDIM(state) != 2 or cnp.PyArray_DIM(state, 0) != batch
-                or cnp.PyArray_DIM(state, 1) != self._units):
-            raise ValueError(f"{what}: expected shape {(batch, self._units)}, got {state.shape}")
+                or cnp.PyArray_DIM(state, 1) != width):
+            raise ValueError(f"{what}: expected shape {(batch, width)}, got {state.shape}")
         return cnp.PyArray_DATA(state)
 
     def run(self, x, mask, initial_state, bint return_sequences, bint return_state, bint go_backwards,
@@ -580,6 +640,7 @@ cdef class PackedLayer:
                      bint return_state, bint go_backwards, bint zero_output_for_mask, object out, int threads):
         """The part that all inputs share; x is (batch, steps, ...). Returns what the call is going to fill."""
         cdef cnp.npy_intp shape[3]
+        cdef Py_ssize_t width = self._width(call)
         cdef bint has_cell = self.cell == LF_LSTM
         whole = out
         call.return_sequences = return_sequences
@@ -601,9 +662,9 @@ cdef class PackedLayer:
         if initial_state is not None:
             if len(initial_state) != 1 + has_cell:
                 raise ValueError(f"initial_state: expected {1 + has_cell} arrays, got {len(initial_state)}")
-            call.initial_h = self._state(initial_state[0], call.batch, "initial_state[0]")
+            call.initial_h = self._state(initial_state[0], call.batch, width, "initial_state[0]")
             if has_cell:
-                call.initial_c = self._state(initial_state[1], call.batch, "initial_state[1]")
+                call.initial_c = self._state(initial_state[1], call.batch, width, "initial_state[1]")
         inputs = () if out is None else (x, mask, *(initial_state or ()))
         out_h = out_c = None
         if isinstance(out, tuple):
@@ -614,17 +675,17 @@ cdef class PackedLayer:
         shape[0] = call.batch
         if call.return_sequences:
             shape[1] = call.steps
-            shape[2] = self._units
+            shape[2] = width
             y = self._output(out, 3, shape, inputs)
             call.y_step_stride = _stride(y, 1, self.itemsize)
         else:
-            shape[1] = self._units
+            shape[1] = width
             y = self._output(out, 2, shape, inputs)
         call.y = cnp.PyArray_DATA(y)
         call.y_row_stride = _stride(y, 0, self.itemsize)
         h = c = None
         if return_state:
-            shape[1] = self._units
+            shape[1] = width
             h = self._final(out_h, shape, (*inputs, out))
             call.final_h = cnp.PyArray_DATA(h)
             if has_cell:
@@ -633,6 +694,51 @@ cdef class PackedLayer:
         if not return_state:
             return y
         return (y, h, c) if has_cell else (y, h)
+
+    def convolve(self, x, tuple places, tuple of_x, of_h, mask, initial_state, bint return_sequences,
+                 bint return_state, bint go_backwards, bint zero_output_for_mask, int threads):
+        cdef lf_run call
+        cdef lf_convolution convolution
+        cdef int axis, rank = len(places), first = LF_AXES - rank
+        cdef bint has_state = self.cell == LF_LSTM
+        if self.layer == NULL:
+            raise ValueError("this PackedLayer was never initialised")
+        if not has_state and self.cell != LF_DENSE:
+            raise ValueError(f"a {self.kind} layer has no convolution")
+        if _typenum(x) != self.typenum:
+            raise TypeError(f"x: expected {self.dtype}, got {x.dtype}")
+        if not 1 <= rank <= LF_AXES or cnp.PyArray_NDIM(x) != rank + 3:
+            raise ValueError(f"x: expected (batch, steps, {rank} axes, channels), got shape {x.shape}")
+        memset(&call, 0, sizeof(call))
+        memset(&convolution, 0, sizeof(convolution))
+        _windows(of_x, x.shape[2 : 2 + rank], cnp.PyArray_DIM(x, 2 + rank), &convolution.x)
+        if has_state:
+            _windows(of_h, places, self._units, &convolution.h)
+        for axis in range(LF_AXES):
+            convolution.places[axis] = places[axis - first] if axis >= first else 1
+            convolution.x.axis_stride[axis] = _stride(x, 2 + axis - first, self.itemsize) if axis >= first else 0
+        convolution.x.channel_stride = _stride(x, 2 + rank, self.itemsize) 
+        if convolution.x.channels == 1:
+            convolution.x.channel_stride = 1
+        call.convolution = &convolution
+        call.x = cnp.PyArray_DATA(x)
+        call.x_row_stride = _stride(x, 0, self.itemsize)
+        call.x_step_stride = _stride(x, 1, self.itemsize)
+        if initial_state is not None:
+            shape = (x.shape[0], *places, self._units)
+            for state in initial_state:
+                if state.shape != shape:
+                    raise ValueError(f"initial_state: expected shape {shape}, got {state.shape}")
+            initial_state = tuple([state.reshape(x.shape[0], self._width(&call)) for state in initial_state])
+        result = self.fill(&call, x, mask, initial_state, return_sequences and has_state, return_state and has_state,
+                           go_backwards, zero_output_for_mask, None, threads)
+        self.execute(&call)
+        if not call.final_h:
+            return self._over_places(result, places)
+        return tuple([self._over_places(array, places) for array in result])
+
+    cdef object _over_places(self, object array, tuple places):
+        return array.reshape(*array.shape[: array.ndim - 1], *places, self._units)
 
     cdef Py_ssize_t _projection_width(self) except -1:
         if self.layer == NULL or lf_projection_width(self.layer) == 0:
@@ -820,7 +926,7 @@ cdef class Stepper:
         if len(state) != count:
             raise ValueError(f"state: expected {count} arrays, got {len(state)}")
         for i in range(count):
-            source[i] = self.packed._state(state[i], self.batch, f"state[{i}]")
+            source[i] = self.packed._state(state[i], self.batch, self.packed._units, f"state[{i}]")
         bytes_ = self.batch * self.packed._units * self.packed.itemsize
         for i in range(count):
             memcpy(cnp.PyArray_DATA(own[i]), source[i], bytes_)

@@ -111,6 +111,21 @@ def convolution() -> Case:
     return _predict(model), _zeros(100_000, 200, 16), _zeros(3, 50, 16)
 
 
+def image() -> Case:
+    """Conv2D(16, 9) of one image of 3000 x 3000"""
+    return layers.Conv2D(16, 9), _zeros(1, 3000, 3000, 8), _zeros(1, 20, 20, 8)
+
+
+def frames() -> Case:
+    """ConvLSTM2D(32, 5) of one film of 200 frames, 600 x 600, of which a single one takes long"""
+    return layers.ConvLSTM2D(32, 5), _zeros(1, 200, 600, 600, 8), _zeros(1, 3, 20, 20, 8)
+
+
+def films() -> Case:
+    """ConvLSTM1D(16, 3) of 20 000 films of 50 frames"""
+    return layers.ConvLSTM1D(16, 3), _zeros(20_000, 50, 300, 4), _zeros(2, 3, 20, 4)
+
+
 def embedding() -> Case:
     """predict of Embedding and LSTM, 1 000 000 rows"""
     model = Sequential([Input((None,), dtype="int32"), layers.Embedding(5000, 100), layers.LSTM(64)])
@@ -218,6 +233,9 @@ CASES = (
     bidirectional,
     dense,
     convolution,
+    image,
+    frames,
+    films,
     embedding,
     stateful,
     add,

@@ -563,7 +563,7 @@ class Builder:
         return model
 
     def has_recurrent(self) -> bool:
-        return bool(self.names & {"LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D"})
+        return bool(self.names & {"LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"})
 
     def functional(self) -> Any:
         """A graph of one to three inputs and outputs."""

@@ -502,11 +502,62 @@ def test_recurrent_layers_of_early_keras_drop_one_state(kind, version):
         assert apart.make_dropping_core(apart._own_weights()).masks_count == gates
 
 
-@pytest.mark.parametrize("kind", ["ConvLSTM1D", "ConvLSTM2D"])
+CONVOLUTIONAL = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("kind", CONVOLUTIONAL)
+def test_convolutional_lstms(keras, kind, seed):
+    rank = int(kind[-2])
+    random = np.random.default_rng([seed, rank])
+
+    def either(*values):
+        return values[random.integers(len(values))]
+
+    sizes = [int(random.integers(4, (40, 12, 6)[rank - 1])) for _ in range(rank)]
+    arguments = {
+        "filters": int(random.integers(1, 9)),
+        "kernel_size": [int(random.integers(1, 4)) for _ in range(rank)],
+        "padding": either("same", "valid"),
+        "activation": either("tanh", "relu", "softsign"),
+        "recurrent_activation": either("sigmoid", "hard_sigmoid"),
+        "use_bias": either(True, True, False),
+        "return_sequences": either(True, False),
+        "go_backwards": either(True, False),
+        "return_state": True,
+        **either({}, {"strides": 2}, {"dilation_rate": 2, "padding": "same"}),
+    }
+    batch, steps, channels = int(random.integers(1, 6)), int(random.integers(1, 6)), int(random.integers(1, 4))
+    x = random.uniform(-1, 1, (batch, steps, *sizes, channels)).astype("float32")
+    mask = either(None, random.random((batch, steps)) < 0.7)
+    mine, first = (getattr(layers, kind)(**arguments, data_format=form) for form in ("channels_last", "channels_first"))
+    theirs = getattr(keras.layers, kind)(**arguments)
+    theirs.build(x.shape)
+    weights = [random.normal(0, 0.4, value.shape).astype("float32") for value in theirs.get_weights()]
+    mine.build(x.shape)
+    for layer in (mine, theirs):
+        layer.set_weights(weights)
+    state = None
+    if random.random() < 0.5:
+        state = list(random.uniform(-1, 1, (2, *mine(x)[1].shape)).astype("float32"))
+    found = mine(x, mask=mask, initial_state=state)
+    expected = layer_cases.flatten(theirs(x, mask=mask, initial_state=state))
+    for y, other in zip(found, expected, strict=True):
+        oracle.assert_close(y, other, 5 * oracle.LOOSE * (1 + np.abs(other)), f"{arguments}")
+    swapped = np.ascontiguousarray(np.moveaxis(x, -1, 2))
+    first.build(swapped.shape)
+    first.set_weights(weights)
+    if state is not None:
+        state = [np.moveaxis(array, -1, 1) for array in state]
+    for y, other in zip(first(swapped, mask=mask, initial_state=state), found, strict=True):
+        np.testing.assert_array_equal(np.moveaxis(y, 2 if y.ndim == x.ndim else 1, -1), other)
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONAL)
 def test_convolutional_lstms_drop_what_keras_drops(keras, kind):
     """Each gate has masks of its own, which hold for all steps."""
     rank = int(kind[-2])
-    shape = (3, 4, *(6, 5)[:rank], 2)
+    shape = (3, 4, *(6, 5, 5)[:rank], 2)
     for seed, (rates, options) in enumerate(
         (
             ((0.4, 0.0), {"padding": "same", "return_sequences": True}),

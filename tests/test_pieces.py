@@ -70,7 +70,6 @@ SINGLE = [
     layers.AveragePooling1D(3, 2, "same"),
     layers.BatchNormalization(),
     layers.BatchNormalization(axis=1),
-    layers.Conv1D(4, 3, padding="causal"),
     layers.Conv1D(4, 3, data_format="channels_first", groups=1, padding="same"),
     layers.Cropping1D(1),
     layers.DepthwiseConv1D(3, padding="same"),

@@ -163,6 +163,38 @@ def test_slices_of_long_calls_change_nothing(isa, problem, flags, seconds):
     assert_same_bits(sliced, expected, f"flags {flags}")
 
 
+GRIDS = [
+    layers.Conv1D(5, 3, padding="causal", dilation_rate=2),
+    layers.Conv2D(4, 3, strides=2, padding="same", activation="softmax"),
+    layers.Conv3D(3, 2),
+    layers.ConvLSTM1D(4, 3, padding="same", return_sequences=True, return_state=True),
+    layers.ConvLSTM2D(3, (2, 3), return_state=True, go_backwards=True),
+    layers.ConvLSTM3D(2, 2, padding="same", return_sequences=True, zero_output_for_mask=True),
+]
+
+
+@pytest.mark.parametrize("layer", GRIDS, ids=lambda layer: layer.name)
+def test_slices_of_long_calls_over_grids_change_nothing(layer):
+    recurrent = "lstm" in layer.name
+    rank = int(type(layer).__name__[-2])
+    random = np.random.default_rng(rank)
+    x = random.uniform(-1, 1, (5, *((4,) if recurrent else ()), *(33, 9, 7)[:rank], 2)).astype("float32")
+    masks = [None, random.random(x.shape[:2]) < 0.6] if recurrent else [None]
+    for mask in masks:
+        options = {} if mask is None else {"mask": mask}
+        expected = layer(x, **options)
+        alone = [layer(x[i : i + 1], **{key: value[i : i + 1] for key, value in options.items()}) for i in range(5)]
+        parts = [layer_cases.flatten(one) for one in alone]
+        assert_same_bits([np.concatenate(rows) for rows in zip(*parts, strict=True)], expected, "alone")
+        for seconds in (0, 1e-6, 1e-5, 1e-4):
+            before = _core.set_slice_seconds(seconds)
+            try:
+                sliced = layer(x, **options)
+            finally:
+                _core.set_slice_seconds(before)
+            assert_same_bits(sliced, expected, f"slices of {seconds} s")
+
+
 PAGE = 1 << 21
 
 

@@ -36,6 +36,7 @@ CASES: dict[str, Case] = {
     "Conv3D": alone(VOLUME, lambda: layers.Conv3D(3, 2, use_bias=False)),
     "ConvLSTM1D": alone(PLANE, lambda: layers.ConvLSTM1D(3, 2, padding="same", return_sequences=True)),
     "ConvLSTM2D": alone(VOLUME, lambda: layers.ConvLSTM2D(3, 2, strides=2)),
+    "ConvLSTM3D": alone((2, 3, 4, 5, 2), lambda: layers.ConvLSTM3D(2, (1, 2, 2), padding="same")),
     "Cropping1D": alone(STEPS, lambda: layers.Cropping1D((1, 2))),
     "Dense": alone(STEPS, lambda: layers.Dense(3, activation="softsign")),
     "DepthwiseConv1D": alone(STEPS, lambda: layers.DepthwiseConv1D(2, depth_multiplier=2)),

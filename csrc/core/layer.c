@@ -132,6 +132,47 @@ static int indices_fit(const lf_run *run) {
     return 1;
 }
 
+/* Whether windows of so many columns, at these places, can be counted; `columns` becomes how many there are. */
+static int windows_fit(const lf_windows *windows, const size_t *places, size_t *columns) {
+    *columns = windows->channels;
+    if (windows->channels == 0) return 0;
+    for (int axis = 0; axis < LF_AXES; axis++) {
+        const size_t extent = windows->extent[axis], stride = windows->stride[axis], dilation = windows->dilation[axis];
+        size_t begin, reach;
+        if (extent == 0 || stride == 0 || dilation == 0 || !lf_multiply(*columns, extent, columns) ||
+            !lf_multiply(places[axis], stride, &begin) || !lf_multiply(extent, dilation, &reach) ||
+            !lf_sum(begin, reach, &reach) || reach > PTRDIFF_MAX)
+            return 0;
+    }
+    return 1;
+}
+
+static lf_status check_convolution(const lf_layer *layer, const lf_run *run) {
+    const lf_convolution *convolution = run->convolution;
+    const lf_panels *panels = &layer->panels;
+    if (run->table != NULL) return LF_INVALID;
+    const int has_state = layer->cell == LF_LSTM && panels->recurrent == NULL;
+    if (!has_state && layer->cell != LF_DENSE) return LF_INVALID;
+    size_t columns, of_h = 0, rows = run->batch, values;
+    if (!windows_fit(&convolution->x, convolution->places, &columns)) return LF_INVALID;
+    if (has_state) {
+        const lf_windows *h = &convolution->h;
+        if (h->channels != panels->units || !windows_fit(h, convolution->places, &of_h)) return LF_INVALID;
+        for (int axis = 0; axis < LF_AXES; axis++)
+            if (h->size[axis] != convolution->places[axis]) return LF_INVALID;
+        if ((run->initial_h != NULL && run->initial_h == run->final_h) ||
+            (run->initial_c != NULL && run->initial_c == run->final_c))
+            return LF_INVALID;
+    }
+    if (!lf_sum(columns, of_h, &columns) || columns != panels->features) return LF_INVALID;
+    for (int axis = 0; axis < LF_AXES; axis++)
+        if (!lf_multiply(rows, convolution->places[axis], &rows)) return LF_INVALID;
+    if (!lf_multiply(rows, panels->units * layer->element_bytes, &values) || values > PTRDIFF_MAX) return LF_INVALID;
+    if (convolution->first > rows || convolution->rows > rows - convolution->first) return LF_INVALID;
+    if (convolution->rows == 0 ? convolution->first > 0 : run->steps > 1) return LF_INVALID;
+    return LF_OK;
+}
+
 static lf_status check_run(const lf_layer *layer, const lf_run *run) {
     if (layer == NULL || run == NULL || run->threads < 0 || run->steps == 0) return LF_INVALID;
     if (run->batch == 0) return LF_OK;
@@ -140,12 +181,18 @@ static lf_status check_run(const lf_layer *layer, const lf_run *run) {
     if ((run->x == NULL && run->table == NULL) || run->y == NULL || (layer->cell == LF_DENSE && run->steps != 1))
         return LF_INVALID;
     if (layer->cell != LF_LSTM && (run->initial_c != NULL || run->final_c != NULL)) return LF_INVALID;
-    return LF_OK;
+    return run->convolution == NULL ? LF_OK : check_convolution(layer, run);
+}
+
+static size_t places_of(const lf_convolution *convolution) {
+    return convolution->places[0] * convolution->places[1] * convolution->places[2];
 }
 
 lf_status lf_layer_run(const lf_layer *layer, const lf_run *run) {
     const lf_status status = check_run(layer, run);
-    return status == LF_OK && run->batch > 0 ? lf_sequence_run(layer, run) : status;
+    if (status != LF_OK || run->batch == 0) return status;
+    if (run->convolution == NULL) return lf_sequence_run(layer, run);
+    return places_of(run->convolution) > 0 ? lf_convolution_run(layer, run) : LF_OK;
 }
 
 lf_status lf_layer_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]) {
@@ -153,7 +200,8 @@ lf_status lf_layer_run_pair(const lf_layer *const layers[2], const lf_run *const
         const lf_status status = check_run(layers[i], runs[i]);
         if (status != LF_OK) return status;
     }
-    if (runs[0]->batch > 0 && runs[1]->batch > 0) return lf_sequence_run_pair(layers, runs);
+    const int sequences = runs[0]->convolution == NULL && runs[1]->convolution == NULL;
+    if (sequences && runs[0]->batch > 0 && runs[1]->batch > 0) return lf_sequence_run_pair(layers, runs);
     const lf_status status = lf_layer_run(layers[0], runs[0]);
     return status == LF_OK ? lf_layer_run(layers[1], runs[1]) : status;
 }

@@ -11,7 +11,7 @@
 #include "threads.h"
 
 /* Rows a thread takes through all steps at once, in tiles. */
-enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16, CHUNK_TILES_CROWDED = 2 };
+enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16 };
 /* What the weights of a block take of a core's own cache, at most, while they pass through it. */
 enum { PASSING_BYTES = 256 << 10 };
 /* Pieces of a member's blocks in each step: who is done takes what is left of the others'. */
@@ -27,17 +27,6 @@ enum { PROJECTION_BYTES = 64 << 10, PROJECTION_STEPS_LEAST = 12, PROJECTION_TILE
 enum { TURNING_CACHES = 36 };
 /* Work space up to this size lives on the caller's stack. */
 enum { STACK_BYTES = 8 << 10 };
-/* Between the work spaces of two threads, each of which goes through its rows in every step: a core fetches ahead what
- * would be the next ones, out of the cache of the other (LSTM(64) behind an Embedding, 32 rows on two cores that share
- * no cache: 1.30 times as fast, with 4 KiB 1.16; Zen 5). */
-enum { APART_BYTES = 16 << 10 };
-
-/* Which of a member's chunks of rows is next; or which of its pieces of blocks, in steps of even and of odd number: the
- * one is cleared while the other counts. */
-struct queue {
-    _Alignas(64) atomic_size_t next[2];
-    size_t steps; /* that the member itself has begun, of all chunks */
-};
 
 /* All that a call's threads share; nothing in it changes while they run but the barrier, the queues and the work space.
  */
@@ -56,7 +45,7 @@ struct sequence {
     lf_barrier barrier;
     int measures_barrier; /* before it begins */
     lf_watch watch;
-    struct queue *queues; /* of each member; NULL where they do not help each other */
+    lf_queue *queues; /* of each member: chunks of rows, or pieces of blocks; NULL where they do not help each other */
 };
 
 /* What one thread does: blocks [block_begin, block_end) of some rows. */
@@ -223,7 +212,7 @@ static void run_step(struct sequence *s, const struct part *part, lf_step *call)
         kernel(panels, call);
         return;
     }
-    const size_t parity = s->queues[part->me].steps++ % 2;
+    const size_t parity = s->queues[part->me].rounds++ % 2;
     atomic_store_explicit(&s->queues[part->me].next[1 - parity], 0, memory_order_relaxed);
     for (size_t i = 0; i < part->members; i++) {
         const size_t member = (part->me + i) % part->members;
@@ -393,11 +382,7 @@ static void run_member(void *context, int index, int count) {
  * block. A core may have to share that cache with another that works for someone else: on a Zen 3, whose 512 KiB leave
  * room for 48 rows of 1024 inputs, those that fill three quarters of it were 2 to 8 % slower; on a Zen 5 with 1 MiB, 96
  * rows of 1024 to 3000 inputs are 1 to 3 % faster than 48. */
-static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inputs) {
-    const lf_panels *panels = &layer->panels;
-    const int projects = is_repeated(run) || run->table != NULL; /* then each step reads a projection instead of x */
-    const size_t projected = projects ? panels->block_count * panels->block_width : 0;
-    const size_t row_bytes = (inputs + projected) * layer->element_bytes;
+size_t lf_rows_of_chunk(const lf_layer *layer, size_t row_bytes) {
     const size_t tile = layer->kernels->tile_rows;
     const size_t cache = lf_private_cache_bytes(), passing = lf_smaller(layer->weight_bytes, PASSING_BYTES);
     const size_t rows = (cache > passing ? cache - passing : 0) / row_bytes / tile * tile;
@@ -409,7 +394,7 @@ static size_t rows_of_chunk(const lf_layer *layer, const lf_run *run, size_t inp
 static void share_rows(struct sequence *s) {
     const size_t batch = s->run->batch, rows = (batch + s->members - 1) / s->members; /* of a member */
     if (s->members > 1 && lf_crowd_lately())
-        s->chunk_rows = lf_smaller(s->chunk_rows, CHUNK_TILES_CROWDED * s->layer->kernels->tile_rows);
+        s->chunk_rows = lf_smaller(s->chunk_rows, LF_CROWDED_TILES * s->layer->kernels->tile_rows);
     s->chunks = s->members * ((rows + s->chunk_rows - 1) / s->chunk_rows);
     s->chunk_rows = (batch + s->chunks - 1) / s->chunks;
 }
@@ -446,7 +431,9 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
     const size_t bytes = layer->element_bytes;
     const size_t inputs = (run->table != NULL ? 0 : panels->features) + (panels->recurrent == NULL ? 0 : panels->units);
     const double updates = (double)run->batch * (double)run->steps * (double)panels->units;
-    s->chunk_rows = rows_of_chunk(layer, run, inputs);
+    const int projects = is_repeated(run) || run->table != NULL; /* then each step reads a projection instead of x */
+    const size_t projected = projects ? panels->block_count * panels->block_width : 0;
+    s->chunk_rows = lf_rows_of_chunk(layer, (inputs + projected) * bytes);
     const lf_work work = {.rows = run->batch,
                           .steps = run->steps,
                           .blocks = panels->block_count,
@@ -487,7 +474,7 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
     s->input_bytes = round_up(inputs_ahead, LF_ALIGNMENT);
     if (!lf_multiply(4, s->state_bytes, &total) || !lf_sum(total, s->projection_bytes, &total) ||
         !lf_sum(total, s->row_sum_bytes, &total) || !lf_sum(total, s->input_bytes, &total) ||
-        !lf_sum(total, s->members > 1 ? APART_BYTES : 0, &total))
+        !lf_sum(total, s->members > 1 ? LF_APART_BYTES : 0, &total))
         return LF_NO_MEMORY;
     s->member_bytes = total;
     return LF_OK;
@@ -502,7 +489,7 @@ static lf_status prepare(struct sequence *s, char *stack) {
     const int share =
         meet && s->project_steps == 0 && s->run->mask == NULL && s->chunk_rows >= s->layer->kernels->tile_rows;
     const size_t arrival_bytes = meet ? threads * sizeof(lf_arrival) : 0;
-    const size_t queue_bytes = share || s->members > 1 ? threads * sizeof(struct queue) : 0;
+    const size_t queue_bytes = share || s->members > 1 ? threads * sizeof(lf_queue) : 0;
     size_t total, inputs;
     if (!lf_multiply(s->members, s->member_bytes, &total) ||
         !lf_sum(total, arrival_bytes + queue_bytes + zero_bytes, &total) ||
@@ -514,7 +501,7 @@ static lf_status prepare(struct sequence *s, char *stack) {
     s->allocated = memory == stack ? NULL : memory;
     s->barrier.arrivals = (lf_arrival *)memory;
     s->measures_barrier = meet && lf_barrier_measure_due();
-    s->queues = queue_bytes > 0 ? (struct queue *)(memory + arrival_bytes) : NULL;
+    s->queues = queue_bytes > 0 ? (lf_queue *)(memory + arrival_bytes) : NULL;
     s->workspace = memory + arrival_bytes + queue_bytes;
     return LF_OK;
 }
@@ -579,7 +566,7 @@ lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *co
         for (int i = 0; i < 2; i++) {
             const lf_status status = plan(&pair[i], halves[i], region_ns);
             if (status != LF_OK) return status;
-            if (!lf_sum(pair[i].member_bytes, APART_BYTES, &pair[i].member_bytes)) return LF_NO_MEMORY;
+            if (!lf_sum(pair[i].member_bytes, LF_APART_BYTES, &pair[i].member_bytes)) return LF_NO_MEMORY;
             if (pair[i].plan.ns > slower_half_ns) slower_half_ns = pair[i].plan.ns;
         }
     }

@@ -254,23 +254,25 @@ static double barrier_now_ns(void) {
     return known > 0 && measured_ago() < MEASURED_FOR_NS ? known : barrier_ns;
 }
 
-/* How often the steps of so many rows are gone through: chunk by chunk. */
-static double chunks_of(const lf_work *work, double rows) {
-    return rows > (double)work->chunk_rows ? rows / (double)work->chunk_rows : 1;
+/* How often the steps of so many rows are gone through, where some go through them together. */
+static double times_through(double rows, size_t together) {
+    return rows > (double)together ? rows / (double)together : 1;
 }
 
-static double meeting_ns(const lf_work *work, int threads, double two_ns) {
+/* `rows` go through all steps, `together` of them at a time. */
+static double meeting_ns(const lf_work *work, int threads, double two_ns, double rows, size_t together) {
     enum { LINE = 64 };
+    if (together == 0 || work->steps == 1) return 0;
     const double lines = work->state_bytes * (threads - 1) / threads / LINE;
-    const double times = (double)work->steps * chunks_of(work, (double)work->rows);
-    return times * two_ns * (1 + 0.1 * (threads - 2)) * (meeting_barriers + line_barriers * lines);
+    return times_through(rows, together) * (double)work->steps * two_ns * (1 + 0.1 * (threads - 2)) *
+           (meeting_barriers + line_barriers * lines);
 }
 
 /* Weights that do not fit a core's own cache come from further away, once a step and chunk of rows. */
 static double streaming_ns(const lf_work *work, double rows, double share_of_weights) {
     const double bytes = (double)work->weight_bytes * share_of_weights;
     if (bytes <= (double)lf_private_cache_bytes()) return 0;
-    return bytes * (double)work->steps * chunks_of(work, rows) / far_bytes_per_ns;
+    return bytes * (double)work->steps * times_through(rows, work->chunk_rows) / far_bytes_per_ns;
 }
 
 /* Time of a product where a thread has few rows, relative to full tiles: each weight that is loaded serves fewer. */
@@ -309,14 +311,15 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
             const double share = largest_share(work->rows, threads), rows = share * (double)work->rows;
             const double own =
                 (products * few_rows(rows) + updates) * share; /* the thread with the most rows decides */
-            const double time = region_ns + own + streaming_ns(work, rows, 1);
+            const double meet = meeting_ns(work, threads, two_meet_ns, rows, work->meet_rows);
+            const double time = region_ns + own + meet + streaming_ns(work, rows, 1);
             if (time < worth_it * best.ns) {
                 best = (lf_plan){threads, LF_BY_ROWS, unevenness(work->rows, threads), time, region_ns};
             }
         }
         if (work->splits_by_units && (size_t)threads <= work->blocks) {
             const double share = largest_share(work->blocks, threads);
-            const double meet = work->steps > 1 ? meeting_ns(work, threads, two_meet_ns) : 0;
+            const double meet = meeting_ns(work, threads, two_meet_ns, (double)work->rows, work->chunk_rows);
             const double time = region_ns + alone * share + meet + streaming_ns(work, (double)work->rows, share);
             if (time < worth_it * best.ns) {
                 best = (lf_plan){threads, LF_BY_UNITS, unevenness(work->blocks, threads), time, region_ns};

@@ -29,6 +29,7 @@ typedef struct lf_work {
     int lanes;
     double region_ns;    /* of a plan made just before; 0: to be found out */
     int splits_by_units; /* false where a step needs whole rows */
+    size_t meet_rows;    /* that a member takes through a step until all meet; 0: by rows they never do */
 } lf_work;
 
 lf_plan lf_plan_threads(const lf_work *work, int most);
@@ -56,6 +57,13 @@ void lf_team_run(int threads, lf_member_fn *member, void *context);
 typedef struct lf_arrival {
     _Alignas(64) atomic_uint round;
 } lf_arrival;
+
+/* Which of a member's pieces of work is next, in rounds of even and of odd number: the one is cleared while the other
+ * counts. */
+typedef struct lf_queue {
+    _Alignas(64) atomic_size_t next[2];
+    size_t rounds; /* that the member itself has begun */
+} lf_queue;
 
 /* All members of a team arrive before any leaves. Spins briefly, then sleeps: an idle core is given the thread that
  * everybody waits for, while a spinning or yielding one would leave it queued behind a stranger. */

@@ -52,6 +52,28 @@ typedef struct lf_layer_config {
 
 typedef struct lf_layer lf_layer;
 
+enum { LF_AXES = 3 };
+
+/* What is seen of a grid (size[0], size[1], size[2], channels), from each place of another: a window of `extent` taps,
+ * `dilation` apart, that begins at place * stride - before. Outside of the grid there are zeros. A grid of fewer axes
+ * has them last, and 1 (or `before` 0) for the others. */
+typedef struct lf_windows {
+    size_t channels;
+    size_t size[LF_AXES], extent[LF_AXES], stride[LF_AXES], dilation[LF_AXES], before[LF_AXES];
+    ptrdiff_t axis_stride[LF_AXES], channel_stride; /* elements from one to the next */
+} lf_windows;
+
+/* What makes of an lf_run a call over grids: each place is computed like a row of its own. The layer is LF_DENSE, or an
+ * LF_LSTM whose h x holds, and its features are the window of x, (extent ..., channels) in C order, and behind it that
+ * of h. In lf_run, a row is then a sample: x is (batch, steps, grid), y and every state (batch, [steps,] places ...,
+ * units), contiguous from the places on. final_h and final_c may not be initial_h and initial_c. */
+typedef struct lf_convolution {
+    size_t places[LF_AXES];
+    lf_windows x;
+    lf_windows h; /* LF_LSTM only: its channels are the units, its size the places, its strides those of a state */
+    size_t first, rows; /* with one step: only so many of the batch * places, from that one on; 0 rows: all */
+} lf_convolution;
+
 /* One call of a layer over (batch, steps, features). A dense layer takes steps = 1 and ignores mask, states and flags.
  * Strides are in elements; the last axis of x, y and every state is contiguous. x may overlap nothing that is written.
  * An x_step_stride of 0 repeats one step (Keras's RepeatVector): it is projected once. */
@@ -77,6 +99,7 @@ typedef struct lf_run {
     size_t table_rows;
     const int32_t *indices; /* (batch, steps), each in [0, table_rows) */
     ptrdiff_t index_row_stride, index_step_stride;
+    const lf_convolution *convolution; /* NULL: rows are sequences */
 } lf_run;
 
 lf_status lf_layer_create(const lf_layer_config *config, lf_layer **layer);

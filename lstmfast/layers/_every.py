@@ -7,7 +7,7 @@ from lstmfast.layers import tensorflow_operations as _tensorflow_operations  # n
 from lstmfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from lstmfast.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from lstmfast.layers.base import Layer
-from lstmfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D
+from lstmfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from lstmfast.layers.convolution import (
     Conv1D,
     Conv2D,
@@ -83,6 +83,7 @@ __all__ = [
     "Conv3D",
     "ConvLSTM1D",
     "ConvLSTM2D",
+    "ConvLSTM3D",
     "Cropping1D",
     "Dense",
     "DepthwiseConv1D",

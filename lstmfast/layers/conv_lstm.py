@@ -5,15 +5,15 @@ Next: convolution.py, recurrent.py.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import Shape
+from lstmfast._pieces import contiguous
 from lstmfast.layers.base import Array, keys_of, positive, register
-from lstmfast.layers.convolution import Convolving, Windows, output_spatial, per_axis, slices, to_channels_last
+from lstmfast.layers.convolution import Convolving, Windows, output_spatial, per_axis, to_channels_last
 from lstmfast.layers.noise import Noise
 from lstmfast.layers.recurrent import Recurrent
 
@@ -21,7 +21,7 @@ _GATES = 4
 
 
 class _ConvLSTM(Recurrent):
-    """Base of ConvLSTM1D and ConvLSTM2D; a subclass gives the number of spatial axes."""
+    """Base of ConvLSTM1D, ConvLSTM2D and ConvLSTM3D; a subclass gives the number of spatial axes."""
 
     rank: int
     inert_arguments = ("unroll", "implementation", "time_major", "use_cudnn")
@@ -132,8 +132,8 @@ class _ConvLSTM(Recurrent):
         ones = (1,) * self.rank
         stacked = np.concatenate([kernel.reshape(-1, kernel.shape[-1]), recurrent.reshape(-1, kernel.shape[-1])])
         return _Core(
-            Windows(self.kernel_size, kernel.shape[-2], self.strides, self.dilation_rate, self.padding, self.name),
-            Windows(self.kernel_size, self.filters, ones, ones, "same", self.name),
+            Windows(self.kernel_size, self.strides, self.dilation_rate, self.padding, self.name),
+            Windows(self.kernel_size, ones, ones, "same", self.name),
             _core.PackedLayer(
                 "lstm",
                 stacked,
@@ -169,60 +169,37 @@ class _Core:
         threads: int,
     ) -> Any:
         """As `_core.PackedLayer.run`."""
-        first, batch, steps = self.channels_first, x.shape[0], x.shape[1]
-        if not steps:
+        if not x.shape[1]:
             raise ValueError("expected at least one step")
-        order = range(steps - 1, -1, -1) if go_backwards else range(steps)
-        h_axes = x.ndim - 1
-        h: Any = None
-        c: Any = None
-        if initial_state is not None:
-            h, c = (to_channels_last(state, first) for state in initial_state)
-        outputs: Any = None
-        last: Any = None
-        for position, step in enumerate(order):
-            seen = self._seen(to_channels_last(np.ascontiguousarray(x[:, step]), first))
-            if h is None:
-                h, c = (np.zeros((*seen.shape[: h_axes - 1], self.of_h.channels), x.dtype) for _ in range(2))
-            new_h, new_c = self._step(seen, h, c, threads)
-            y = new_h
-            if mask is not None:
-                valid = mask[:, step].reshape(batch, *[1] * (h.ndim - 1))
-                new_h, new_c = np.where(valid, new_h, h), np.where(valid, new_c, c)
-                y = np.where(valid, y, 0 if zero_output_for_mask or last is None else last)
-                last = y
-            h, c = new_h, new_c
-            if return_sequences:
-                if outputs is None:
-                    outputs = np.empty((batch, steps, *y.shape[1:]), x.dtype)
-                outputs[:, position] = y
-            else:
-                outputs = y
-        result = self._layout(outputs, 2 if return_sequences else 1)
-        return (result, self._layout(h, 1), self._layout(c, 1)) if return_state else result
+        if self.channels_first:
+            x = np.moveaxis(x, 2, -1)
+            if initial_state is not None:
+                initial_state = tuple(to_channels_last(state, True) for state in initial_state)
+        spatial = x.shape[2:-1]
+        places = self.of_x.places(spatial)
+        results = self.cells.convolve(
+            x,
+            places,
+            self.of_x.of(spatial),
+            self.of_h.of(places),
+            mask,
+            initial_state,
+            return_sequences,
+            return_state,
+            go_backwards,
+            zero_output_for_mask,
+            threads,
+        )
+        if not self.channels_first:
+            return results
+        if not return_state:
+            return _to_channels_first(results, return_sequences)
+        y, *states = results
+        return (_to_channels_first(y, return_sequences), *(_to_channels_first(state, False) for state in states))
 
-    def _layout(self, array: Array, channel_axis: int) -> Array:
-        return np.ascontiguousarray(np.moveaxis(array, -1, channel_axis)) if self.channels_first else array
 
-    def _seen(self, x: Array) -> Array:
-        """What a step takes of its input: the windows, (batch, spatial ..., window ..., channels)."""
-        return self.of_x.over(x)
-
-    def _step(self, of_x: Array, h: Array, c: Array, threads: int) -> tuple[Array, Array]:
-        """h and c after a step, from what `_seen` gave."""
-        of_h = self.of_h.over(h)
-        x_columns, columns = self.of_x.columns, self.of_x.columns + self.of_h.columns
-        rows, filters = math.prod(h.shape[1:-1]), h.shape[-1]
-        new_h, new_c = np.empty_like(h), np.empty_like(c)
-        for own in slices(len(h), rows * columns * h.itemsize):
-            both = np.empty(((own.stop - own.start) * rows, 1, columns), h.dtype)
-            by_place = both.reshape(*h[own].shape[:-1], columns)
-            by_place[..., :x_columns].reshape(of_x[own].shape)[...] = of_x[own]
-            by_place[..., x_columns:].reshape(of_h[own].shape)[...] = of_h[own]
-            state = h[own].reshape(-1, filters), c[own].reshape(-1, filters)
-            _, part_h, part_c = self.cells.run(both, None, state, False, True, False, False, None, threads)
-            new_h[own], new_c[own] = part_h.reshape(h[own].shape), part_c.reshape(c[own].shape)
-        return new_h, new_c
+def _to_channels_first(x: Array, sequence: bool) -> Array:
+    return contiguous(np.moveaxis(x, -1, 2 if sequence else 1))
 
 
 class _DroppingCore:
@@ -249,8 +226,7 @@ class _DroppingCore:
     def draw(self, x_shape: Shape, dtype: Any) -> tuple[list[Any], list[Any]]:
         """The masks of one step's input and of the state for each gate, channels last; None without that dropout."""
         batch, *sample = x_shape
-        state = self.of_x[0].windows.over(np.broadcast_to(dtype.type(0), (0, *sample))).shape[1 : len(sample)]
-        shapes = [tuple(sample), (*state, self.of_x[0].filters)]
+        shapes = [tuple(sample), (*self.of_x[0].windows.places(sample[:-1]), self.of_x[0].filters)]
         wanted = [(rate, shape) for rate, shape in zip(self.rates, shapes, strict=True) for _ in range(_GATES)]
         masks = self.noise.masks(batch, wanted, dtype)
         return masks[:_GATES], masks[_GATES:]
@@ -263,25 +239,68 @@ class _DroppingCore:
         return _Drop(self, *self.draw((len(x), *sample), x.dtype)).run(x, *arguments)
 
 
-class _Drop(_Core):
-    """One call of a `_DroppingCore`."""
+class _Drop:
+    """One call of a `_DroppingCore`: step by step, each gate by itself."""
 
     def __init__(self, core: _DroppingCore, of_x: list[Any], of_h: list[Any]) -> None:
-        vars(self).update(vars(core.core))
-        self.dropping, self.masks_of_x, self.masks_of_h = core, of_x, of_h
+        self.core, self.masks_of_x, self.masks_of_h = core, of_x, of_h
 
-    def _seen(self, x: Array) -> Array:
-        """The sums of the gates over x, (batch, spatial ..., gates * filters)."""
-        return self._sums(self.dropping.of_x, x, self.masks_of_x)
+    def run(
+        self,
+        x: Array,
+        mask: Array | None,
+        initial_state: tuple[Array, ...] | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+        out: Array | None,
+        threads: int,
+    ) -> Any:
+        """As `_core.PackedLayer.run`."""
+        first, batch, steps = self.core.core.channels_first, x.shape[0], x.shape[1]
+        if not steps:
+            raise ValueError("expected at least one step")
+        h: Any = None
+        c: Any = None
+        if initial_state is not None:
+            h, c = (to_channels_last(state, first) for state in initial_state)
+        outputs: Any = None
+        last: Any = None
+        for position, step in enumerate(range(steps - 1, -1, -1) if go_backwards else range(steps)):
+            of_x = self._sums(
+                self.core.of_x, to_channels_last(np.ascontiguousarray(x[:, step]), first), self.masks_of_x
+            )
+            if h is None:
+                h, c = (np.zeros((*of_x.shape[:-1], of_x.shape[-1] // _GATES), x.dtype) for _ in range(2))
+            new_h, new_c = self._step(of_x, h, c)
+            y = new_h
+            if mask is not None:
+                valid = mask[:, step].reshape(batch, *[1] * (h.ndim - 1))
+                new_h, new_c = np.where(valid, new_h, h), np.where(valid, new_c, c)
+                y = np.where(valid, y, 0 if zero_output_for_mask or last is None else last)
+                last = y
+            h, c = new_h, new_c
+            if return_sequences:
+                if outputs is None:
+                    outputs = np.empty((batch, steps, *y.shape[1:]), x.dtype)
+                outputs[:, position] = y
+            else:
+                outputs = y
+        if first:
+            outputs = _to_channels_first(outputs, return_sequences)
+            h, c = _to_channels_first(h, False), _to_channels_first(c, False)
+        return (outputs, h, c) if return_state else outputs
 
     def _sums(self, products: list[Convolving], x: Array, masks: list[Any]) -> Array:
+        """The sums of the gates, (batch, spatial ..., gates * filters)."""
         parts = [product(x if mask is None else x * mask) for product, mask in zip(products, masks, strict=True)]
         return np.concatenate(parts, axis=-1)
 
-    def _step(self, of_x: Array, h: Array, c: Array, threads: int) -> tuple[Array, Array]:
-        sums = of_x + self._sums(self.dropping.of_h, h, self.masks_of_h)
+    def _step(self, of_x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+        sums = of_x + self._sums(self.core.of_h, h, self.masks_of_h)
         i, f, candidate, o = (np.ascontiguousarray(part) for part in np.split(sums, _GATES, axis=-1))
-        gate, outer = self.dropping.gate, self.dropping.outer
+        gate, outer = self.core.gate, self.core.outer
         c = gate(f) * c + gate(i) * outer(candidate)
         return gate(o) * outer(c), c
 
@@ -300,4 +319,11 @@ class ConvLSTM2D(_ConvLSTM):
     rank = 2
 
 
-__all__ = ["ConvLSTM1D", "ConvLSTM2D"]
+@register()
+class ConvLSTM3D(_ConvLSTM):
+    """Keras's ConvLSTM3D layer: (batch, steps, three axes, channels), with the arguments of `Conv3D` and `LSTM`."""
+
+    rank = 3
+
+
+__all__ = ["ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"]

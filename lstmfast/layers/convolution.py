@@ -1,24 +1,21 @@
 """Convolutions: windows of the input as rows of a matrix, multiplied on the core's dense step.
 
-A row's bits depend on the row alone, so that neither the batch nor the slicing changes an output.
+The core puts the windows together, some rows at a time. A row's bits depend on the row alone, so that neither the batch
+nor the slicing changes an output.
 Next: conv_lstm.py, core.py.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import Shape
-from lstmfast._pieces import contiguous, joined, padded, pieces, spread, update
+from lstmfast._pieces import contiguous, joined, padded, spread, update
 from lstmfast.layers.base import Array, Layer, Run, keys_of, positive, register
-
-# How many bytes of windows are laid out at once: they stay in a core's cache until they are multiplied.
-WINDOW_BYTES = 1 << 20
 
 
 def per_axis(name: str, value: Any, rank: int) -> tuple[int, ...]:
@@ -79,42 +76,29 @@ class Windows:
     def __init__(
         self,
         window: Sequence[int],
-        channels: int,
         strides: Sequence[int],
         dilation: Sequence[int],
         padding: str,
         name: str,
     ) -> None:
-        self.window, self.channels = tuple(window), channels
-        self.strides, self.dilation, self.padding, self.name = tuple(strides), tuple(dilation), padding, name
-        self.columns = math.prod(self.window) * channels
+        self.window, self.strides, self.dilation = tuple(window), tuple(strides), tuple(dilation)
+        self.padding, self.name = padding, name
 
-    def padded(self, x: Array) -> Array:
-        if self.padding == "same":
-            return pad(x, same_amounts(x.shape[1:-1], self.window, self.strides, self.dilation))
-        if self.padding == "causal":
-            return pad(x, [((self.window[0] - 1) * self.dilation[0], 0)])
-        return x
-
-    def over(self, x: Array) -> Array:
-        """The windows of (batch, spatial ..., channels): (batch, spatial ..., window ..., channels).
-
-        They overlap in the memory of ``x``, or of a padded copy of it.
-        """
-        sizes = [
+    def places(self, spatial: Sequence[int]) -> tuple[int, ...]:
+        """How many windows a grid of these sizes has along each axis."""
+        return tuple(
             windows_out(size, window, stride, step, self.padding, self.name)
-            for size, window, stride, step in zip(x.shape[1:-1], self.window, self.strides, self.dilation, strict=True)
-        ]
-        x = self.padded(x)
-        strides = x.strides
-        steps = (
-            strides[0],
-            *(unit * stride for unit, stride in zip(strides[1:-1], self.strides, strict=True)),
-            *(unit * step for unit, step in zip(strides[1:-1], self.dilation, strict=True)),
-            strides[-1],
+            for size, window, stride, step in zip(spatial, self.window, self.strides, self.dilation, strict=True)
         )
-        shape = (len(x), *sizes, *self.window, self.channels)
-        return np.lib.stride_tricks.as_strided(x, shape, steps, writeable=False)
+
+    def of(self, spatial: Sequence[int]) -> tuple[Sequence[int], ...]:
+        """What `_core.PackedLayer.convolve` has to know of those."""
+        before: Sequence[int] = (0,) * len(self.window)
+        if self.padding == "same":
+            before = [front for front, _ in same_amounts(spatial, self.window, self.strides, self.dilation)]
+        elif self.padding == "causal":
+            before = [(self.window[0] - 1) * self.dilation[0]]
+        return self.window, self.strides, self.dilation, before
 
 
 class Convolving:
@@ -123,31 +107,18 @@ class Convolving:
     def __init__(
         self, kernel: Array, bias: Array | None, activation: Any, strides: Any, dilation: Any, padding: str, name: str
     ) -> None:
-        *window, channels, filters = kernel.shape
+        *window, _, filters = kernel.shape
         self.filters = filters
-        self.windows = Windows(window, channels, strides, dilation, padding, name)
+        self.windows = Windows(window, strides, dilation, padding, name)
         flat = np.ascontiguousarray(kernel.reshape(-1, filters))
-        self.apply = _core.PackedLayer("dense", flat, None, bias, activation, None).apply
+        self.core = _core.PackedLayer("dense", flat, None, bias, activation, None)
 
     def __call__(self, x: Array) -> Array:
-        """(batch, spatial ..., channels) -> (batch, spatial ..., filters)."""
-        windows = self.windows.over(x)
-        columns = self.windows.columns
-        sizes = windows.shape[: x.ndim - 1]
-        y = np.empty((math.prod(sizes), self.filters), x.dtype)
-        start = 0
-        at_once = WINDOW_BYTES * _core.get_num_threads() // (columns * x.itemsize)
-        for own in pieces(sizes, at_once):
-            part = windows[own].reshape(-1, columns)
-            self.apply(part, y[start : start + len(part)], 0)
-            start += len(part)
-        return y.reshape(*sizes, self.filters)
-
-
-def slices(batch: int, sample_bytes: int) -> Iterator[slice]:
-    """The samples whose windows are laid out at once."""
-    at_once = max(1, WINDOW_BYTES * _core.get_num_threads() // max(1, sample_bytes))
-    return (slice(start, min(start + at_once, batch)) for start in range(0, batch, at_once))
+        """(batch, spatial ..., channels), of any strides -> (batch, spatial ..., filters)."""
+        spatial = x.shape[1:-1]
+        places, seen = self.windows.places(spatial), self.windows.of(spatial)
+        y: Array = self.core.convolve(x[:, None], places, seen, None, None, None, False, False, False, False, 0)
+        return y
 
 
 class Convolution(Layer):

@@ -1,6 +1,6 @@
 /* The C core against a plain float64 loop, and against itself, through the public interface alone:
  * every instruction set of this machine, both real types, all cells, sizes that straddle the lanes; masks, direction,
- * states and strides; and the same bits alone, in a batch, on any number of threads and step by step.
+ * states and strides; grids; and the same bits alone, in a batch, on any number of threads and step by step.
  * Build and run: make check-c. It needs neither Python nor an x86: it is what runs under qemu for Arm. */
 #include <lstmfast.h>
 
@@ -422,6 +422,250 @@ static void check_sizes(lf_cell cell, lf_real real) {
     if (cell != LF_DENSE) check_strides(cell, real, 40, 150, 300);
 }
 
+/* ---- grids --------------------------------------------------------------------------------------------------------
+ */
+
+/* A convolution, or an LSTM of convolutions, and its input (batch, steps, grid, channels) in any order of memory. */
+struct grids {
+    struct problem rows; /* features: all columns of a place's windows; batch: of samples */
+    lf_convolution convolution;
+    ptrdiff_t x_row_stride, x_step_stride;
+    size_t places;
+};
+
+static size_t columns_of(const lf_windows *windows) {
+    return windows->channels * windows->extent[0] * windows->extent[1] * windows->extent[2];
+}
+
+/* The window of one place, value by value: the definition in lstmfast.h. */
+static void put_window(const struct grids *g, const lf_windows *windows, size_t place, const void *grid, void *to) {
+    const size_t *extent = windows->extent, *places = g->convolution.places;
+    const size_t at[LF_AXES] = {place / places[2] / places[1], place / places[2] % places[1], place % places[2]};
+    for (size_t i = 0; i < columns_of(windows); i++) {
+        const size_t taps = i / windows->channels, channel = i % windows->channels;
+        const size_t tap[LF_AXES] = {taps / extent[2] / extent[1], taps / extent[2] % extent[1], taps % extent[2]};
+        ptrdiff_t index = (ptrdiff_t)channel * windows->channel_stride;
+        int inside = grid != NULL;
+        for (int axis = 0; axis < LF_AXES; axis++) {
+            const ptrdiff_t position =
+                (ptrdiff_t)(at[axis] * windows->stride[axis] + tap[axis] * windows->dilation[axis]) -
+                (ptrdiff_t)windows->before[axis];
+            if (position < 0 || position >= (ptrdiff_t)windows->size[axis]) inside = 0;
+            index += position * windows->axis_stride[axis];
+        }
+        put(g->rows.real, to, i, inside ? get(g->rows.real, grid, (size_t)index) : 0);
+    }
+}
+
+/* The same by calls of one step over rows of windows: y (batch, steps, places, units), h and c (batch, places, units).
+ */
+static void expected_of_grids(const struct grids *g, const lf_layer *layer, struct result to) {
+    const struct problem *p = &g->rows;
+    const size_t bytes = bytes_of(p->real), row_bytes = p->units * bytes, rows = p->batch * g->places;
+    const int lstm = p->cell == LF_LSTM;
+    char *inputs = malloc(rows * p->features * bytes + 1), *y = malloc(rows * row_bytes + 1);
+    char *next_h = malloc(rows * row_bytes + 1), *next_c = malloc(rows * row_bytes + 1);
+    memset(to.h, 0, rows * row_bytes);
+    memset(to.c, 0, rows * row_bytes);
+    if (p->h0) memcpy(to.h, p->h0, rows * row_bytes);
+    if (p->c0) memcpy(to.c, p->c0, rows * row_bytes);
+    for (size_t step = 0; step < p->steps; step++) {
+        const size_t time = p->backwards ? p->steps - 1 - step : step;
+        for (size_t row = 0; row < rows; row++) {
+            const size_t sample = row / g->places, place = row % g->places;
+            char *input = inputs + row * p->features * bytes;
+            put_window(g, &g->convolution.x, place,
+                       (const char *)p->x + ((ptrdiff_t)sample * g->x_row_stride + (ptrdiff_t)time * g->x_step_stride) *
+                                                (ptrdiff_t)bytes,
+                       input);
+            if (lstm)
+                put_window(g, &g->convolution.h, place, (const char *)to.h + sample * g->places * row_bytes,
+                           input + columns_of(&g->convolution.x) * bytes);
+        }
+        const lf_run call = {.batch = rows,
+                             .steps = 1,
+                             .x = inputs,
+                             .x_row_stride = (ptrdiff_t)p->features,
+                             .initial_h = lstm ? to.h : NULL,
+                             .initial_c = lstm ? to.c : NULL,
+                             .y = y,
+                             .y_row_stride = (ptrdiff_t)p->units,
+                             .final_h = lstm ? next_h : NULL,
+                             .final_c = lstm ? next_c : NULL,
+                             .threads = 1};
+        if (lf_layer_run(layer, &call) != LF_OK) fail("lf_layer_run", "rows of windows");
+        for (size_t row = 0; row < rows; row++) {
+            const size_t sample = row / g->places, place = row % g->places;
+            char *out = (char *)to.y + ((sample * p->steps + step) * g->places + place) * row_bytes;
+            if (lstm && p->mask && !p->mask[sample * p->steps + time]) {
+                if (step == 0 || p->zero_output) memset(out, 0, row_bytes);
+                else memcpy(out, out - g->places * row_bytes, row_bytes);
+                continue;
+            }
+            memcpy(out, y + row * row_bytes, row_bytes);
+            if (!lstm) continue;
+            memcpy((char *)to.h + row * row_bytes, next_h + row * row_bytes, row_bytes);
+            memcpy((char *)to.c + row * row_bytes, next_c + row * row_bytes, row_bytes);
+        }
+    }
+    free(inputs);
+    free(y);
+    free(next_h);
+    free(next_c);
+}
+
+static struct result result_for_grids(const struct grids *g) {
+    struct problem rows = g->rows;
+    rows.units *= g->places;
+    return result_for(&rows, rows.batch);
+}
+
+static lf_run call_of_grids(const struct grids *g, int sequences, int threads, struct result r) {
+    const struct problem *p = &g->rows;
+    const size_t width = g->places * p->units;
+    const int lstm = p->cell == LF_LSTM;
+    return (lf_run){.batch = p->batch,
+                    .steps = p->steps,
+                    .x = p->x,
+                    .x_row_stride = g->x_row_stride,
+                    .x_step_stride = g->x_step_stride,
+                    .mask = p->mask,
+                    .mask_row_stride = (ptrdiff_t)p->steps,
+                    .mask_step_stride = 1,
+                    .initial_h = p->h0,
+                    .initial_c = p->c0,
+                    .y = r.y,
+                    .y_row_stride = (ptrdiff_t)(sequences ? p->steps * width : width),
+                    .y_step_stride = (ptrdiff_t)(sequences ? width : 0),
+                    .final_h = lstm ? r.h : NULL,
+                    .final_c = lstm ? r.c : NULL,
+                    .return_sequences = sequences,
+                    .go_backwards = p->backwards,
+                    .zero_output_for_mask = p->zero_output,
+                    .threads = threads,
+                    .convolution = &g->convolution};
+}
+
+static void run_grids(const lf_layer *layer, const lf_run *call) {
+    if (lf_layer_run(layer, call) != LF_OK) fail("lf_layer_run", "over grids");
+}
+
+/* One step at a time, and of that some places at a time. */
+static void check_places(const struct grids *g, const lf_layer *layer, struct result expected) {
+    const struct problem *p = &g->rows;
+    const size_t bytes = bytes_of(p->real), width = g->places * p->units, rows = p->batch * g->places;
+    struct result states[2] = {result_for_grids(g), result_for_grids(g)};
+    for (size_t step = 0; step < p->steps; step++) {
+        const struct result before = states[step % 2], after = states[(step + 1) % 2];
+        lf_convolution some = g->convolution;
+        lf_run call = call_of_grids(g, 1, 2, after);
+        call.convolution = &some;
+        call.steps = 1;
+        call.x = (const char *)p->x +
+                 (ptrdiff_t)(p->backwards ? p->steps - 1 - step : step) * g->x_step_stride * (ptrdiff_t)bytes;
+        call.y = (char *)expected.y + step * width * bytes;
+        if (step > 0 && p->cell == LF_LSTM) {
+            call.initial_h = before.h;
+            call.initial_c = before.c;
+        }
+        for (; some.first < rows; some.first += some.rows) {
+            some.rows = size_between(1, rows - some.first);
+            run_grids(layer, &call);
+        }
+    }
+    if (p->cell == LF_LSTM) same_bits(p, "c place by place", states[p->steps % 2].c, expected.c, p->batch * width);
+    release(states[0]);
+    release(states[1]);
+}
+
+static void check_grids(lf_cell cell, lf_real real, int axes, size_t largest, size_t batch) {
+    struct grids g = {.rows = {.cell = cell, .real = real, .units = size_between(1, 20), .batch = batch}, .places = 1};
+    struct problem *p = &g.rows;
+    lf_windows *x = &g.convolution.x, *h = &g.convolution.h;
+    p->steps = cell == LF_LSTM ? size_between(1, 5) : 1;
+    p->backwards = uniform(0, 1) < 0.3;
+    p->zero_output = uniform(0, 1) < 0.3;
+    x->channels = size_between(1, 5);
+    h->channels = p->units;
+    size_t values = 1;
+    for (int axis = 0; axis < LF_AXES; axis++) {
+        const int used = axis >= LF_AXES - axes;
+        x->size[axis] = used ? size_between(1, largest) : 1;
+        x->extent[axis] = used ? size_between(1, 3) : 1;
+        x->stride[axis] = used && uniform(0, 1) < 0.3 ? 2 : 1;
+        x->dilation[axis] = used && uniform(0, 1) < 0.3 ? 2 : 1;
+        x->before[axis] = used ? size_between(0, 3) : 0; /* of windows that may lie outside altogether */
+        g.convolution.places[axis] = used ? size_between(1, x->size[axis] + 1) : 1;
+        h->size[axis] = g.convolution.places[axis];
+        h->extent[axis] = used ? size_between(1, 3) : 1;
+        h->stride[axis] = h->dilation[axis] = 1;
+        h->before[axis] = (h->extent[axis] - 1) / 2;
+        values *= x->size[axis];
+        g.places *= g.convolution.places[axis];
+    }
+    const int first = uniform(0, 1) < 0.3; /* channels first */
+    ptrdiff_t x_stride = first ? 1 : (ptrdiff_t)x->channels, h_stride = (ptrdiff_t)p->units;
+    x->channel_stride = first ? (ptrdiff_t)values : 1;
+    h->channel_stride = 1;
+    for (int axis = LF_AXES - 1; axis >= 0; axis--) {
+        x->axis_stride[axis] = x_stride;
+        h->axis_stride[axis] = h_stride;
+        x_stride *= (ptrdiff_t)x->size[axis];
+        h_stride *= (ptrdiff_t)h->size[axis];
+    }
+    g.x_step_stride = (ptrdiff_t)(values * x->channels);
+    g.x_row_stride = g.x_step_stride * (ptrdiff_t)p->steps;
+    p->features = columns_of(x) + (cell == LF_LSTM ? columns_of(h) : 0);
+    const size_t columns = gates_of(cell) * p->units, width = g.places * p->units;
+    p->kernel = random_array(real, p->features * columns, 1 / sqrt((double)p->features));
+    p->bias = random_array(real, columns, 0.5);
+    p->x = random_array(real, batch * p->steps * values * x->channels, 1.5);
+    if (cell == LF_LSTM && uniform(0, 1) < 0.5) {
+        p->h0 = random_array(real, batch * width, 1);
+        p->c0 = random_array(real, batch * width, 1);
+    }
+    if (cell == LF_LSTM && uniform(0, 1) < 0.4) {
+        p->mask = malloc(batch * p->steps);
+        for (size_t i = 0; i < batch * p->steps; i++) p->mask[i] = uniform(0, 1) < 0.6;
+    }
+    p->activation = activations[size_between(0, 3)];
+    p->gate = gate_activations[size_between(0, 3)];
+    lf_layer *layer = create(p);
+    const struct result expected = result_for_grids(&g);
+    expected_of_grids(&g, layer, expected);
+    for (int threads = 1; threads <= 5; threads++) {
+        const struct result got = result_for_grids(&g);
+        lf_run call = call_of_grids(&g, 1, threads, got);
+        run_grids(layer, &call);
+        same_bits(p, "y over grids", expected.y, got.y, batch * p->steps * width);
+        same_bits(p, "h over grids", expected.h, got.h, cell == LF_LSTM ? batch * width : 0);
+        same_bits(p, "c over grids", expected.c, got.c, cell == LF_LSTM ? batch * width : 0);
+        call = call_of_grids(&g, 0, threads, got);
+        run_grids(layer, &call);
+        for (size_t sample = 0; sample < batch; sample++)
+            same_bits(p, "the last output over grids",
+                      (char *)expected.y + ((sample + 1) * p->steps - 1) * width * bytes_of(real),
+                      (char *)got.y + sample * width * bytes_of(real), width);
+        release(got);
+    }
+    if (p->mask == NULL) check_places(&g, layer, expected);
+    release(expected);
+    lf_layer_destroy(layer);
+    void *const arrays[] = {p->kernel, p->bias, p->x, p->h0, p->c0, p->mask};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
+}
+
+static void check_all_grids(lf_real real) {
+    static const lf_cell cells[] = {LF_LSTM, LF_DENSE};
+    for (size_t cell = 0; cell < sizeof cells / sizeof *cells; cell++)
+        for (int axes = 1; axes <= LF_AXES; axes++)
+            for (size_t i = 0; i < (quick ? 4 : 30); i++) {
+                static const size_t largest[] = {60, 12, 5};
+                check_grids(cells[cell], real, axes, largest[axes - 1] * (i % 10 == 0 ? 2 : 1),
+                            size_between(1, i % 10 == 0 ? 20 : 5));
+            }
+}
+
 static void check_arguments(void) {
     float weights[8] = {0};
     lf_layer *layer = NULL;
@@ -453,6 +697,7 @@ int main(int count, char **arguments) {
         if (lf_isa_select(isa) != LF_OK) fail("isa", isa);
         for (int real = 0; real < LF_REAL_COUNT; real++)
             for (size_t cell = 0; cell < sizeof cells / sizeof *cells; cell++) check_sizes(cells[cell], (lf_real)real);
+        for (int real = 0; real < LF_REAL_COUNT; real++) check_all_grids((lf_real)real);
         printf("%-8s %ld checks\n", isa, checks - before);
     }
     printf("%ld passed, %d failed\n", checks - failures, failures);

@@ -163,8 +163,71 @@ static void check_bounds(void) {
     run_guarded(&wide, 0);
     run_guarded(&wide, 1);
 }
+
+/* Grids whose windows reach over every border. */
+static void run_grid_guarded(lf_real real, int channels_first, int threads, int at_end) {
+    enum { GRID_UNITS = 5, BATCH = 9, STEPS = 3, WIDE = 30, HIGH = 7, PLACES = WIDE * HIGH };
+    const size_t bytes = real == LF_F32 ? sizeof(float) : sizeof(double);
+    const size_t channels = 3, columns = 9 * (channels + GRID_UNITS), states = BATCH * PLACES * GRID_UNITS;
+    const size_t sizes[] = {columns * 4 * GRID_UNITS * bytes,
+                            BATCH * STEPS * PLACES * channels * bytes,
+                            states * bytes,
+                            states * bytes,
+                            states * bytes,
+                            states * bytes,
+                            STEPS * states * bytes};
+    enum { KERNEL_OF_GRID, X_OF_GRID, H0, C0, H1, C1, Y_OF_GRID, ALL };
+    struct guarded arrays[ALL];
+    for (int i = 0; i < ALL; i++) {
+        arrays[i] = guard(sizes[i], at_end);
+        fill(real, arrays[i].data, sizes[i] / bytes, 0.3);
+    }
+    const lf_layer_config config = {.cell = LF_LSTM,
+                                    .real = real,
+                                    .features = columns,
+                                    .units = GRID_UNITS,
+                                    .activation = {.kind = lf_activation_find("tanh")},
+                                    .recurrent_activation = {.kind = lf_activation_find("sigmoid")},
+                                    .kernel = arrays[KERNEL_OF_GRID].data};
+    const lf_windows x = {.channels = channels,
+                          .size = {1, HIGH, WIDE},
+                          .extent = {1, 3, 3},
+                          .stride = {1, 1, 1},
+                          .dilation = {1, 1, 1},
+                          .before = {0, 1, 1},
+                          .axis_stride = {0, WIDE * (channels_first ? 1 : 3), channels_first ? 1 : 3},
+                          .channel_stride = channels_first ? PLACES : 1};
+    lf_windows h = x;
+    h.channels = GRID_UNITS;
+    const lf_convolution convolution = {.places = {1, HIGH, WIDE}, .x = x, .h = h};
+    const lf_run run = {.batch = BATCH,
+                        .steps = STEPS,
+                        .x = arrays[X_OF_GRID].data,
+                        .x_row_stride = (ptrdiff_t)(STEPS * PLACES * channels),
+                        .x_step_stride = (ptrdiff_t)(PLACES * channels),
+                        .initial_h = arrays[H0].data,
+                        .initial_c = arrays[C0].data,
+                        .y = arrays[Y_OF_GRID].data,
+                        .y_row_stride = STEPS * PLACES * GRID_UNITS,
+                        .y_step_stride = PLACES * GRID_UNITS,
+                        .final_h = arrays[H1].data,
+                        .final_c = arrays[C1].data,
+                        .return_sequences = 1,
+                        .threads = threads,
+                        .convolution = &convolution};
+    lf_layer *layer = NULL;
+    expect(lf_layer_create(&config, &layer) == LF_OK, "create between guards");
+    expect(lf_layer_run(layer, &run) == LF_OK, "grids between guards");
+    lf_layer_destroy(layer);
+    for (int i = 0; i < ALL; i++) munmap(arrays[i].pages, arrays[i].page_bytes);
+}
+
+static void check_grid_bounds(void) {
+    for (int i = 0; i < 16; i++) run_grid_guarded(i & 1 ? LF_F64 : LF_F32, i & 2, i & 4 ? 3 : 1, i & 8);
+}
 #else
 static void check_bounds(void) {}
+static void check_grid_bounds(void) {}
 #endif
 
 /* ---- arguments, threads, floating-point state ---------------------------------------------------------------------
@@ -262,6 +325,72 @@ static void check_run(void) {
     lf_layer_destroy(gru);
     lf_layer_destroy(dense);
     lf_layer_destroy(before);
+}
+
+/* Descriptions of grids that do not fit the layer, or that nobody could count. */
+static void check_grids(void) {
+    enum { GRID_UNITS = 3, PLACES = 5, COLUMNS = 3 * (2 + GRID_UNITS) };
+    float x[2 * PLACES] = {0}, y[PLACES * GRID_UNITS], state[2][PLACES * GRID_UNITS] = {{0}};
+    lf_layer_config config = config_of(LF_LSTM);
+    config.features = COLUMNS;
+    config.units = GRID_UNITS;
+    config.recurrent_kernel = NULL;
+    config.bias = NULL;
+    lf_layer *layer = NULL, *with_h = layer_of(LF_LSTM), *gru = layer_of(LF_GRU);
+    expect(lf_layer_create(&config, &layer) == LF_OK, "create");
+    for (int i = 0; i < 22; i++) {
+        lf_convolution grids = {.places = {1, 1, PLACES}, .x = {.channels = 2}};
+        grids.x = (lf_windows){.channels = 2,
+                               .size = {1, 1, PLACES},
+                               .extent = {1, 1, 3},
+                               .stride = {1, 1, 1},
+                               .dilation = {1, 1, 1},
+                               .before = {0, 0, 1},
+                               .axis_stride = {0, 0, 2},
+                               .channel_stride = 1};
+        grids.h = grids.x;
+        grids.h.channels = GRID_UNITS;
+        lf_run run = {.batch = 1,
+                      .steps = 1,
+                      .x = x,
+                      .y = y,
+                      .initial_h = state[0],
+                      .final_h = state[1],
+                      .threads = 1,
+                      .convolution = &grids};
+        const lf_layer *own = layer;
+        if (i == 1) own = with_h;
+        if (i == 2) own = gru;
+        if (i == 3) grids.x.channels = 0;
+        if (i == 4) grids.x.channels = 3;
+        if (i == 5) grids.x.extent[0] = 0;
+        if (i == 6) grids.x.extent[2] = SIZE_MAX;
+        if (i == 7) grids.x.stride[1] = 0;
+        if (i == 8) grids.x.stride[2] = SIZE_MAX / 2;
+        if (i == 9) grids.x.dilation[2] = 0;
+        if (i == 10) grids.h.dilation[2] = SIZE_MAX / 3;
+        if (i == 11) grids.h.extent[2] = 2;
+        if (i == 12) grids.h.channels = GRID_UNITS + 1;
+        if (i == 13) grids.h.size[2] = PLACES - 1;
+        if (i == 14) grids.places[0] = SIZE_MAX / 16; /* the sizes of h stay */
+        if (i == 15) grids.places[0] = grids.h.size[0] = SIZE_MAX / 4;
+        if (i == 16) grids.rows = PLACES + 1;
+        if (i == 17) grids.first = 1; /* and all rows */
+        if (i == 18) grids.rows = 2, grids.first = PLACES - 1;
+        if (i == 19) grids.rows = 2, run.steps = 2;
+        if (i == 20) run.initial_h = state[1];
+        if (i == 21) run.initial_c = run.final_c = state[0];
+        expect(lf_layer_run(own, &run) == (i == 0 ? LF_OK : LF_INVALID), "grids: out of range");
+        const lf_layer *const pair[2] = {own, own};
+        const lf_run *const runs[2] = {&run, &run};
+        expect(lf_layer_run_pair(pair, runs) == (i == 0 ? LF_OK : LF_INVALID), "a pair of grids: out of range");
+        if (i > 0) continue;
+        grids.places[2] = grids.h.size[2] = 0;
+        expect(lf_layer_run(own, &run) == LF_OK, "grids without places");
+    }
+    lf_layer_destroy(layer);
+    lf_layer_destroy(with_h);
+    lf_layer_destroy(gru);
 }
 
 /* More threads than rows, than blocks, than any machine has. */
@@ -428,8 +557,10 @@ int main(void) {
     for (int i = 0; (isa = lf_isa_available(i)) != NULL; i++) {
         expect(lf_isa_select(isa) == LF_OK && strcmp(lf_isa(), isa) == 0, "select");
         check_bounds();
+        check_grid_bounds();
         check_create();
         check_run();
+        check_grids();
         check_threads();
         check_subnormals();
         check_activations(LF_F32);

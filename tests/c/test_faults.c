@@ -236,7 +236,46 @@ static void check_interrupted(lf_cell cell, size_t features, size_t units, size_
     free(recurrent);
 }
 
+/* The one allocation of a call over grids. */
+static void check_grids(void) {
+    enum { UNITS = 4, PLACES = 50, STEPS = 3, COLUMNS = 3 * (1 + UNITS) };
+    static float kernel[COLUMNS * 4 * UNITS], x[STEPS * PLACES], y[PLACES * UNITS], h[PLACES * UNITS];
+    const lf_windows of_x = {.channels = 1,
+                             .size = {1, 1, PLACES},
+                             .extent = {1, 1, 3},
+                             .stride = {1, 1, 1},
+                             .dilation = {1, 1, 1},
+                             .before = {0, 0, 1},
+                             .axis_stride = {0, 0, 1},
+                             .channel_stride = 1};
+    lf_convolution convolution = {.places = {1, 1, PLACES}, .x = of_x, .h = of_x};
+    convolution.h.channels = UNITS;
+    const lf_layer_config config = {.cell = LF_LSTM, .features = COLUMNS, .units = UNITS, .kernel = kernel};
+    const lf_run run = {.batch = 1,
+                        .steps = STEPS,
+                        .x = x,
+                        .x_step_stride = PLACES,
+                        .y = y,
+                        .final_h = h,
+                        .threads = 1,
+                        .convolution = &convolution};
+    lf_layer *layer = NULL;
+    if (lf_layer_create(&config, &layer) != LF_OK) exit(1);
+    for (int i = 0; i < PLACES * UNITS; i++) y[i] = h[i] = 7;
+    const long before = allocated;
+    fail_number(1);
+    expect(lf_layer_run(layer, &run) == LF_NO_MEMORY, "grids: status");
+    for (int i = 0; i < PLACES * UNITS; i++)
+        if (y[i] != 7 || h[i] != 7) expect(0, "grids: nothing is written");
+    fail_number(2);
+    expect(lf_layer_run(layer, &run) == LF_OK, "grids: one allocation");
+    expect(allocated == before, "grids: nothing stays allocated");
+    fail_number(0);
+    lf_layer_destroy(layer);
+}
+
 int main(void) {
+    check_grids();
     check_interrupted(LF_DENSE, 3000, 4000, 4000);
     check_interrupted(LF_GRU, 2100, 1000, 3000);
     check_interrupted(LF_GRU_RESET_BEFORE, 2100, 1000, 3000);

@@ -78,6 +78,7 @@ struct problem {
     lf_cell cell;
     size_t features, units, batch, steps;
     int masked, repeated, indexed, sequences;
+    size_t places; /* of a grid; 0: rows are sequences. Windows of three, of x and of h, and as many features */
 };
 
 /* Few rows are split by units, with a barrier after every step; many by rows. */
@@ -92,7 +93,27 @@ static const struct problem problems[] = {
     {.cell = LF_GRU_RESET_BEFORE, .features = 5, .units = 30, .batch = 12, .steps = 9},
     {.cell = LF_SIMPLE_RNN, .features = 33, .units = 200, .batch = 1, .steps = 18, .sequences = 1},
     {.cell = LF_DENSE, .features = 300, .units = 260, .batch = 3, .steps = 1},
+    {.cell = LF_LSTM, .features = 4, .units = 20, .batch = 3, .steps = 12, .sequences = 1, .places = 90},
+    {.cell = LF_LSTM, .features = 2, .units = 24, .batch = 40, .steps = 7, .masked = 1, .places = 30},
+    {.cell = LF_LSTM, .features = 8, .units = 24, .batch = 700, .steps = 5, .places = 70}, /* several bands */
+    {.cell = LF_DENSE, .features = 9, .units = 33, .batch = 2, .steps = 1, .places = 500},
 };
+
+enum { WINDOW = 3 };
+
+static size_t at_once(const struct problem *p) { return p->places > 0 ? p->places : 1; }
+
+/* Windows of three along a line of places. */
+static lf_windows windows_of(size_t channels, size_t places) {
+    return (lf_windows){.channels = channels,
+                        .size = {1, 1, places},
+                        .extent = {1, 1, WINDOW},
+                        .stride = {1, 1, 1},
+                        .dilation = {1, 1, 1},
+                        .before = {0, 0, 1},
+                        .axis_stride = {0, 0, (ptrdiff_t)channels},
+                        .channel_stride = 1};
+}
 
 /* What a call reads, shared by all callers, and what one thread made of it. */
 struct job {
@@ -110,21 +131,28 @@ static atomic_int failures;
 static void run_job(const struct job *job, int threads, float *y, float *h, float *c) {
     const struct problem *p = &job->problem;
     const int has_state = p->cell != LF_DENSE, has_cell = p->cell == LF_LSTM;
+    const ptrdiff_t x_width = (ptrdiff_t)(p->features * at_once(p)), y_width = (ptrdiff_t)(p->units * at_once(p));
+    const lf_convolution convolution = {
+        .places = {1, 1, p->places}, .x = windows_of(p->features, p->places), .h = windows_of(p->units, p->places)};
     memcpy(h, job->h, job->states * sizeof *h); /* the states are updated in place */
     memcpy(c, job->c, job->states * sizeof *c);
     const lf_run call = {.batch = p->batch,
                          .steps = p->steps,
                          .x = job->x,
-                         .x_row_stride = (ptrdiff_t)(p->steps * p->features),
-                         .x_step_stride = p->repeated ? 0 : (ptrdiff_t)p->features,
+                         .x_row_stride = (ptrdiff_t)p->steps * x_width,
+                         .x_step_stride = p->repeated ? 0 : x_width,
                          .mask = p->masked ? job->mask : NULL,
                          .mask_row_stride = (ptrdiff_t)p->steps,
                          .mask_step_stride = 1,
-                         .initial_h = has_state ? h : NULL,
-                         .initial_c = has_cell ? c : NULL,
+                         .initial_h = !has_state      ? NULL
+                                      : p->places > 0 ? job->h
+                                                      : h, /* not in place over grids */
+                         .initial_c = !has_cell       ? NULL
+                                      : p->places > 0 ? job->c
+                                                      : c,
                          .y = y,
-                         .y_row_stride = (ptrdiff_t)(p->sequences ? p->steps * p->units : p->units),
-                         .y_step_stride = p->sequences ? (ptrdiff_t)p->units : 0,
+                         .y_row_stride = p->sequences ? (ptrdiff_t)p->steps * y_width : y_width,
+                         .y_step_stride = p->sequences ? y_width : 0,
                          .final_h = has_state ? h : NULL,
                          .final_c = has_cell ? c : NULL,
                          .return_sequences = p->sequences,
@@ -133,32 +161,35 @@ static void run_job(const struct job *job, int threads, float *y, float *h, floa
                          .table_rows = 5,
                          .indices = job->indices,
                          .index_row_stride = (ptrdiff_t)p->steps,
-                         .index_step_stride = 1};
+                         .index_step_stride = 1,
+                         .convolution = p->places > 0 ? &convolution : NULL};
     if (lf_layer_run(job->layer, &call) != LF_OK) atomic_fetch_add(&failures, 1);
 }
 
 static struct job make_job(const struct problem *p) {
     static const size_t gates[LF_CELL_COUNT] = {4, 3, 3, 1, 1};
     const size_t columns = gates[p->cell] * p->units, inputs = p->batch * p->steps;
+    const size_t windows = (p->features + (p->cell == LF_LSTM ? p->units : 0)) * WINDOW;
+    const size_t features = p->places > 0 ? windows : p->features, units = p->units * at_once(p);
     struct job job = {
-        .problem = *p, .outputs = p->batch * (p->sequences ? p->steps : 1) * p->units, .states = p->batch * p->units};
-    float *kernel = random_array(p->features * columns), *recurrent = random_array(p->units * columns);
+        .problem = *p, .outputs = p->batch * (p->sequences ? p->steps : 1) * units, .states = p->batch * units};
+    float *kernel = random_array(features * columns), *recurrent = random_array(p->units * columns);
     float *bias = random_array(2 * columns);
     for (size_t i = 0; i < p->units * columns; i++) recurrent[i] /= 8;
     const lf_layer_config config = {.cell = p->cell,
                                     .real = LF_F32,
-                                    .features = p->features,
+                                    .features = features,
                                     .units = p->units,
                                     .activation = {.kind = lf_activation_find("tanh")},
                                     .recurrent_activation = {.kind = lf_activation_find("sigmoid")},
                                     .kernel = kernel,
-                                    .recurrent_kernel = p->cell == LF_DENSE ? NULL : recurrent,
+                                    .recurrent_kernel = p->cell == LF_DENSE || p->places > 0 ? NULL : recurrent,
                                     .bias = bias};
     if (lf_layer_create(&config, &job.layer) != LF_OK) abort();
     free(kernel);
     free(recurrent);
     free(bias);
-    job.x = random_array(inputs * p->features);
+    job.x = random_array(inputs * p->features * at_once(p));
     job.h = random_array(job.states);
     job.c = random_array(job.states);
     job.mask = malloc(inputs);
