@@ -26,12 +26,13 @@ struct convolving {
     size_t band_rows;      /* that go through all steps together: whole samples, where there is more than one step */
     size_t chunk_rows;     /* whose windows are put together at once, at most */
     size_t x_columns;      /* of a row's windows; those of h come behind */
+    size_t zeros;          /* of those that may be left out where the state is 0: all or none */
     ptrdiff_t input_width; /* elements from one row of windows to the next */
     size_t grid_bytes, input_bytes, fresh_bytes, row_sum_bytes;
     size_t member_bytes; /* work space of one thread */
-    char *zeros;         /* a row of them */
-    char *h[2], *c[2];   /* (band_rows, units): of one step and of the next */
-    char *workspace;     /* member_bytes for each member */
+    char *zero_row;
+    char *h[2], *c[2]; /* (band_rows, units): of one step and of the next */
+    char *workspace;   /* member_bytes for each member */
     lf_barrier barrier;
     lf_watch watch;
     lf_queue *queues; /* of each member */
@@ -211,7 +212,7 @@ static void put_outputs(const struct convolving *s, size_t step, size_t row, siz
 
 static struct rows_view state_at(const struct convolving *s, const void *state, size_t row) {
     const size_t units = s->layer->panels.units;
-    if (state == NULL) return (struct rows_view){s->zeros, 0};
+    if (state == NULL) return (struct rows_view){s->zero_row, 0};
     return (struct rows_view){(char *)state + row * units * s->layer->element_bytes, (ptrdiff_t)units};
 }
 
@@ -248,7 +249,8 @@ static void run_chunk(const struct convolving *s, const struct member *member, s
                           .c_prev_stride = c_prev.stride,
                           .c_next = c_next.data,
                           .c_next_stride = c_next.stride,
-                          .row_sums = member->row_sums};
+                          .row_sums = member->row_sums,
+                          .zeros = step == 0 && run->initial_h == NULL ? s->zeros : 0};
     layer->kernels->step[layer->cell](&layer->panels, &call);
     put_outputs(s, step, row, rows, h_prev, h_next, c_prev, c_next);
 }
@@ -375,7 +377,7 @@ static lf_status run_planned(struct convolving *s) {
     memset(memory, 0, shared);
     s->barrier.arrivals = (lf_arrival *)memory;
     s->queues = (lf_queue *)(memory + arrivals);
-    s->zeros = memory + arrivals + queues;
+    s->zero_row = memory + arrivals + queues;
     for (size_t i = 0; i < 2; i++) {
         s->h[i] = memory + shared + i * s->grid_bytes;
         s->c[i] = memory + shared + (2 + i) * s->grid_bytes;
@@ -406,6 +408,9 @@ lf_status lf_convolution_run(const lf_layer *layer, const lf_run *run) {
     }
     s.x_columns = convolution->x.channels;
     for (int axis = 0; axis < LF_AXES; axis++) s.x_columns *= convolution->x.extent[axis];
+    const size_t h_columns = layer->panels.features - s.x_columns;
+    const size_t least = layer->panels.zeros_least;
+    s.zeros = least > 0 && h_columns >= least ? h_columns : 0;
     s.row = convolution->first;
     s.rows = convolution->rows > 0 ? convolution->rows : run->batch * s.places;
     const lf_status status = plan(&s);

@@ -122,6 +122,44 @@ static void choose_chains(const lf_layer_config *config, lf_panels *panels) {
     panels->h_restarts = config->cell != LF_LSTM || depth > panels->chain || !hardly_longer;
 }
 
+/* False where one of the values is infinite or not a number. */
+static int are_finite(lf_real real, const void *values, size_t count) {
+    int finite = 1;
+    for (size_t i = 0; i < count && real == LF_F32; i++)
+        finite &= ((const float *)values)[i] - ((const float *)values)[i] == 0;
+    for (size_t i = 0; i < count && real == LF_F64; i++)
+        finite &= ((const double *)values)[i] - ((const double *)values)[i] == 0;
+    return finite;
+}
+
+static int is_negative(lf_real real, const void *values, size_t i) {
+    return real == LF_F32 ? signbit(((const float *)values)[i]) != 0 : signbit(((const double *)values)[i]) != 0;
+}
+
+/* Products with zeros leave a sum as it is, but that they make 0 of -0, where all weights are finite and, for the sake
+ * of those that go on with a chain that began before them, some weight of each column is not negative: a step from a
+ * state of zeros need not compute them. How many inputs there have to be from the last back for that; 0: it never
+ * holds. `weights` (rows, columns). False where the caller is interrupted. */
+static int find_zeros_least(const lf_layer_config *config, const void *weights, size_t rows, size_t columns,
+                            size_t *least) {
+    const size_t bytes = config->real == LF_F32 ? sizeof(float) : sizeof(double), part = ASK_BYTES / bytes;
+    *least = 0;
+    for (size_t done = 0; done < rows * columns; done += part) {
+        if (done > 0 && is_interrupted(config)) return 0;
+        if (!are_finite(config->real, (const char *)weights + done * bytes, lf_smaller(rows * columns - done, part)))
+            return 1;
+    }
+    size_t most = 0;
+    for (size_t column = 0; column < columns; column++) {
+        size_t row = rows;
+        while (row > 0 && is_negative(config->real, weights, (row - 1) * columns + column)) row--;
+        if (row == 0) return 1;
+        if (rows - (row - 1) > most) most = rows - (row - 1);
+    }
+    *least = most;
+    return 1;
+}
+
 /* Bias of a GRU that resets after the product, (2, 3 * units): input and recurrent rows add up for z and r, and stay
  * apart for the candidate. -> (4 * units) */
 static void sum_gru_bias(const lf_layer_config *config, void *sums) {
@@ -232,8 +270,14 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
                      (recipe->second.count == 0 ||
                       fill(config, second, &recipe->second, bias, bias_gates, memory + second_begin * bytes, bytes));
     lf_release(summed_bias);
-    if (!done) lf_release(memory);
-    return done ? LF_OK : LF_INTERRUPTED;
+    const size_t columns = recipe->keras_gates * config->units;
+    const int known =
+        done && (config->cell == LF_DENSE || config->cell == LF_GRU_RESET_BEFORE || /* has no such steps */
+                 (config->recurrent_kernel != NULL
+                      ? find_zeros_least(config, config->recurrent_kernel, config->units, columns, &panels->zeros_least)
+                      : find_zeros_least(config, config->kernel, config->features, columns, &panels->zeros_least)));
+    if (!known) lf_release(memory);
+    return known ? LF_OK : LF_INTERRUPTED;
 }
 
 void lf_pack_release(lf_layer *layer) {

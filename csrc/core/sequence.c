@@ -240,6 +240,8 @@ static int run_part(struct sequence *s, struct part *part) {
     size_t width = (part->block_end - part->block_begin) * layer->panels.block_width;
     const int repeated = is_repeated(run);
     const int turns = layer->weight_bytes <= TURNING_CACHES * lf_private_cache_bytes();
+    const int skips_h = /* in the first step */
+        run->initial_h == NULL && layer->panels.recurrent != NULL && layer->panels.zeros_least > 0;
     size_t projected_begin = 0, projected_end = 0;
 
     struct rows_view h_prev = state_of(s, part, run->initial_h);
@@ -276,6 +278,7 @@ static int run_part(struct sequence *s, struct part *part) {
                 call.x = x_at(s, part, step).data;
             }
             call.descending = turns && step % 2 == 1;
+            call.zeros = skips_h && step == 0 ? layer->panels.units : 0;
             call.h_prev = has_state ? h_prev.data : NULL;
             call.h_prev_stride = h_prev.stride;
             call.h_next = h_next.data;

@@ -54,6 +54,7 @@ typedef struct lf_panels {
     const void *kernel, *recurrent, *bias;
     const struct lf_panels *candidate; /* second product of a GRU that resets before, else NULL */
     lf_activation activation, recurrent_activation;
+    size_t zeros_least;  /* the last inputs of a step, h or else of x, may be left out where so many are 0; 0: never */
     lf_fused fused;      /* pair of activations that the epilogue computes in registers */
     int row_activations; /* an activation needs whole rows */
 } lf_panels;
@@ -64,6 +65,7 @@ enum { LF_ROW_SUMS = 4 };
 typedef struct lf_step {
     size_t rows;
     size_t block_begin, block_end;
+    size_t zeros;   /* so many of the last inputs are 0, and left out: see panels->zeros_least */
     int descending; /* the last blocks come first: no block needs another, so the numbers are the same */
     const void *x;  /* (rows, features); NULL where `projection` holds bias + x kernel already */
     ptrdiff_t x_stride;

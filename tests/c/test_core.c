@@ -399,12 +399,61 @@ static void check_strides(lf_cell cell, lf_real real, size_t features, size_t un
     free(given);
 }
 
+/* What no state leaves out of the first step gives the bits of a state of zeros: with sums that are -0, which products
+ * with zeros turn to 0, or leave where all weights of a column are negative; and NaN where a weight is infinite. */
+static void check_zero_state(lf_cell cell, lf_real real) {
+    static const struct function gate = {"tanh", tanh}, linear = {"linear", NULL};
+    enum { RANDOM, NEGATIVE, TINY, TINY_NEGATIVE, INFINITE, KINDS };
+    static const size_t sizes[][2] = {{3, 5}, {70, 16}, {9, 70}, {20, 90}, {150, 40}}; /* features, units */
+    for (size_t i = 0; i < KINDS * 5 * 2; i++) {
+        const size_t kind = i % KINDS, features = sizes[i / KINDS % 5][0], units = sizes[i / KINDS % 5][1];
+        const size_t columns = gates_of(cell) * units, batch = i < KINDS * 5 ? 1 : 9, bytes = bytes_of(real);
+        const double tiny = real == LF_F32 ? 1e-23 : 1e-162;
+        struct problem p = {.cell = cell,
+                            .real = real,
+                            .features = features,
+                            .units = units,
+                            .batch = batch,
+                            .steps = 2,
+                            .activation = linear,
+                            .gate = gate};
+        p.kernel = random_array(real, features * columns, kind == TINY || kind == TINY_NEGATIVE ? tiny : 0.3);
+        p.recurrent = random_array(real, units * columns, 0.3);
+        p.x = random_array(real, batch * p.steps * features, kind == TINY || kind == TINY_NEGATIVE ? tiny : 1);
+        for (size_t k = 0; k < units * columns && (kind == NEGATIVE || kind == TINY_NEGATIVE); k++)
+            put(real, p.recurrent, k, -fabs(get(real, p.recurrent, k)) - (k % 7 == 0 ? 0.0 : 0.1));
+        if (kind == INFINITE) put(real, p.recurrent, units * columns - 1, INFINITY);
+        lf_layer *layer = create(&p);
+        const struct result none = result_for(&p, batch), zeros = result_for(&p, batch);
+        void *state = calloc(batch * units, bytes);
+        run(layer, &p, 0, batch, 0, p.steps, NULL, NULL, 1, 1, none);
+        run(layer, &p, 0, batch, 0, p.steps, state, state, 1, 1, zeros);
+        if (kind == INFINITE) { /* the last unit's candidate, or all that there is */
+            checks++;
+            const size_t last = units - 1;
+            if (!isnan(get(real, none.y, last)) || !isnan(get(real, zeros.y, last))) fail("0 * infinity", lf_isa());
+        } else {
+            same_bits(&p, "y of no state", none.y, zeros.y, batch * p.steps * units);
+            same_bits(&p, "h of no state", none.h, zeros.h, batch * units);
+            same_bits(&p, "c of no state", none.c, zeros.c, cell == LF_LSTM ? batch * units : 0);
+        }
+        release(none);
+        release(zeros);
+        lf_layer_destroy(layer);
+        free(p.kernel);
+        free(p.recurrent);
+        free(p.x);
+        free(state);
+    }
+}
+
 static void check_sizes(lf_cell cell, lf_real real) {
     static const size_t units[] = {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 20, 31, 32, 33, 64, 65, 100, 129};
     static const size_t batches[] = {1, 2, 3, 5, 6, 7, 8, 10, 12, 13};
     enum { BATCHES = sizeof batches / sizeof *batches };
     for (size_t u = 0; u < sizeof units / sizeof *units; u += quick ? 3 : 1)
         check(cell, real, size_between(1, 12), units[u], batches[u % BATCHES], size_between(1, 6));
+    if (cell != LF_DENSE) check_zero_state(cell, real);
     if (quick) return;
     for (size_t b = 0; b < BATCHES; b++) check(cell, real, size_between(1, 300), size_between(1, 70), batches[b], 3);
     check(cell, real, 130, 140, 9, 3);  /* several chains in both inputs */
