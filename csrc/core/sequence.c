@@ -228,6 +228,16 @@ static void run_step(struct sequence *s, const struct part *part, lf_step *call)
     }
 }
 
+/* What the others wrote comes all at once, instead of line by line as the products ask for it. */
+static void fetch_state(const struct sequence *s, const struct part *part, struct rows_view h) {
+    enum { LINE = 64, LINES = 64 };
+    const size_t bytes = s->layer->element_bytes, row_bytes = s->layer->panels.units * bytes;
+    if (part->rows * row_bytes > LINES * LINE) return;
+    for (size_t row = 0; row < part->rows; row++)
+        for (size_t byte = 0; byte < row_bytes; byte += LINE)
+            __builtin_prefetch(h.data + (ptrdiff_t)row * h.stride * (ptrdiff_t)bytes + byte);
+}
+
 /* Takes the part's rows and blocks through all steps: whether its member is still needed. Where the team scatters,
  * member 0 goes on with all blocks; what it projects begins where that of all members began. */
 static int run_part(struct sequence *s, struct part *part) {
@@ -302,6 +312,7 @@ static int run_part(struct sequence *s, struct part *part) {
             call.projection_stride = (ptrdiff_t)width;
             projected_end = 0;
         }
+        if (part->members > 1 && !last) fetch_state(s, part, h_next);
     }
 
     if (run->final_h != NULL && has_state) copy_rows(s, state_of(s, part, run->final_h), h_prev, part->rows, own);
