@@ -334,7 +334,8 @@ static lf_status plan(struct convolving *s) {
                           .steps = run->steps,
                           .blocks = panels->block_count,
                           .chunk_rows = s->chunk_rows,
-                          .products = updates * (double)panels->gates * (double)panels->features,
+                          .products =
+                              (double)s->rows * (double)run->steps * lf_sum_vectors(panels) * (double)panels->features,
                           .unit_updates = updates,
                           .weight_bytes = layer->weight_bytes,
                           .lanes = (int)layer->kernels->lanes,

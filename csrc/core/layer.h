@@ -33,6 +33,11 @@ void lf_pack_release(lf_layer *layer);
 lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run);
 lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]);
 
+/* Vectors of sums of a row: of few units, mostly empty lanes, which take as long. */
+static inline double lf_sum_vectors(const lf_panels *panels) {
+    return (double)(panels->full_blocks * LF_BLOCK_VECTORS + panels->tail_vectors);
+}
+
 /* Rows that go through a step together, of which it reads so much. */
 size_t lf_rows_of_chunk(const lf_layer *layer, size_t row_bytes);
 /* Tiles of such a chunk where others hold the processors. */

@@ -452,7 +452,7 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
                           .steps = run->steps,
                           .blocks = panels->block_count,
                           .chunk_rows = s->chunk_rows,
-                          .products = updates * (double)panels->gates * (double)inputs,
+                          .products = (double)run->batch * (double)run->steps * lf_sum_vectors(panels) * (double)inputs,
                           .unit_updates = updates,
                           .weight_bytes = layer->weight_bytes,
                           .state_bytes = (double)(s->chunk_rows < run->batch ? s->chunk_rows : run->batch) *

@@ -226,8 +226,8 @@ static int in_forked_child(void) { return atomic_load_explicit(&forked, memory_o
 static const double team_ns = 2500;            /* to wake a team and join it again */
 static const double sleeping_team_ns = 100000; /* where its threads must be woken first */
 static const double fresh_team_ns = 200000;    /* to make one first, as a forked child has to each time */
-static const double product_ns = 0.27;         /* one multiply-add of a vector; divided by the lanes */
-static const double update_ns = 24;            /* one state's activations, likewise */
+static const double product_ns = 0.27;         /* one multiply-add of a vector */
+static const double update_ns = 24;            /* one state's activations; divided by the lanes */
 static const double far_bytes_per_ns = 40; /* weights read from beyond a core's own cache, mostly beside arithmetic */
 static const double worth_it = 0.95;       /* a plan with more threads has to promise this part of the time */
 /* Once a step, members that split the units meet and fetch each other's states, line by line: in barriers' times. */
@@ -294,8 +294,7 @@ static double region_now_ns(void) {
 }
 
 lf_plan lf_plan_threads(const lf_work *work, int most) {
-    const double products = work->products * product_ns / work->lanes,
-                 updates = work->unit_updates * update_ns / work->lanes;
+    const double products = work->products * product_ns, updates = work->unit_updates * update_ns / work->lanes;
     const double alone = products * few_rows((double)work->rows) + updates;
     lf_plan best = {1, LF_BY_ROWS, 0, alone, 0};
     if (alone < 2 * team_ns) return best;

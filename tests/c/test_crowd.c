@@ -58,7 +58,7 @@ static int threads_of_one_row(void) {
                           .steps = 100,
                           .blocks = 8,
                           .chunk_rows = 1,
-                          .products = 100 * 4.0 * 128 * 200,
+                          .products = 100 * 4.0 * 128 * 200 / 16,
                           .unit_updates = 100 * 128.0,
                           .state_bytes = 128 * 4.0,
                           .lanes = 16,
