@@ -62,15 +62,6 @@ static struct where where_is(const struct convolving *s, size_t row) {
     return where;
 }
 
-static const char *at(const void *base, ptrdiff_t index, size_t bytes) {
-    return (const char *)base + index * (ptrdiff_t)bytes;
-}
-
-/* Time runs from step 0 in processing order; x and the mask are read from the other end with go_backwards. */
-static ptrdiff_t time_of(const lf_run *run, size_t step) {
-    return (ptrdiff_t)(run->go_backwards ? run->steps - 1 - step : step);
-}
-
 /* ---- windows ----------------------------------------------------------------------------------------------------- */
 
 /* Whether a tap of a window is inside the grid, and then where. */
@@ -119,11 +110,11 @@ static void put_taps(const lf_windows *windows, const char *line, size_t place, 
                 memset(tap_to, 0, tap_bytes);
                 continue;
             }
-            const char *from = at(line, (ptrdiff_t)position * windows->axis_stride[axis], bytes);
+            const char *from = lf_at(line, (ptrdiff_t)position * windows->axis_stride[axis], bytes);
             if (windows->channel_stride == 1) memcpy(tap_to, from, tap_bytes);
             else
                 for (size_t channel = 0; channel < windows->channels; channel++)
-                    memcpy(tap_to + channel * bytes, at(from, (ptrdiff_t)channel * windows->channel_stride, bytes),
+                    memcpy(tap_to + channel * bytes, lf_at(from, (ptrdiff_t)channel * windows->channel_stride, bytes),
                            bytes);
         }
     }
@@ -142,7 +133,7 @@ static void put_windows(const lf_windows *windows, const char *grid, const size_
                 for (size_t n = 0; n < count; n++) memset(to + n * stride, 0, line_bytes);
                 continue;
             }
-            const char *line = at(
+            const char *line = lf_at(
                 grid, (ptrdiff_t)first * windows->axis_stride[0] + (ptrdiff_t)second * windows->axis_stride[1], bytes);
             if (lines) put_lines(windows, line, place[LF_AXES - 1], count, bytes, to, stride);
             else put_taps(windows, line, place[LF_AXES - 1], count, bytes, to, stride);
@@ -160,8 +151,9 @@ static void put_inputs(const struct convolving *s, size_t step, size_t band, siz
     for (size_t done = 0, count; done < rows; done += count, inputs += count * stride) {
         const struct where where = where_is(s, row + done);
         count = lf_smaller(line - where.place[LF_AXES - 1], rows - done);
-        const ptrdiff_t sample = (ptrdiff_t)where.sample * run->x_row_stride + time_of(run, step) * run->x_step_stride;
-        put_windows(&s->convolution->x, at(run->x, sample, bytes), where.place, count, bytes, inputs, stride);
+        const ptrdiff_t sample =
+            (ptrdiff_t)where.sample * run->x_row_stride + lf_time_of(run, step) * run->x_step_stride;
+        put_windows(&s->convolution->x, lf_at(run->x, sample, bytes), where.place, count, bytes, inputs, stride);
         if (s->layer->cell != LF_LSTM) continue;
         const char *grid = h == NULL ? NULL : h + (where.sample * s->places - h_begin) * units * bytes;
         put_windows(&s->of_h, grid, where.place, count, bytes, inputs + s->x_columns * bytes, stride);
@@ -170,19 +162,14 @@ static void put_inputs(const struct convolving *s, size_t step, size_t band, siz
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
-struct rows_view { /* (rows, units), or one row for all where stride is 0 */
-    char *data;
-    ptrdiff_t stride;
-};
-
-static char *row_of(struct rows_view view, size_t row, size_t bytes) {
+static char *row_of(struct lf_rows view, size_t row, size_t bytes) {
     return view.data + (ptrdiff_t)row * view.stride * (ptrdiff_t)bytes;
 }
 
 /* What a step wrote becomes the caller's; a masked row keeps its state, and repeats its output: the last one, or 0
  * before the first step or where the caller wants zeros. */
-static void put_outputs(const struct convolving *s, size_t step, size_t row, size_t rows, struct rows_view h_prev,
-                        struct rows_view h_next, struct rows_view c_prev, struct rows_view c_next) {
+static void put_outputs(const struct convolving *s, size_t step, size_t row, size_t rows, struct lf_rows h_prev,
+                        struct lf_rows h_next, struct lf_rows c_prev, struct lf_rows c_next) {
     const lf_run *run = s->run;
     const size_t bytes = s->layer->element_bytes, units = s->layer->panels.units, row_bytes = units * bytes;
     const int last = step + 1 == run->steps, masked = run->mask != NULL && s->layer->cell == LF_LSTM;
@@ -195,10 +182,10 @@ static void put_outputs(const struct convolving *s, size_t step, size_t row, siz
             place = 0;
             sample++;
         }
-        char *y = (char *)at(run->y, sample * run->y_row_stride + (ptrdiff_t)step * y_step + (ptrdiff_t)(place * units),
-                             bytes);
+        char *y = (char *)lf_at(
+            run->y, sample * run->y_row_stride + (ptrdiff_t)step * y_step + (ptrdiff_t)(place * units), bytes);
         char *h = row_of(h_next, i, bytes);
-        if (masked && !run->mask[sample * run->mask_row_stride + time_of(run, step) * run->mask_step_stride]) {
+        if (masked && !run->mask[sample * run->mask_row_stride + lf_time_of(run, step) * run->mask_step_stride]) {
             memcpy(h, row_of(h_prev, i, bytes), row_bytes);
             memcpy(row_of(c_next, i, bytes), row_of(c_prev, i, bytes), row_bytes);
             if (run->zero_output_for_mask || step == 0) memset(y, 0, row_bytes);
@@ -210,10 +197,10 @@ static void put_outputs(const struct convolving *s, size_t step, size_t row, siz
     }
 }
 
-static struct rows_view state_at(const struct convolving *s, const void *state, size_t row) {
+static struct lf_rows state_at(const struct convolving *s, const void *state, size_t row) {
     const size_t units = s->layer->panels.units;
-    if (state == NULL) return (struct rows_view){s->zero_row, 0};
-    return (struct rows_view){(char *)state + row * units * s->layer->element_bytes, (ptrdiff_t)units};
+    if (state == NULL) return (struct lf_rows){s->zero_row, 0};
+    return (struct lf_rows){(char *)state + row * units * s->layer->element_bytes, (ptrdiff_t)units};
 }
 
 /* One step of some rows of a band. */
@@ -226,12 +213,12 @@ static void run_chunk(const struct convolving *s, const struct member *member, s
     const int keeps_both = run->mask != NULL; /* a masked row's new state is what the old one was */
     put_inputs(s, step, band, row, rows, member->inputs);
 
-    struct rows_view h_prev = {NULL, 0}, c_prev = {NULL, 0}, c_next = {NULL, 0}, h_next = {member->fresh_h, units};
+    struct lf_rows h_prev = {NULL, 0}, c_prev = {NULL, 0}, c_next = {NULL, 0}, h_next = {member->fresh_h, units};
     if (has_cell) {
         h_prev = step > 0 ? state_at(s, s->h[(step - 1) % 2], row - band) : state_at(s, run->initial_h, row);
         c_prev = step > 0 ? state_at(s, s->c[keeps_both ? (step - 1) % 2 : 0], row - band)
                           : state_at(s, run->initial_c, row);
-        c_next = (struct rows_view){member->fresh_c, units};
+        c_next = (struct lf_rows){member->fresh_c, units};
         if (!last) {
             h_next = state_at(s, s->h[step % 2], row - band);
             c_next = state_at(s, s->c[keeps_both ? step % 2 : 0], row - band);
@@ -303,8 +290,6 @@ static void run_member(void *context, int index, int count) {
 
 /* ---- the call ---------------------------------------------------------------------------------------------------- */
 
-static size_t round_up(size_t a, size_t unit) { return (a + unit - 1) / unit * unit; }
-
 /* Rows of which a member's own cache holds the grids of a step, beside weights and windows. */
 static size_t rows_of_member(const lf_layer *layer) {
     enum { GRIDS = 3 };
@@ -327,7 +312,7 @@ static lf_status plan(struct convolving *s) {
     const lf_panels *panels = &layer->panels;
     const size_t bytes = layer->element_bytes;
     const int has_state = layer->cell == LF_LSTM;
-    s->input_width = (ptrdiff_t)(round_up(panels->features, WINDOW_GAP) + WINDOW_GAP);
+    s->input_width = (ptrdiff_t)(lf_round_up(panels->features, WINDOW_GAP) + WINDOW_GAP);
     s->chunk_rows = lf_rows_of_chunk(layer, (size_t)s->input_width * bytes);
     const double updates = (double)s->rows * (double)run->steps * (double)panels->units;
     const lf_work work = {.rows = s->rows,
@@ -354,10 +339,10 @@ static lf_status plan(struct convolving *s) {
         !lf_multiply(s->chunk_rows, panels->units, &fresh) || !lf_multiply(fresh, bytes, &fresh))
         return LF_NO_MEMORY;
     if (panels->row_activations && !lf_multiply(fresh, LF_ROW_SUMS, &sums)) return LF_NO_MEMORY;
-    s->grid_bytes = round_up(grid, LF_ALIGNMENT);
-    s->input_bytes = round_up(inputs, LF_ALIGNMENT);
-    s->fresh_bytes = round_up(fresh, LF_ALIGNMENT);
-    s->row_sum_bytes = round_up(sums, LF_ALIGNMENT);
+    s->grid_bytes = lf_round_up(grid, LF_ALIGNMENT);
+    s->input_bytes = lf_round_up(inputs, LF_ALIGNMENT);
+    s->fresh_bytes = lf_round_up(fresh, LF_ALIGNMENT);
+    s->row_sum_bytes = lf_round_up(sums, LF_ALIGNMENT);
     size_t own;
     if (!lf_sum(s->input_bytes, 2 * s->fresh_bytes, &own) || !lf_sum(own, s->row_sum_bytes + LF_APART_BYTES, &own))
         return LF_NO_MEMORY;
@@ -368,7 +353,7 @@ static lf_status plan(struct convolving *s) {
 static lf_status run_planned(struct convolving *s) {
     const size_t threads = (size_t)s->plan.threads, zero_bytes = s->layer->panels.units * s->layer->element_bytes;
     const size_t arrivals = threads * sizeof(lf_arrival), queues = threads * sizeof(lf_queue);
-    const size_t shared = round_up(arrivals + queues + zero_bytes, LF_ALIGNMENT);
+    const size_t shared = lf_round_up(arrivals + queues + zero_bytes, LF_ALIGNMENT);
     size_t grids, members, total;
     if (!lf_multiply(4, s->grid_bytes, &grids) || !lf_multiply(threads, s->member_bytes, &members) ||
         !lf_sum(grids, members, &total) || !lf_sum(total, shared, &total))

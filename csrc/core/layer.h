@@ -20,6 +20,21 @@ enum { LF_ALIGNMENT = 64 };
 static inline int lf_multiply(size_t a, size_t b, size_t *result) { return !__builtin_mul_overflow(a, b, result); }
 static inline int lf_sum(size_t a, size_t b, size_t *result) { return !__builtin_add_overflow(a, b, result); }
 static inline size_t lf_smaller(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t lf_round_up(size_t a, size_t unit) { return (a + unit - 1) / unit * unit; }
+
+static inline const char *lf_at(const void *base, ptrdiff_t index, size_t element_bytes) {
+    return (const char *)base + index * (ptrdiff_t)element_bytes;
+}
+
+/* Time runs from step 0 in processing order; x and the mask are read from the other end with go_backwards. */
+static inline ptrdiff_t lf_time_of(const lf_run *run, size_t step) {
+    return (ptrdiff_t)(run->go_backwards ? run->steps - 1 - step : step);
+}
+
+struct lf_rows { /* (rows, units), or one row for all where stride is 0 */
+    char *data;
+    ptrdiff_t stride; /* elements */
+};
 
 /* Memory aligned to LF_ALIGNMENT, not cleared; NULL when there is none. */
 void *lf_allocate(size_t bytes);

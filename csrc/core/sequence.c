@@ -60,12 +60,7 @@ struct part {
     char *inputs; /* (project_steps, rows, features): where the x of several rows and steps are put together */
 };
 
-static const char *at(const void *base, ptrdiff_t index, size_t bytes) {
-    return (const char *)base + index * (ptrdiff_t)bytes;
-}
-
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-static size_t round_up(size_t a, size_t unit) { return (a + unit - 1) / unit * unit; }
 
 /* The units of a part: the columns of h, c and y that it owns. */
 struct columns {
@@ -78,52 +73,41 @@ static struct columns columns_of(const lf_panels *panels, const struct part *par
     return (struct columns){begin, end - begin};
 }
 
-struct rows_view { /* (rows, units), or one row for all where stride is 0 */
-    char *data;
-    ptrdiff_t stride;
-};
-
-static void copy_row(const struct sequence *s, struct rows_view to, struct rows_view from, size_t row,
-                     struct columns own) {
+static void copy_row(const struct sequence *s, struct lf_rows to, struct lf_rows from, size_t row, struct columns own) {
     const size_t bytes = s->layer->element_bytes;
     memcpy(to.data + ((ptrdiff_t)row * to.stride + (ptrdiff_t)own.begin) * (ptrdiff_t)bytes,
            from.data + ((ptrdiff_t)row * from.stride + (ptrdiff_t)own.begin) * (ptrdiff_t)bytes, own.count * bytes);
 }
 
-static void copy_rows(const struct sequence *s, struct rows_view to, struct rows_view from, size_t rows,
+static void copy_rows(const struct sequence *s, struct lf_rows to, struct lf_rows from, size_t rows,
                       struct columns own) {
     for (size_t row = 0; row < rows; row++) copy_row(s, to, from, row, own);
 }
 
-static struct rows_view state_of(const struct sequence *s, const struct part *part, const void *state) {
-    if (state == NULL) return (struct rows_view){s->workspace, 0};
+static struct lf_rows state_of(const struct sequence *s, const struct part *part, const void *state) {
+    if (state == NULL) return (struct lf_rows){s->workspace, 0};
     const ptrdiff_t units = (ptrdiff_t)s->layer->panels.units;
-    return (struct rows_view){(char *)at(state, part->row * units, s->layer->element_bytes), part->row_step * units};
+    return (struct lf_rows){(char *)lf_at(state, part->row * units, s->layer->element_bytes), part->row_step * units};
 }
 
-/* Time runs from step 0 in processing order; x and the mask are read from the other end with go_backwards. */
-static ptrdiff_t time_of(const lf_run *run, size_t step) {
-    return (ptrdiff_t)(run->go_backwards ? run->steps - 1 - step : step);
-}
-
-static struct rows_view x_at(const struct sequence *s, const struct part *part, size_t step) {
+static struct lf_rows x_at(const struct sequence *s, const struct part *part, size_t step) {
     const lf_run *run = s->run;
-    const ptrdiff_t place = part->row * run->x_row_stride + time_of(run, step) * run->x_step_stride;
-    return (struct rows_view){(char *)at(run->x, place, s->layer->element_bytes), part->row_step * run->x_row_stride};
+    const ptrdiff_t place = part->row * run->x_row_stride + lf_time_of(run, step) * run->x_step_stride;
+    return (struct lf_rows){(char *)lf_at(run->x, place, s->layer->element_bytes), part->row_step * run->x_row_stride};
 }
 
-static struct rows_view y_at(const struct sequence *s, const struct part *part, size_t step) {
+static struct lf_rows y_at(const struct sequence *s, const struct part *part, size_t step) {
     const lf_run *run = s->run;
     const ptrdiff_t place =
         part->row * run->y_row_stride + (run->return_sequences ? (ptrdiff_t)step * run->y_step_stride : 0);
-    return (struct rows_view){(char *)at(run->y, place, s->layer->element_bytes), part->row_step * run->y_row_stride};
+    return (struct lf_rows){(char *)lf_at(run->y, place, s->layer->element_bytes), part->row_step * run->y_row_stride};
 }
 
 /* Whether the part's row is valid in this step. */
 static int is_valid(const struct sequence *s, const struct part *part, size_t row, size_t step) {
     const lf_run *run = s->run;
     const ptrdiff_t place = part->row + (ptrdiff_t)row * part->row_step;
-    return run->mask[place * run->mask_row_stride + time_of(run, step) * run->mask_step_stride] != 0;
+    return run->mask[place * run->mask_row_stride + lf_time_of(run, step) * run->mask_step_stride] != 0;
 }
 
 /* The same as project, where it was done before for every x there is. */
@@ -133,7 +117,7 @@ static void gather(const struct sequence *s, const struct part *part, size_t ste
     const size_t bytes = s->layer->element_bytes * panels->block_width;
     const size_t own = (part->block_end - part->block_begin) * bytes;
     const int32_t *index =
-        run->indices + part->row * run->index_row_stride + time_of(run, step) * run->index_step_stride;
+        run->indices + part->row * run->index_row_stride + lf_time_of(run, step) * run->index_step_stride;
     for (size_t row = 0; row < part->rows; row++, index += part->row_step * run->index_row_stride) {
         /* Checked before the call; whoever writes to the indices meanwhile gets a wrong row, but none outside. */
         const size_t entry = (size_t)*(const volatile int32_t *)index % run->table_rows;
@@ -150,7 +134,7 @@ static void project(const struct sequence *s, const struct part *part, size_t st
         return;
     }
     const size_t width = (part->block_end - part->block_begin) * layer->panels.block_width;
-    const struct rows_view x = x_at(s, part, step);
+    const struct lf_rows x = x_at(s, part, step);
     lf_project call = {.rows = part->rows * steps,
                        .block_begin = part->block_begin,
                        .block_end = part->block_end,
@@ -162,10 +146,10 @@ static void project(const struct sequence *s, const struct part *part, size_t st
     if (part->rows > 1 && steps > 1) { /* side by side, so that the weights are read once for all */
         const size_t bytes = layer->panels.features * layer->element_bytes;
         for (size_t i = 0; i < steps; i++) {
-            const struct rows_view from = x_at(s, part, step + i);
+            const struct lf_rows from = x_at(s, part, step + i);
             for (size_t row = 0; row < part->rows; row++)
                 memcpy(part->inputs + (i * part->rows + row) * bytes,
-                       at(from.data, (ptrdiff_t)row * from.stride, layer->element_bytes), bytes);
+                       lf_at(from.data, (ptrdiff_t)row * from.stride, layer->element_bytes), bytes);
         }
         call.x = part->inputs;
         call.x_stride = (ptrdiff_t)layer->panels.features;
@@ -176,12 +160,11 @@ static void project(const struct sequence *s, const struct part *part, size_t st
 /* Masked rows keep their state, and repeat their output: the last one, or 0 before the first valid step or where the
  * caller wants zeros. Runs after the kernel, on the part's own columns. */
 static void apply_mask(const struct sequence *s, const struct part *part, size_t step, struct columns own,
-                       struct rows_view h_prev, struct rows_view h_next, struct rows_view c_prev,
-                       struct rows_view c_next) {
+                       struct lf_rows h_prev, struct lf_rows h_next, struct lf_rows c_prev, struct lf_rows c_next) {
     const lf_run *run = s->run;
     const size_t bytes = s->layer->element_bytes;
-    const struct rows_view y = y_at(s, part, step);
-    const struct rows_view y_prev = y_at(s, part, step > 0 ? step - 1 : 0);
+    const struct lf_rows y = y_at(s, part, step);
+    const struct lf_rows y_prev = y_at(s, part, step > 0 ? step - 1 : 0);
     for (size_t row = 0; row < part->rows; row++) {
         if (is_valid(s, part, row, step)) {
             copy_row(s, y, h_next, row, own);
@@ -229,7 +212,7 @@ static void run_step(struct sequence *s, const struct part *part, lf_step *call)
 }
 
 /* What the others wrote comes all at once, instead of line by line as the products ask for it. */
-static void fetch_state(const struct sequence *s, const struct part *part, struct rows_view h) {
+static void fetch_state(const struct sequence *s, const struct part *part, struct lf_rows h) {
     enum { LINE = 64, LINES = 64 };
     const size_t bytes = s->layer->element_bytes, row_bytes = s->layer->panels.units * bytes;
     if (part->rows * row_bytes > LINES * LINE) return;
@@ -254,9 +237,9 @@ static int run_part(struct sequence *s, struct part *part) {
         run->initial_h == NULL && layer->panels.recurrent != NULL && layer->panels.zeros_least > 0;
     size_t projected_begin = 0, projected_end = 0;
 
-    struct rows_view h_prev = state_of(s, part, run->initial_h);
-    struct rows_view c_prev = state_of(s, part, run->initial_c);
-    struct rows_view final_c = {NULL, 0};
+    struct lf_rows h_prev = state_of(s, part, run->initial_h);
+    struct lf_rows c_prev = state_of(s, part, run->initial_c);
+    struct lf_rows final_c = {NULL, 0};
     if (run->final_c != NULL) final_c = state_of(s, part, run->final_c);
     lf_step call = {.rows = part->rows,
                     .block_begin = part->block_begin,
@@ -268,10 +251,10 @@ static int run_part(struct sequence *s, struct part *part) {
     for (size_t step = 0; step < run->steps; step++) {
         const int last = step + 1 == run->steps;
         const int into_y = !masked && (run->return_sequences || last);
-        const struct rows_view h_next = into_y ? y_at(s, part, step) : (struct rows_view){part->h[step % 2], stride};
-        struct rows_view c_next = {NULL, 0};
+        const struct lf_rows h_next = into_y ? y_at(s, part, step) : (struct lf_rows){part->h[step % 2], stride};
+        struct lf_rows c_next = {NULL, 0};
         if (has_cell) {
-            c_next = (struct rows_view){part->c[masked ? step % 2 : 0], stride};
+            c_next = (struct lf_rows){part->c[masked ? step % 2 : 0], stride};
             if (last && !masked && final_c.data != NULL) c_next = final_c;
         }
 
@@ -468,7 +451,7 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
 
     /* Sizes of the work space; the arrays that the caller brought are at least as large, so only sums can overflow. */
     size_t state = 0, projection = 0, inputs_ahead = 0, sums = 0, total;
-    s->state_stride = round_up(panels->units, layer->kernels->lanes);
+    s->state_stride = lf_round_up(panels->units, layer->kernels->lanes);
     int fits = 1;
     if (layer->cell != LF_DENSE) {
         fits = lf_multiply(s->chunk_rows, s->state_stride, &state) && lf_multiply(state, bytes, &state);
@@ -482,10 +465,10 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
         fits =
             fits && lf_multiply(s->chunk_rows, LF_ROW_SUMS * panels->units, &sums) && lf_multiply(sums, bytes, &sums);
     if (!fits) return LF_NO_MEMORY;
-    s->state_bytes = round_up(state, LF_ALIGNMENT);
-    s->projection_bytes = round_up(projection, LF_ALIGNMENT);
-    s->row_sum_bytes = round_up(sums, LF_ALIGNMENT);
-    s->input_bytes = round_up(inputs_ahead, LF_ALIGNMENT);
+    s->state_bytes = lf_round_up(state, LF_ALIGNMENT);
+    s->projection_bytes = lf_round_up(projection, LF_ALIGNMENT);
+    s->row_sum_bytes = lf_round_up(sums, LF_ALIGNMENT);
+    s->input_bytes = lf_round_up(inputs_ahead, LF_ALIGNMENT);
     if (!lf_multiply(4, s->state_bytes, &total) || !lf_sum(total, s->projection_bytes, &total) ||
         !lf_sum(total, s->row_sum_bytes, &total) || !lf_sum(total, s->input_bytes, &total) ||
         !lf_sum(total, s->members > 1 ? LF_APART_BYTES : 0, &total))
