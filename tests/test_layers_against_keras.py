@@ -502,6 +502,19 @@ def test_recurrent_layers_of_early_keras_drop_one_state(kind, version):
         assert apart.make_dropping_core(apart._own_weights()).masks_count == gates
 
 
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 4])
+def test_groups_of_channels_under_windows_of_one(keras, rank, size):
+    """A group's channels lie apart from each other in memory, even where there is but one place."""
+    kind = f"Conv{rank}D"
+    x = np.random.default_rng([rank, size]).uniform(-1, 1, (3, *(size,) * rank, 6)).astype("float32")
+    mine, theirs = (getattr(module, kind)(9, 1, groups=3) for module in (layers, keras.layers))
+    theirs.build(x.shape)
+    mine.build(x.shape)
+    mine.set_weights([np.asarray(weight) for weight in theirs.get_weights()])
+    oracle.assert_close(mine(x), np.asarray(theirs(x)), 1e-6 * np.ones((3, *(size,) * rank, 9)))
+
+
 CONVOLUTIONAL = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 
 
