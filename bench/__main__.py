@@ -56,15 +56,19 @@ def _run(names: list[str], cases: list[Case], threads: int, options: argparse.Na
 
     def limit(case: Case, row: dict[str, Any], found: machine.Probe | None) -> None:
         peak = statistics.median(row["peaks"]) if row["peaks"] else None
-        row["limit"] = machine.limit_microseconds(case, found, peak, threads)
+        own = machine.beside(found, beside[case.name]) if found else None
+        row["limit"] = machine.limit_microseconds(case, own, peak, threads)
 
     before = machine.probe(threads, options.isa)
     rows = {}
+    beside: dict[str, list[machine.Moment]] = {}
     with Bench(names, threads, options.isa) as bench:
         for number, case in enumerate(cases, 1):
             row = {"kind": case.kind, "group": case.group, "batch": case.batch}
             row["runners"], moments = bench.run(case, options.repeats, options.seconds)
+            beside[case.name] = moments
             row["peaks"] = [moment.peak for moment in moments]
+            row["bandwidths"] = [moment.bytes_per_second for moment in moments if moment.bytes_per_second]
             row["meetings"] = [moment.meeting for moment in moments if moment.meeting is not None]
             limit(case, row, before)
             rows[case.name] = row

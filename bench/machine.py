@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from bench.cases import GATES, Case, Layer
 _X86 = {"avx512": ["-mavx512f", "-mprefer-vector-width=512"], "avx2": ["-mavx2", "-mfma"], "generic": []}
 _ARM = {"neon": []}
 _SIZES = [1 << power for power in range(13, 28)]  # 8 KiB to 128 MiB a thread
+_FAR = 512 << 10  # bytes from which on a thread's weights may come from a shared cache or from memory
 _MANY_ROWS = 16  # from here on weights are reused so often that reading them costs nothing
 
 Probe = dict[str, Any]
@@ -71,13 +73,24 @@ class Moment(NamedTuple):
 
     peak: float  # FLOP/s of all threads, with the best instruction set
     meeting: float | None  # seconds that two threads take to meet, there and back; None with one
+    bytes_per_second: dict[str, float]  # of one thread, by the bytes that were asked for
 
 
-def moment(threads: int, isa: str | None = None) -> Moment | None:
-    """What `threads` threads can do at this moment; None: not measurable."""
-    for _, found in _measured(threads, isa):
-        return Moment(found["peak_flops"], found.get("meeting_seconds"))
+def moment(threads: int, isa: str | None = None, sizes: Iterable[int] = ()) -> Moment | None:
+    """What `threads` threads can do at this moment, each reading `sizes` bytes; None: not measurable."""
+    for _, found in _measured(threads, isa, sizes):
+        return Moment(found["peak_flops"], found.get("meeting_seconds"), found["bytes_per_second"])
     return None
+
+
+def beside(found: Probe, moments: Iterable[Moment]) -> Probe:
+    """`found`, with what was read beside a case instead: memory is shared with neighbours, and caches move."""
+    read: dict[str, list[float]] = {}
+    for one in moments:
+        for size, rate in one.bytes_per_second.items():
+            read.setdefault(size, []).append(rate)
+    rates = {size: statistics.median(values) for size, values in read.items()}
+    return {**found, "bytes_per_second": {**found["bytes_per_second"], **rates}}
 
 
 def best(first: Probe | None, second: Probe | None) -> Probe | None:
@@ -136,23 +149,46 @@ def _works(layers: tuple[Layer, ...], rows: int, steps: int, width: int) -> Iter
             width = units
 
 
+def _is_read(work: _Work, recurrent: bool) -> bool:
+    """Whether reading the weights in each step may take longer than to multiply them."""
+    return recurrent and work.rows < _MANY_ROWS
+
+
+def _share(case: Case, work: _Work, threads: int) -> int:
+    """Bytes of the weights that each thread reads in a step."""
+    return work.width * work.columns * _item(case) // threads
+
+
+def _item(case: Case) -> int:
+    return 8 if case.dtype == "float64" else 4
+
+
+def _works_of(case: Case) -> Iterator[tuple[_Work, bool]]:
+    steps = 1 if case.kind == "stream" else case.steps
+    return _works(case.layers, case.batch * math.prod(case.grid), steps, case.features)
+
+
+def far_reads(case: Case, threads: int) -> list[int]:
+    """How many bytes a thread reads in each step, where these are not in a cache of its own for certain."""
+    shares = {_share(case, work, threads) for work, recurrent in _works_of(case) if _is_read(work, recurrent)}
+    return sorted(share for share in shares if share >= _FAR)
+
+
 def limit_microseconds(case: Case, found: Probe | None, peak_flops: float | None, threads: int) -> float | None:
     """The least time that the case can take; activations and everything else but the products count nothing.
 
     From 16 rows on it is work / peak. Below, each step also has to read the recurrent weights from wherever they fit:
     steps * max(recurrent flops / peak, recurrent bytes / bandwidth of that many bytes a thread).
-    `peak_flops` is the peak beside the case's own timings; the bandwidth is that of the whole run.
+    `peak_flops` is the peak beside the case's own timings; see `beside` for the bandwidth.
     """
     if not (found and peak_flops):
         return None
-    item = 8 if case.dtype == "float64" else 4
-    flops = peak_flops * 4 / item
-    steps = 1 if case.kind == "stream" else case.steps
+    flops = peak_flops * 4 / _item(case)
     seconds = 0.0
-    for work, recurrent in _works(case.layers, case.batch * math.prod(case.grid), steps, case.features):
+    for work, recurrent in _works_of(case):
         arithmetic = work.flops() / flops
-        if recurrent and work.rows < _MANY_ROWS:
-            share = work.width * work.columns * item / threads
+        if _is_read(work, recurrent):
+            share = _share(case, work, threads)
             arithmetic = max(arithmetic, work.steps * share / _bandwidth(found, share))
         seconds += arithmetic
     return seconds * 1e6

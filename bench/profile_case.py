@@ -80,9 +80,12 @@ def main() -> None:
                 continue
             time.sleep(PAUSE_SECONDS)
             median, fastest = (ns / 1e3 for ns in per_call(call, options.seconds))
-            moment = machine.moment(threads, options.isa)
+            moment = machine.moment(threads, options.isa, machine.far_reads(case, threads))
             peak = moment.peak if moment else None
-            limit = machine.limit_microseconds(case, limits[threads], peak, threads) or float("nan")
+            found = limits[threads]
+            if found and moment:
+                found = machine.beside(found, [moment])
+            limit = machine.limit_microseconds(case, found, peak, threads) or float("nan")
             ratios = " ".join(f"{peer} {us / fastest:.2f}" for peer, us in peers.get((case.name, threads), {}).items())
             line = f"{case.name:24} {threads:3} {median:10.2f} {fastest:10.2f} {limit:9.2f} {limit / fastest:5.2f}"
             print(f"{line} {error:8.1e}  {ratios}", flush=True)

@@ -137,7 +137,7 @@ class Bench:
         moments = []
         for repeat in range(repeats):
             time.sleep(PAUSE_SECONDS)
-            moments.append(machine.moment(self.threads, self._isa))
+            moments.append(machine.moment(self.threads, self._isa, machine.far_reads(case, self.threads)))
             turn = repeat % len(ready) if ready else 0
             for name in ready[turn:] + ready[:turn]:
                 if "skipped" in results[name]:
