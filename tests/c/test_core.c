@@ -708,10 +708,10 @@ static void check_all_grids(lf_real real) {
     static const lf_cell cells[] = {LF_LSTM, LF_DENSE};
     for (size_t cell = 0; cell < sizeof cells / sizeof *cells; cell++)
         for (int axes = 1; axes <= LF_AXES; axes++)
-            for (size_t i = 0; i < (quick ? 4 : 30); i++) {
+            for (size_t i = 0; i < (quick ? 4 : 16); i++) {
                 static const size_t largest[] = {60, 12, 5};
-                check_grids(cells[cell], real, axes, largest[axes - 1] * (i % 10 == 0 ? 2 : 1),
-                            size_between(1, i % 10 == 0 ? 20 : 5));
+                check_grids(cells[cell], real, axes, largest[axes - 1] * (i % 8 == 7 ? 2 : 1),
+                            size_between(1, i % 8 == 7 ? 9 : 5));
             }
 }
 

@@ -94,8 +94,8 @@ static const struct problem problems[] = {
     {.cell = LF_SIMPLE_RNN, .features = 33, .units = 200, .batch = 1, .steps = 18, .sequences = 1},
     {.cell = LF_DENSE, .features = 300, .units = 260, .batch = 3, .steps = 1},
     {.cell = LF_LSTM, .features = 4, .units = 20, .batch = 3, .steps = 12, .sequences = 1, .places = 90},
-    {.cell = LF_LSTM, .features = 2, .units = 24, .batch = 40, .steps = 7, .masked = 1, .places = 30},
-    {.cell = LF_LSTM, .features = 8, .units = 24, .batch = 700, .steps = 5, .places = 70}, /* several bands */
+    {.cell = LF_LSTM, .features = 2, .units = 24, .batch = 9, .steps = 6, .masked = 1, .places = 30},
+    {.cell = LF_LSTM, .features = 1, .units = 8, .batch = 120, .steps = 2, .places = 100}, /* several bands */
     {.cell = LF_DENSE, .features = 9, .units = 33, .batch = 2, .steps = 1, .places = 500},
 };
 
