@@ -5,10 +5,9 @@
  * Next: kernels/lstm_step.inc does the step. */
 #include <string.h>
 
-#include "../isa/cpu.h"
 #include "crowd.h"
 #include "layer.h"
-#include "threads.h"
+#include "team.h"
 
 /* Rows of windows lie this many elements further apart than they are long, rounded up to as many: else those of many
  * channels, a power of two, would share the same few places of a cache. */
@@ -246,8 +245,7 @@ static void run_chunk(const struct convolving *s, const struct member *member, s
 static void run_step(const struct convolving *s, const struct member *member, size_t step, size_t band, size_t rows,
                      size_t me, size_t team) {
     const size_t of_member = (rows + team - 1) / team;
-    size_t chunk_rows = s->chunk_rows;
-    const size_t own = (of_member + chunk_rows - 1) / chunk_rows, chunks = own * team;
+    const size_t own = (of_member + s->chunk_rows - 1) / s->chunk_rows, chunks = own * team;
     lf_queue *queue = s->queues + me;
     const size_t parity = team > 1 ? queue->rounds++ % 2 : 0;
     if (team > 1) atomic_store_explicit(&queue->next[1 - parity], 0, memory_order_relaxed);
@@ -281,11 +279,9 @@ static void run_share(struct convolving *s, size_t me, size_t team) {
 
 static void run_member(void *context, int index, int count) {
     struct convolving *s = context;
-    if (count > 1) lf_watch_enter(&s->watch);
-    const unsigned long long before = lf_flush_subnormals();
+    const unsigned long long before = lf_member_begin(&s->watch, count);
     run_share(s, (size_t)index, (size_t)count);
-    lf_restore_subnormals(before);
-    if (count > 1) lf_watch_leave(&s->watch);
+    lf_member_end(&s->watch, count, before);
 }
 
 /* ---- the call ---------------------------------------------------------------------------------------------------- */
@@ -369,14 +365,7 @@ static lf_status run_planned(struct convolving *s) {
         s->c[i] = memory + shared + (2 + i) * s->grid_bytes;
     }
     s->workspace = memory + shared + grids;
-    if (threads > 1) {
-        lf_watch_begin(&s->watch);
-        s->barrier.begin_ns = s->watch.begin;
-        lf_team_run(s->plan.threads, run_member, s);
-        lf_watch_end(&s->watch, s->plan.threads, lf_processors(), atomic_load(&s->barrier.late_ns), s->plan.uneven);
-    } else {
-        run_member(s, 0, 1);
-    }
+    lf_run_planned(&s->plan, &s->barrier, &s->watch, run_member, s);
     lf_release(memory);
     return LF_OK;
 }

@@ -5,10 +5,9 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "../isa/cpu.h"
 #include "crowd.h"
 #include "layer.h"
-#include "threads.h"
+#include "team.h"
 
 /* Rows a thread takes through all steps at once, in tiles. */
 enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16 };
@@ -368,11 +367,9 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
 
 static void run_member(void *context, int index, int count) {
     struct sequence *s = context;
-    if (count > 1) lf_watch_enter(&s->watch);
-    const unsigned long long before = lf_flush_subnormals();
+    const unsigned long long before = lf_member_begin(&s->watch, count);
     run_share(s, (size_t)index, (size_t)count);
-    lf_restore_subnormals(before);
-    if (count > 1) lf_watch_leave(&s->watch);
+    lf_member_end(&s->watch, count, before);
 }
 
 /* x and h of the rows are read again for every block of weights: as many rows as a core's own cache holds beside such a
@@ -507,14 +504,7 @@ static lf_status run_planned(struct sequence *s) {
     char stack[STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
     const lf_status status = prepare(s, stack);
     if (status != LF_OK) return status;
-    if (s->plan.threads > 1) {
-        lf_watch_begin(&s->watch);
-        s->barrier.begin_ns = s->watch.begin;
-        lf_team_run(s->plan.threads, run_member, s);
-        lf_watch_end(&s->watch, s->plan.threads, lf_processors(), atomic_load(&s->barrier.late_ns), s->plan.uneven);
-    } else {
-        run_member(s, 0, 1);
-    }
+    lf_run_planned(&s->plan, &s->barrier, &s->watch, run_member, s);
     lf_release(s->allocated);
     s->workspace = s->allocated = NULL;
     s->barrier.arrivals = NULL;
@@ -532,8 +522,7 @@ lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run) {
 static void run_pair_member(void *context, int index, int count) {
     struct sequence *pair = context;
     lf_watch *watch = &pair[0].watch;
-    if (count > 1) lf_watch_enter(watch);
-    const unsigned long long before = lf_flush_subnormals();
+    const unsigned long long before = lf_member_begin(watch, count);
     if (count == 1) {
         for (int i = 0; i < 2; i++) run_share(&pair[i], 0, 1);
     } else {
@@ -542,8 +531,7 @@ static void run_pair_member(void *context, int index, int count) {
         if (index < first) run_share(&pair[0], (size_t)index, (size_t)first);
         else run_share(&pair[1], (size_t)(index - first), (size_t)(count - first));
     }
-    lf_restore_subnormals(before);
-    if (count > 1) lf_watch_leave(watch);
+    lf_member_end(watch, count, before);
 }
 
 lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]) {

@@ -1,0 +1,33 @@
+/* A planned call on its team: what every time loop does around its own work, watched so that crowds are noticed.
+ * Next: threads.c has the team, crowd.c what is learned. */
+#ifndef LF_TEAM_H
+#define LF_TEAM_H
+
+#include "../isa/cpu.h"
+#include "crowd.h"
+#include "threads.h"
+
+/* A member's first act: how the caller's subnormals were treated, for its last one. */
+static inline unsigned long long lf_member_begin(lf_watch *watch, int count) {
+    if (count > 1) lf_watch_enter(watch);
+    return lf_flush_subnormals();
+}
+
+static inline void lf_member_end(lf_watch *watch, int count, unsigned long long before) {
+    lf_restore_subnormals(before);
+    if (count > 1) lf_watch_leave(watch);
+}
+
+static inline void lf_run_planned(const lf_plan *plan, lf_barrier *barrier, lf_watch *watch, lf_member_fn *member,
+                                  void *context) {
+    if (plan->threads <= 1) {
+        member(context, 0, 1);
+        return;
+    }
+    lf_watch_begin(watch);
+    barrier->begin_ns = watch->begin;
+    lf_team_run(plan->threads, member, context);
+    lf_watch_end(watch, plan->threads, lf_processors(), atomic_load(&barrier->late_ns), plan->uneven);
+}
+
+#endif
