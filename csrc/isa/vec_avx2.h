@@ -27,6 +27,9 @@
 #define LF_FETCH_ROWS 2
 #define LF_FETCH_BYTES 2048
 
+/* Whether fma rounds once. */
+#define LF_FUSES 1
+
 #define LANES_f32 8
 #define LANES_f64 4
 typedef __m256 vec_f32;

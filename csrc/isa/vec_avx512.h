@@ -33,6 +33,9 @@
 #define LF_FETCH_ROWS 3
 #define LF_FETCH_BYTES 8192
 
+/* Whether fma rounds once. */
+#define LF_FUSES 1
+
 #define LANES_f32 16
 #define LANES_f64 8
 typedef __m512 vec_f32;
@@ -102,14 +105,14 @@ LF_INLINE vec_f32 abs_f32(vec_f32 a) { return _mm512_abs_ps(a); }
 LF_INLINE vec_f64 abs_f64(vec_f64 a) { return _mm512_abs_pd(a); }
 LF_INLINE vec_f32 negate_f32(vec_f32 a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
 LF_INLINE vec_f64 negate_f64(vec_f64 a) { return _mm512_xor_pd(a, _mm512_set1_pd(-0.0)); }
-/* The magnitude of a with the sign of b: bit select (b & sign) | (a & ~sign). */
+/* The magnitude of a with the sign of b: bit select (b & sign) | (a & ~sign), in place of a. */
 LF_INLINE vec_f32 copysign_f32(vec_f32 a, vec_f32 b) {
     return _mm512_castsi512_ps(
-        _mm512_ternarylogic_epi32(_mm512_set1_epi32(INT32_MIN), _mm512_castps_si512(b), _mm512_castps_si512(a), 0xCA));
+        _mm512_ternarylogic_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b), _mm512_set1_epi32(INT32_MIN), 0xD8));
 }
 LF_INLINE vec_f64 copysign_f64(vec_f64 a, vec_f64 b) {
     return _mm512_castsi512_pd(
-        _mm512_ternarylogic_epi64(_mm512_set1_epi64(INT64_MIN), _mm512_castpd_si512(b), _mm512_castpd_si512(a), 0xCA));
+        _mm512_ternarylogic_epi64(_mm512_castpd_si512(a), _mm512_castpd_si512(b), _mm512_set1_epi64(INT64_MIN), 0xD8));
 }
 
 /* Comparisons are false where either side is NaN. select(m, a, b) = m ? a : b, lane by lane. */

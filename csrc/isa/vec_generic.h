@@ -30,6 +30,9 @@
 #define LF_FETCH_ROWS 2
 #define LF_FETCH_BYTES 2048
 
+/* Whether fma rounds once. */
+#define LF_FUSES 0
+
 #define LANES_f32 4
 #define LANES_f64 2
 typedef float vec_f32 __attribute__((vector_size(16)));

@@ -26,6 +26,9 @@
 #define LF_FETCH_ROWS 2
 #define LF_FETCH_BYTES 2048
 
+/* Whether fma rounds once. */
+#define LF_FUSES 1
+
 #define LANES_f32 4
 #define LANES_f64 2
 typedef float32x4_t vec_f32;

@@ -11,6 +11,8 @@
 /* ln 2 in two parts; the first is so short that n * ln2_high is exact, also without FMA. */
 LF_CONSTANT float ln2_high_f32 = 0.693359375f, ln2_low_f32 = -2.12194440054690583e-4f;
 LF_CONSTANT double ln2_high_f64 = 6.93145751953125e-1, ln2_low_f64 = 1.42860682030941723212e-6;
+LF_CONSTANT float ln2_f32 = 0.693147182464599609f; /* 1.9e-9 too much */
+LF_CONSTANT double ln2_f64 = 0.693147180559945286;
 LF_CONSTANT float log2_e_f32 = 1.44269504088896341f;
 LF_CONSTANT double log2_e_f64 = 1.44269504088896341;
 
