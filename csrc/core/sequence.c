@@ -7,6 +7,7 @@
 
 #include "crowd.h"
 #include "layer.h"
+#include "letters.h"
 #include "team.h"
 
 /* Rows a thread takes through all steps at once, in tiles. */
@@ -24,8 +25,10 @@ enum { PROJECTION_BYTES = 64 << 10, PROJECTION_STEPS_LEAST = 12, PROJECTION_TILE
  * other step would wait for memory alone, not for that and for the shared cache at the same time (2048 units: 0.9; Zen
  * 5). */
 enum { TURNING_CACHES = 36 };
+/* Between the states of two members, as LF_APART_BYTES between rows that are gone through. */
+enum { STATES_APART_BYTES = 1 << 10 };
 /* Work space up to this size lives on the caller's stack. */
-enum { STACK_BYTES = 8 << 10 };
+enum { STACK_BYTES = 16 << 10 };
 
 /* All that a call's threads share; nothing in it changes while they run but the barrier, the queues and the work space.
  */
@@ -45,6 +48,9 @@ struct sequence {
     int measures_barrier; /* before it begins */
     lf_watch watch;
     lf_queue *queues; /* of each member: chunks of rows, or pieces of blocks; NULL where they do not help each other */
+    lf_letter *letters;   /* of the rounds of even, then of odd number; NULL where members read each other's h */
+    char *private_states; /* of each member that writes letters: h and c; of h all units, of c its own */
+    size_t private_bytes;
 };
 
 /* What one thread does: blocks [block_begin, block_end) of some rows. */
@@ -61,15 +67,24 @@ struct part {
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-/* The units of a part: the columns of h, c and y that it owns. */
+/* The units of some blocks: the columns of h, c and y that a member owns. */
 struct columns {
     size_t begin, count;
 };
 
-static struct columns columns_of(const lf_panels *panels, const struct part *part) {
-    const size_t begin = lf_smaller(part->block_begin * panels->block_units, panels->units);
-    const size_t end = lf_smaller(part->block_end * panels->block_units, panels->units);
+static struct columns columns_of(const lf_panels *panels, size_t block_begin, size_t block_end) {
+    const size_t begin = lf_smaller(block_begin * panels->block_units, panels->units);
+    const size_t end = lf_smaller(block_end * panels->block_units, panels->units);
     return (struct columns){begin, end - begin};
+}
+
+/* The first block of a member's part of them. */
+static size_t first_block(const lf_panels *panels, size_t member, size_t members) {
+    return panels->block_count * member / members;
+}
+
+static struct columns columns_of_member(const lf_panels *panels, size_t member, size_t members) {
+    return columns_of(panels, first_block(panels, member, members), first_block(panels, member + 1, members));
 }
 
 static void copy_row(const struct sequence *s, struct lf_rows to, struct lf_rows from, size_t row, struct columns own) {
@@ -198,8 +213,8 @@ static void run_step(struct sequence *s, const struct part *part, lf_step *call)
     atomic_store_explicit(&s->queues[part->me].next[1 - parity], 0, memory_order_relaxed);
     for (size_t i = 0; i < part->members; i++) {
         const size_t member = (part->me + i) % part->members;
-        const size_t begin = panels->block_count * member / part->members;
-        const size_t blocks = panels->block_count * (member + 1) / part->members - begin;
+        const size_t begin = first_block(panels, member, part->members);
+        const size_t blocks = first_block(panels, member + 1, part->members) - begin;
         for (size_t piece; (piece = atomic_fetch_add_explicit(&s->queues[member].next[parity], 1,
                                                               memory_order_relaxed)) < PIECES_OF_MEMBER;) {
             if (call->descending) piece = PIECES_OF_MEMBER - 1 - piece;
@@ -220,12 +235,73 @@ static void fetch_state(const struct sequence *s, const struct part *part, struc
             __builtin_prefetch(h.data + (ptrdiff_t)row * h.stride * (ptrdiff_t)bytes + byte);
 }
 
+/* The letters of a member for one round, row by row. */
+static lf_letter *letters_of(const struct sequence *s, size_t member, size_t begin, unsigned round) {
+    const size_t each = lf_letter_holds(s->layer->element_bytes), units = s->layer->panels.units;
+    const size_t of_all = s->chunk_rows * (units / each + (size_t)s->plan.threads);
+    return s->letters + round % 2 * of_all + s->chunk_rows * (begin / each + member);
+}
+
+static void write_letters(const struct sequence *s, const struct part *part, struct lf_rows h, unsigned round) {
+    const size_t bytes = s->layer->element_bytes;
+    const struct columns own = columns_of_member(&s->layer->panels, part->me, part->members);
+    lf_letter *letter = letters_of(s, part->me, own.begin, round);
+    for (size_t row = 0; row < part->rows; row++, letter += lf_letters_for(own.count, bytes))
+        lf_letters_write(letter, lf_at(h.data, (ptrdiff_t)row * h.stride + (ptrdiff_t)own.begin, bytes),
+                         own.count * bytes, lf_letter_holds(bytes) * bytes, round);
+}
+
+static void read_letters(struct sequence *s, const struct part *part, struct lf_rows h, size_t member, unsigned round) {
+    enum { SPINS = 1000 };
+    const size_t bytes = s->layer->element_bytes, each = lf_letter_holds(bytes);
+    const struct columns units = columns_of_member(&s->layer->panels, member, part->members);
+    const lf_letter *letter = letters_of(s, member, units.begin, round);
+    for (size_t row = 0; row < part->rows; row++) {
+        char *to = h.data + ((ptrdiff_t)row * h.stride + (ptrdiff_t)units.begin) * (ptrdiff_t)bytes;
+        for (size_t unit = 0; unit < units.count; unit += each, letter++) {
+            for (int spins = 0; !lf_letter_has_come(letter, round); spins++) {
+                lf_pause();
+                if (spins == SPINS) lf_barrier_await(&s->barrier, (int)part->me, (int)member);
+            }
+            const size_t count = lf_smaller(units.count - unit, each);
+            memcpy(to + unit * bytes, letter->values, count * bytes);
+        }
+    }
+}
+
+/* After a step, of which `h` is the new state: the member has arrived, and tells what it has. */
+static unsigned arrive(struct sequence *s, const struct part *part, struct lf_rows h) {
+    const unsigned round = lf_barrier_next_round(&s->barrier, (int)part->me, (int)part->members);
+    if (s->letters != NULL) write_letters(s, part, h, round);
+    lf_barrier_arrive(&s->barrier, (int)part->me);
+    return round;
+}
+
+/* Until the others have, too: whether the team goes on. */
+static int await_others(struct sequence *s, const struct part *part, struct lf_rows h, unsigned round) {
+    for (size_t i = 1; i < part->members; i++) {
+        const size_t other = (part->me + i) % part->members;
+        if (s->letters != NULL) read_letters(s, part, h, other, round);
+        else lf_barrier_await(&s->barrier, (int)part->me, (int)other);
+    }
+    return lf_barrier_goes_on(&s->barrier, (int)part->me);
+}
+
+/* The parts of c that others had until the team scattered: each in its own states where `c` lies in those of member 0.
+ */
+static void gather_cells(const struct sequence *s, const struct part *part, struct lf_rows c) {
+    for (size_t member = 1; member < part->members; member++) {
+        const struct lf_rows from = {c.data + member * s->private_bytes, c.stride};
+        copy_rows(s, c, from, part->rows, columns_of_member(&s->layer->panels, member, part->members));
+    }
+}
+
 /* Takes the part's rows and blocks through all steps: whether its member is still needed. Where the team scatters,
  * member 0 goes on with all blocks; what it projects begins where that of all members began. */
 static int run_part(struct sequence *s, struct part *part) {
     const lf_layer *layer = s->layer;
     const lf_run *run = s->run;
-    struct columns own = columns_of(&layer->panels, part);
+    struct columns own = columns_of(&layer->panels, part->block_begin, part->block_end);
     const ptrdiff_t stride = (ptrdiff_t)s->state_stride;
     const int has_state = layer->cell != LF_DENSE, has_cell = layer->cell == LF_LSTM;
     const int masked = run->mask != NULL && has_state;
@@ -249,7 +325,8 @@ static int run_part(struct sequence *s, struct part *part) {
 
     for (size_t step = 0; step < run->steps; step++) {
         const int last = step + 1 == run->steps;
-        const int into_y = !masked && (run->return_sequences || last);
+        const int writes = s->letters != NULL && part->members > 1;
+        const int gives_y = !masked && (run->return_sequences || last), into_y = gives_y && !writes;
         const struct lf_rows h_next = into_y ? y_at(s, part, step) : (struct lf_rows){part->h[step % 2], stride};
         struct lf_rows c_next = {NULL, 0};
         if (has_cell) {
@@ -282,19 +359,23 @@ static int run_part(struct sequence *s, struct part *part) {
             run_step(s, part, &call);
         }
         if (masked) apply_mask(s, part, step, own, h_prev, h_next, c_prev, c_next);
+        const int meets = part->members > 1 && !(writes && last);
+        const unsigned round = meets ? arrive(s, part, h_next) : 0;
+        if (gives_y && writes) copy_rows(s, y_at(s, part, step), h_next, part->rows, own);
         h_prev = h_next;
         c_prev = c_next;
-        if (part->members > 1 && !lf_barrier_wait(&s->barrier, (int)part->me, (int)part->members)) {
+        if (meets && !await_others(s, part, h_next, round)) {
             if (part->me > 0) return 0;
+            if (writes && has_cell) gather_cells(s, part, c_next);
             part->members = 0;
             part->block_end = call.block_end = layer->panels.block_count;
             call.block_begin = 0;
-            own = columns_of(&layer->panels, part);
+            own = columns_of(&layer->panels, part->block_begin, part->block_end);
             width = part->block_end * layer->panels.block_width;
             call.projection_stride = (ptrdiff_t)width;
             projected_end = 0;
         }
-        if (part->members > 1 && !last) fetch_state(s, part, h_next);
+        if (part->members > 1 && !writes && !last) fetch_state(s, part, h_next);
     }
 
     if (run->final_h != NULL && has_state) copy_rows(s, state_of(s, part, run->final_h), h_prev, part->rows, own);
@@ -302,9 +383,16 @@ static int run_part(struct sequence *s, struct part *part) {
     return 1;
 }
 
+static void put_states(const struct sequence *s, struct part *part, char *memory) {
+    for (int i = 0; i < 2; i++) {
+        part->h[i] = memory + (size_t)i * s->state_bytes;
+        part->c[i] = memory + (size_t)(2 + i) * s->state_bytes;
+    }
+}
+
 static struct part part_in(const struct sequence *s, char *memory) {
-    struct part part = {.h = {memory, memory + s->state_bytes},
-                        .c = {memory + 2 * s->state_bytes, memory + 3 * s->state_bytes}};
+    struct part part = {0};
+    put_states(s, &part, memory);
     part.projection = memory + 4 * s->state_bytes;
     part.row_sums = part.projection + s->projection_bytes;
     part.inputs = part.row_sums + s->row_sum_bytes;
@@ -345,13 +433,14 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
     char *memory = s->workspace + s->state_stride * s->layer->element_bytes;
     if (s->plan.split == LF_BY_UNITS) {
         struct part part = part_in(s, memory);
-        part.block_begin = panels->block_count * me / team;
-        part.block_end = panels->block_count * (me + 1) / team;
+        part.block_begin = first_block(panels, me, team);
+        part.block_end = first_block(panels, me + 1, team);
         part.projection +=
             part.block_begin * panels->block_width * s->project_steps * s->chunk_rows * s->layer->element_bytes;
         part.inputs += me * s->input_bytes;
         part.me = me;
         part.members = team;
+        if (s->letters != NULL) put_states(s, &part, s->private_states + me * s->private_bytes);
         if (s->measures_barrier && team > 1 && !lf_barrier_measure(&s->barrier, (int)me, (int)team)) {
             if (me > 0) return; /* the team scatters: its first member begins with the first block as it is */
             part.members = 0;
@@ -437,6 +526,7 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
                           .weight_bytes = layer->weight_bytes,
                           .state_bytes = (double)(s->chunk_rows < run->batch ? s->chunk_rows : run->batch) *
                                          (double)(panels->units * bytes),
+                          .writes_letters = run->batch < layer->kernels->tile_rows || run->mask != NULL,
                           .lanes = (int)layer->kernels->lanes,
                           .region_ns = region_ns,
                           .splits_by_units = !gathers_rows(panels)};
@@ -482,17 +572,29 @@ static lf_status prepare(struct sequence *s, char *stack) {
     /* A masked or projected part belongs to its member alone, and the pieces of a few rows are too small. */
     const int share =
         meet && s->project_steps == 0 && s->run->mask == NULL && s->chunk_rows >= s->layer->kernels->tile_rows;
+    const size_t bytes = s->layer->element_bytes;
+    const lf_panels *panels = &s->layer->panels;
+    const size_t largest_part = lf_round_up(panels->block_count, threads) / threads * panels->block_units;
+    const int writes =
+        meet && !share && s->run->steps > 1 && s->chunk_rows * lf_letters_for(largest_part, bytes) <= LF_LETTERS_MOST;
+    const size_t letter_bytes =
+        writes ? 2 * s->chunk_rows * (panels->units / lf_letter_holds(bytes) + threads) * sizeof(lf_letter) : 0;
+    s->private_bytes = writes ? 4 * s->state_bytes + STATES_APART_BYTES : 0;
     const size_t arrival_bytes = meet ? threads * sizeof(lf_arrival) : 0;
     const size_t queue_bytes = share || s->members > 1 ? threads * sizeof(lf_queue) : 0;
     size_t total, inputs;
     if (!lf_multiply(s->members, s->member_bytes, &total) ||
-        !lf_sum(total, arrival_bytes + queue_bytes + zero_bytes, &total) ||
+        !lf_sum(total, letter_bytes + arrival_bytes + queue_bytes + zero_bytes + threads * s->private_bytes, &total) ||
         !lf_multiply(threads - s->members, s->input_bytes, &inputs) || !lf_sum(total, inputs, &total))
         return LF_NO_MEMORY;
     char *memory = total <= STACK_BYTES ? stack : lf_allocate(total);
     if (memory == NULL) return LF_NO_MEMORY;
-    memset(memory, 0, arrival_bytes + queue_bytes + zero_bytes);
     s->allocated = memory == stack ? NULL : memory;
+    s->letters = writes ? (lf_letter *)memory : NULL;
+    s->private_states = memory + letter_bytes;
+    memset(memory, 0, letter_bytes);
+    memory += letter_bytes + threads * s->private_bytes;
+    memset(memory, 0, arrival_bytes + queue_bytes + zero_bytes);
     s->barrier.arrivals = (lf_arrival *)memory;
     s->measures_barrier = meet && lf_barrier_measure_due();
     s->queues = queue_bytes > 0 ? (lf_queue *)(memory + arrival_bytes) : NULL;
@@ -509,6 +611,8 @@ static lf_status run_planned(struct sequence *s) {
     s->workspace = s->allocated = NULL;
     s->barrier.arrivals = NULL;
     s->queues = NULL;
+    s->letters = NULL;
+    s->private_states = NULL;
     return LF_OK;
 }
 

@@ -5,6 +5,7 @@
 #include "threads.h"
 
 #include "crowd.h"
+#include "letters.h"
 
 #include <lstmfast.h>
 
@@ -232,6 +233,7 @@ static const double far_bytes_per_ns = 40; /* weights read from beyond a core's 
 static const double worth_it = 0.95;       /* a plan with more threads has to promise this part of the time */
 /* Once a step, members that split the units meet and fetch each other's states, line by line: in barriers' times. */
 static const double meeting_barriers = 2.1, line_barriers = 0.25;
+static const double letters_barriers = 1.3, letter_barriers = 0.05; /* where they write letters */
 /* A barrier of two threads, as long as it is not measured: rather too short, for a team that runs measures it. */
 static const double barrier_ns = 60;
 /* A measured one counts for so long, and is measured again after so long. */
@@ -263,9 +265,11 @@ static double times_through(double rows, size_t together) {
 static double meeting_ns(const lf_work *work, int threads, double two_ns, double rows, size_t together) {
     enum { LINE = 64 };
     if (together == 0 || work->steps == 1) return 0;
-    const double lines = work->state_bytes * (threads - 1) / threads / LINE;
-    return times_through(rows, together) * (double)work->steps * two_ns * (1 + 0.1 * (threads - 2)) *
-           (meeting_barriers + line_barriers * lines);
+    const double member_bytes = work->state_bytes / threads;
+    double barriers = meeting_barriers + line_barriers * (threads - 1) * member_bytes / LINE;
+    if (work->writes_letters && member_bytes <= LF_LETTERS_MOST * LF_LETTER_VALUES)
+        barriers = letters_barriers + letter_barriers * (threads - 1) * member_bytes / LF_LETTER_VALUES;
+    return times_through(rows, together) * (double)work->steps * two_ns * (1 + 0.1 * (threads - 2)) * barriers;
 }
 
 /* Weights that do not fit a core's own cache come from further away, once a step and chunk of rows. */
@@ -378,7 +382,7 @@ void lf_team_run(int threads, lf_member_fn *member, void *context) {
     if (!done) member(context, 0, 1);
 }
 
-static void pause_briefly(void) {
+void lf_pause(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -411,7 +415,7 @@ static void wake_all(const lf_arrival *member) {
  * at a time (pause-loop exiting; an AMD one counts pauses less than 128 cycles apart): the first steps of a team then
  * took that long each in 14 % of new processes, with pauses 200 cycles apart in 3 %. */
 static void pause_at_length(void) {
-    pause_briefly();
+    lf_pause();
 #if defined(__x86_64__)
     for (int i = 0; i < 12; i++) __asm__ volatile("lfence" ::: "memory");
 #endif
@@ -437,7 +441,7 @@ static void wait_for(lf_barrier *barrier, const lf_arrival *member, unsigned rou
     enum { USUAL_SPINS = 1000, SPINS = 10000 };
     for (int spins = 0; spins < USUAL_SPINS; spins++) {
         if (has_come(member, round)) return;
-        pause_briefly();
+        lf_pause();
     }
     const long long begin = lf_now_ns();
     int come = 0;
@@ -454,15 +458,36 @@ static void wait_for(lf_barrier *barrier, const lf_arrival *member, unsigned rou
     atomic_fetch_add_explicit(&barrier->late_ns, lf_now_ns() - begin, memory_order_relaxed);
 }
 
-int lf_barrier_wait(lf_barrier *barrier, int me, int count) {
-    lf_arrival *own = &barrier->arrivals[me];
-    const unsigned round = atomic_load_explicit(&own->round, memory_order_relaxed) + 1;
+static unsigned round_of(const lf_barrier *barrier, int me) {
+    return atomic_load_explicit(&barrier->arrivals[me].round, memory_order_relaxed);
+}
+
+unsigned lf_barrier_next_round(lf_barrier *barrier, int me, int count) {
+    const unsigned round = round_of(barrier, me) + 1;
     if (me == 0 && has_no_processors(barrier, count))
         atomic_store_explicit(&barrier->scatter_round, round, memory_order_relaxed);
-    atomic_store(&own->round, round); /* sequentially consistent, as are the sleepers' steps */
+    return round;
+}
+
+void lf_barrier_arrive(lf_barrier *barrier, int me) {
+    lf_arrival *own = &barrier->arrivals[me];
+    atomic_store(&own->round, round_of(barrier, me) + 1); /* sequentially consistent, as are the sleepers' steps */
     if (atomic_load(&barrier->sleepers) > 0) wake_all(own);
-    for (int i = 1; i < count; i++) wait_for(barrier, &barrier->arrivals[(me + i) % count], round);
-    return atomic_load_explicit(&barrier->scatter_round, memory_order_relaxed) != round;
+}
+
+void lf_barrier_await(lf_barrier *barrier, int me, int other) {
+    wait_for(barrier, &barrier->arrivals[other], round_of(barrier, me));
+}
+
+int lf_barrier_goes_on(const lf_barrier *barrier, int me) {
+    return atomic_load_explicit(&barrier->scatter_round, memory_order_relaxed) != round_of(barrier, me);
+}
+
+int lf_barrier_wait(lf_barrier *barrier, int me, int count) {
+    (void)lf_barrier_next_round(barrier, me, count);
+    lf_barrier_arrive(barrier, me);
+    for (int i = 1; i < count; i++) lf_barrier_await(barrier, me, (me + i) % count);
+    return lf_barrier_goes_on(barrier, me);
 }
 
 int lf_barrier_measure(lf_barrier *barrier, int me, int count) {

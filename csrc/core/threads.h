@@ -26,6 +26,7 @@ typedef struct lf_work {
     double unit_updates; /* states computed in the call: rows * steps * units */
     size_t weight_bytes;
     double state_bytes; /* of a step: what members that split the units give each other */
+    int writes_letters; /* they do so in letters where these are few */
     int lanes;
     double region_ns;    /* of a plan made just before; 0: to be found out */
     int splits_by_units; /* false where a step needs whole rows */
@@ -78,6 +79,15 @@ typedef struct lf_barrier {
 /* Whether the team goes on. If not, it has no processors of its own: member 0 has to do the rest alone, and the others
  * go. All members are told so in the same round. */
 int lf_barrier_wait(lf_barrier *barrier, int me, int count);
+
+/* The same in parts. Member 0 settles before a round whether the team goes on after it; the others know once they have
+ * awaited member 0. */
+unsigned lf_barrier_next_round(lf_barrier *barrier, int me, int count); /* the one at which `me` arrives next */
+void lf_barrier_arrive(lf_barrier *barrier, int me);
+void lf_barrier_await(lf_barrier *barrier, int me, int other); /* to have arrived as often as `me` */
+int lf_barrier_goes_on(const lf_barrier *barrier, int me);
+
+void lf_pause(void);
 
 /* How long it takes to meet depends on where the system has put the threads, and that changes. So the members of a team
  * measure it, all together before they begin, where that is due. Whether the team goes on, as above. */

@@ -1,5 +1,6 @@
 /* Threads: teams of every size give the bits of one thread, also with several callers at once on one layer, and where
- * they scatter and leave the rest to their first member. Linked with --wrap=lf_barrier_wait, to scatter them at will.
+ * they scatter and leave the rest to their first member. Linked with --wrap for what tells them so, to scatter them at
+ * will.
  * `make check-tsan` builds it without OpenMP: linked with --wrap=lf_team_run, the pthread team below takes its place,
  * so that ThreadSanitizer sees every thread start and end; and runs it --without-barrier, too, where it has to find the
  * races. Next: csrc/core/threads.c has the barrier, csrc/core/sequence.c the scheduling. */
@@ -20,6 +21,10 @@ enum { CALLERS = 3, MOST_TEAM = 8 };
 void __wrap_lf_team_run(int threads, lf_member_fn *member, void *context);
 int __real_lf_barrier_wait(lf_barrier *barrier, int me, int count);
 int __wrap_lf_barrier_wait(lf_barrier *barrier, int me, int count);
+void __real_lf_barrier_await(lf_barrier *barrier, int me, int other);
+void __wrap_lf_barrier_await(lf_barrier *barrier, int me, int other);
+int __real_lf_barrier_goes_on(const lf_barrier *barrier, int me);
+int __wrap_lf_barrier_goes_on(const lf_barrier *barrier, int me);
 
 static atomic_int teams_started, teams_scattered;
 static int without_barrier;
@@ -50,12 +55,24 @@ void __wrap_lf_team_run(int threads, lf_member_fn *function, void *context) {
     for (int i = 1; i < count; i++) pthread_join(handles[i], NULL);
 }
 
+static int scatters(const lf_barrier *barrier, int me) {
+    const int now = atomic_load(&barrier->arrivals[me].round) == scatter_round;
+    if (now && me == 0) atomic_fetch_add(&teams_scattered, 1);
+    return now;
+}
+
 int __wrap_lf_barrier_wait(lf_barrier *barrier, int me, int count) {
     if (without_barrier) return 1;
     const int going_on = __real_lf_barrier_wait(barrier, me, count);
-    if (atomic_load(&barrier->arrivals[me].round) != scatter_round) return going_on;
-    if (me == 0) atomic_fetch_add(&teams_scattered, 1);
-    return 0;
+    return scatters(barrier, me) ? 0 : going_on;
+}
+
+void __wrap_lf_barrier_await(lf_barrier *barrier, int me, int other) {
+    if (!without_barrier) __real_lf_barrier_await(barrier, me, other);
+}
+
+int __wrap_lf_barrier_goes_on(const lf_barrier *barrier, int me) {
+    return scatters(barrier, me) ? 0 : __real_lf_barrier_goes_on(barrier, me);
 }
 
 /* ---- layers and calls ---------------------------------------------------------------------------------------------

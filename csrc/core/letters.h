@@ -1,0 +1,46 @@
+/* What the members of a team that split the units tell each other after a step: their part of the new h.
+ * A letter is one line of memory with the number of its round at the end: whoever sees the number has the values, too.
+ * Behind a barrier they would be a second line on its way, and lie beside what their writer goes on to write, which a
+ * core that reads them fetches ahead out of its hands. One row of LSTM(128) on two cores that share no cache: 1.13
+ * times as fast, two rows 1.17; of LSTM(64) on cores that share one 1.11 (Zen 5). Next: threads.c has the rounds,
+ * sequence.c writes and reads the letters. */
+#ifndef LF_LETTERS_H
+#define LF_LETTERS_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+
+enum { LF_LETTER_BYTES = 64, LF_LETTER_VALUES = LF_LETTER_BYTES - sizeof(atomic_uint) };
+/* A member with more than so many letters for a step writes none: where processors share a cache, to write and to read
+ * them is then 1 to 3 % of the time (4 rows of LSTM(256), 36 letters), and beyond it they no longer gain much. */
+enum { LF_LETTERS_MOST = 20 };
+
+typedef struct lf_letter {
+    _Alignas(LF_LETTER_BYTES) char values[LF_LETTER_VALUES];
+    atomic_uint round;
+} lf_letter;
+
+/* Values of one size that a letter holds, and letters for a number of them. */
+static inline size_t lf_letter_holds(size_t element_bytes) { return LF_LETTER_VALUES / element_bytes; }
+static inline size_t lf_letters_for(size_t values, size_t element_bytes) {
+    const size_t each = lf_letter_holds(element_bytes);
+    return (values + each - 1) / each;
+}
+
+static inline void lf_letters_write(lf_letter *letter, const char *values, size_t bytes, size_t letter_bytes,
+                                    unsigned round) {
+    for (; bytes > 0; letter++) {
+        const size_t count = bytes < letter_bytes ? bytes : letter_bytes;
+        memcpy(letter->values, values, count);
+        atomic_store_explicit(&letter->round, round, memory_order_release);
+        values += count;
+        bytes -= count;
+    }
+}
+
+static inline int lf_letter_has_come(const lf_letter *letter, unsigned round) {
+    return atomic_load_explicit(&letter->round, memory_order_acquire) == round;
+}
+
+#endif
