@@ -18,10 +18,15 @@
 #define LF_LONE_ROWS 12
 #define LF_SPLIT_ROWS 6
 #define LF_STRIP_VECTORS 4
-/* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. */
-#define LF_TILE_VECTORS_1 16
+/* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. More
+ * of one row would leave the next step less of the first cache level (LSTM(60): 16 take 1.25 times as long), but for
+ * split blocks, of which a k has three. */
+#define LF_TILE_VECTORS_1 12
+#define LF_SPLIT_VECTORS_1 16
 #define LF_TILE_VECTORS_2 8
 #define LF_TILE_VECTORS_3 4
+/* So many rows take a narrow tail beside the blocks before it, for the same reason. */
+#define LF_TAIL_ROWS 3
 /* So much of a block is 128 KiB: it stays in the second cache level, which feeds a tile of six rows fast enough. Blocks
  * of up to twice that are taken whole, if float32 (600 inputs: 2 % faster; 2048 inputs in segments of 1024: 4 % slower;
  * 1024 inputs of float64: 1 % slower; Zen 5). */

@@ -21,8 +21,11 @@
 #define LF_STRIP_VECTORS 4
 /* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an addition. */
 #define LF_TILE_VECTORS_1 8
+#define LF_SPLIT_VECTORS_1 8
 #define LF_TILE_VECTORS_2 4
 #define LF_TILE_VECTORS_3 4
+/* So many rows take a narrow tail beside the blocks before it, for the same reason. */
+#define LF_TAIL_ROWS 1
 /* So much of a block is 16 KiB: it stays in the first cache level. */
 #define LF_SEGMENT 256
 #define LF_WHOLE_f32 LF_SEGMENT
