@@ -20,6 +20,9 @@
  * for one row LSTM(48) takes 1.07 times as long. */
 #define LF_TILE_VECTORS_1 12
 #define LF_SPLIT_VECTORS_1 8
+#define LF_DEEP_VECTORS_1 LF_TILE_VECTORS_1
+#define LF_DEEP_LEAST 0
+#define LF_DEEP_MOST 0
 #define LF_TILE_VECTORS_2 4
 #define LF_TILE_VECTORS_3 4
 /* So many rows take a narrow tail beside the blocks before it, for the same reason. */

@@ -19,10 +19,14 @@
 #define LF_SPLIT_ROWS 6
 #define LF_STRIP_VECTORS 4
 /* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. More
- * of one row would leave the next step less of the first cache level (LSTM(60): 16 take 1.25 times as long), but for
- * split blocks, of which a k has three. */
+ * of one row would leave the next step less of the first cache level (LSTM(60): 16 take 1.25 times as long), but of
+ * split blocks, of which a k has three, and where two blocks do not fit there anyway (LSTM(128): 1.01 to 1.02 times as
+ * fast; from 320 units on 12 are, by as much). */
 #define LF_TILE_VECTORS_1 12
 #define LF_SPLIT_VECTORS_1 16
+#define LF_DEEP_VECTORS_1 16
+#define LF_DEEP_LEAST 96
+#define LF_DEEP_MOST 256
 #define LF_TILE_VECTORS_2 8
 #define LF_TILE_VECTORS_3 4
 /* So many rows take a narrow tail beside the blocks before it, for the same reason. */

@@ -18,6 +18,9 @@
 /* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. */
 #define LF_TILE_VECTORS_1 16
 #define LF_SPLIT_VECTORS_1 16
+#define LF_DEEP_VECTORS_1 LF_TILE_VECTORS_1
+#define LF_DEEP_LEAST 0
+#define LF_DEEP_MOST 0
 #define LF_TILE_VECTORS_2 8
 #define LF_TILE_VECTORS_3 4
 /* So many rows take a narrow tail beside the blocks before it, for the same reason. */
