@@ -564,21 +564,25 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
     return LF_OK;
 }
 
+/* Whether a member of such a team, whose part of the blocks is the largest, tells it in few enough letters. */
+static int fits_letters(const struct sequence *s, size_t members) {
+    const lf_panels *panels = &s->layer->panels;
+    const size_t blocks = (panels->block_count + members - 1) / members;
+    const size_t letters = lf_letters_for(blocks * panels->block_units, s->layer->element_bytes);
+    return s->run->steps > 1 && s->chunk_rows * letters <= LF_LETTERS_MOST;
+}
+
 /* Work space of a planned call: `stack`, of STACK_BYTES, where that is enough. */
 static lf_status prepare(struct sequence *s, char *stack) {
     const size_t zero_bytes = s->state_stride * s->layer->element_bytes;
-    const size_t threads = (size_t)s->plan.threads;
+    const size_t threads = larger((size_t)s->plan.threads, 1);
     const int meet = s->plan.split == LF_BY_UNITS && threads > 1;
     /* A masked or projected part belongs to its member alone, and the pieces of a few rows are too small. */
     const int share =
         meet && s->project_steps == 0 && s->run->mask == NULL && s->chunk_rows >= s->layer->kernels->tile_rows;
-    const size_t bytes = s->layer->element_bytes;
-    const lf_panels *panels = &s->layer->panels;
-    const size_t largest_part = lf_round_up(panels->block_count, threads) / threads * panels->block_units;
-    const int writes =
-        meet && !share && s->run->steps > 1 && s->chunk_rows * lf_letters_for(largest_part, bytes) <= LF_LETTERS_MOST;
-    const size_t letter_bytes =
-        writes ? 2 * s->chunk_rows * (panels->units / lf_letter_holds(bytes) + threads) * sizeof(lf_letter) : 0;
+    const int writes = meet && !share && fits_letters(s, threads);
+    const size_t each = lf_letter_holds(s->layer->element_bytes), units = s->layer->panels.units;
+    const size_t letter_bytes = writes ? 2 * s->chunk_rows * (units / each + threads) * sizeof(lf_letter) : 0;
     s->private_bytes = writes ? 4 * s->state_bytes + STATES_APART_BYTES : 0;
     const size_t arrival_bytes = meet ? threads * sizeof(lf_arrival) : 0;
     const size_t queue_bytes = share || s->members > 1 ? threads * sizeof(lf_queue) : 0;
