@@ -21,26 +21,14 @@ typedef struct lf_letter {
     atomic_uint round;
 } lf_letter;
 
-/* Values of one size that a letter holds, and letters for a number of them. */
-static inline size_t lf_letter_holds(size_t element_bytes) { return LF_LETTER_VALUES / element_bytes; }
-static inline size_t lf_letters_for(size_t values, size_t element_bytes) {
-    const size_t each = lf_letter_holds(element_bytes);
-    return (values + each - 1) / each;
+/* Values of one size that a letter holds. */
+static inline size_t lf_letter_holds(size_t element_bytes) {
+    return element_bytes == sizeof(float) ? LF_LETTER_VALUES / sizeof(float) : LF_LETTER_VALUES / sizeof(double);
 }
 
-static inline void lf_letters_write(lf_letter *letter, const char *values, size_t bytes, size_t letter_bytes,
-                                    unsigned round) {
-    for (; bytes > 0; letter++) {
-        const size_t count = bytes < letter_bytes ? bytes : letter_bytes;
-        memcpy(letter->values, values, count);
-        atomic_store_explicit(&letter->round, round, memory_order_release);
-        values += count;
-        bytes -= count;
-    }
-}
-
-static inline int lf_letter_has_come(const lf_letter *letter, unsigned round) {
-    return atomic_load_explicit(&letter->round, memory_order_acquire) == round;
+static inline void lf_letter_write(lf_letter *letter, const char *values, size_t bytes, unsigned round) {
+    memcpy(letter->values, values, bytes);
+    atomic_store_explicit(&letter->round, round, memory_order_release);
 }
 
 #endif

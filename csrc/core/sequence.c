@@ -59,10 +59,12 @@ struct part {
     ptrdiff_t row, row_step; /* of the call: the part's first, and 1 or -1 to the next */
     size_t block_begin, block_end;
     size_t me, members; /* that meet after each step, each with its part of the blocks; 0 where they never meet */
-    char *h[2], *c[2];  /* (rows, units), stride state_stride */
-    char *projection;   /* (project_steps, rows, block_end - block_begin, block_width) */
+    size_t even_blocks, even_members; /* of each member, and of those after the first so many one more */
+    char *h[2], *c[2];                /* (rows, units), stride state_stride */
+    char *projection;                 /* (project_steps, rows, block_end - block_begin, block_width) */
     char *row_sums;
-    char *inputs; /* (project_steps, rows, features): where the x of several rows and steps are put together */
+    char *inputs;   /* (project_steps, rows, features): where the x of several rows and steps are put together */
+    size_t letters; /* that a member has for a row of h */
 };
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -78,13 +80,26 @@ static struct columns columns_of(const lf_panels *panels, size_t block_begin, si
     return (struct columns){begin, end - begin};
 }
 
-/* The first block of a member's part of them. */
-static size_t first_block(const lf_panels *panels, size_t member, size_t members) {
-    return panels->block_count * member / members;
+/* The blocks are shared out once a call, for divisions in each step would take longer than a small one's products. */
+static void share_blocks(const lf_panels *panels, struct part *part, size_t me, size_t members) {
+    part->me = me;
+    part->members = members;
+    part->even_blocks = panels->block_count / members;
+    part->even_members = members - panels->block_count % members;
 }
 
-static struct columns columns_of_member(const lf_panels *panels, size_t member, size_t members) {
-    return columns_of(panels, first_block(panels, member, members), first_block(panels, member + 1, members));
+static size_t first_block(const struct part *part, size_t member) {
+    return member * part->even_blocks + (member > part->even_members ? member - part->even_members : 0);
+}
+
+static struct columns columns_of_member(const lf_panels *panels, const struct part *part, size_t member) {
+    return columns_of(panels, first_block(part, member), first_block(part, member + 1));
+}
+
+/* Letters for a row of the largest part. */
+static size_t letters_of_row(const struct sequence *s, size_t blocks) {
+    const size_t each = lf_letter_holds(s->layer->element_bytes);
+    return (blocks * s->layer->panels.block_units + each - 1) / each;
 }
 
 static void copy_row(const struct sequence *s, struct lf_rows to, struct lf_rows from, size_t row, struct columns own) {
@@ -213,8 +228,8 @@ static void run_step(struct sequence *s, const struct part *part, lf_step *call)
     atomic_store_explicit(&s->queues[part->me].next[1 - parity], 0, memory_order_relaxed);
     for (size_t i = 0; i < part->members; i++) {
         const size_t member = (part->me + i) % part->members;
-        const size_t begin = first_block(panels, member, part->members);
-        const size_t blocks = first_block(panels, member + 1, part->members) - begin;
+        const size_t begin = first_block(part, member);
+        const size_t blocks = first_block(part, member + 1) - begin;
         for (size_t piece; (piece = atomic_fetch_add_explicit(&s->queues[member].next[parity], 1,
                                                               memory_order_relaxed)) < PIECES_OF_MEMBER;) {
             if (call->descending) piece = PIECES_OF_MEMBER - 1 - piece;
@@ -235,55 +250,37 @@ static void fetch_state(const struct sequence *s, const struct part *part, struc
             __builtin_prefetch(h.data + (ptrdiff_t)row * h.stride * (ptrdiff_t)bytes + byte);
 }
 
-/* The letters of a member for one round, row by row. */
-static lf_letter *letters_of(const struct sequence *s, size_t member, size_t begin, unsigned round) {
-    const size_t each = lf_letter_holds(s->layer->element_bytes), units = s->layer->panels.units;
-    const size_t of_all = s->chunk_rows * (units / each + (size_t)s->plan.threads);
-    return s->letters + round % 2 * of_all + s->chunk_rows * (begin / each + member);
-}
-
-static void write_letters(const struct sequence *s, const struct part *part, struct lf_rows h, unsigned round) {
-    const size_t bytes = s->layer->element_bytes;
-    const struct columns own = columns_of_member(&s->layer->panels, part->me, part->members);
-    lf_letter *letter = letters_of(s, part->me, own.begin, round);
-    for (size_t row = 0; row < part->rows; row++, letter += lf_letters_for(own.count, bytes))
-        lf_letters_write(letter, lf_at(h.data, (ptrdiff_t)row * h.stride + (ptrdiff_t)own.begin, bytes),
-                         own.count * bytes, lf_letter_holds(bytes) * bytes, round);
-}
-
-static void read_letters(struct sequence *s, const struct part *part, struct lf_rows h, size_t member, unsigned round) {
-    enum { SPINS = 1000 };
+/* A member's part of h in its letters of a round, row by row: written by itself, read by the others. */
+static void pass_letters(struct sequence *s, const struct part *part, struct lf_rows h, size_t member, unsigned round) {
     const size_t bytes = s->layer->element_bytes, each = lf_letter_holds(bytes);
-    const struct columns units = columns_of_member(&s->layer->panels, member, part->members);
-    const lf_letter *letter = letters_of(s, member, units.begin, round);
-    for (size_t row = 0; row < part->rows; row++) {
-        char *to = h.data + ((ptrdiff_t)row * h.stride + (ptrdiff_t)units.begin) * (ptrdiff_t)bytes;
-        for (size_t unit = 0; unit < units.count; unit += each, letter++) {
-            for (int spins = 0; !lf_letter_has_come(letter, round); spins++) {
-                lf_pause();
-                if (spins == SPINS) lf_barrier_await(&s->barrier, (int)part->me, (int)member);
+    const struct columns units = columns_of_member(&s->layer->panels, part, member);
+    lf_letter *letter = s->letters + (round % 2 * part->members + member) * s->chunk_rows * part->letters;
+    for (size_t row = 0; row < part->rows; row++, letter += part->letters) {
+        char *values = h.data + ((ptrdiff_t)row * h.stride + (ptrdiff_t)units.begin) * (ptrdiff_t)bytes;
+        for (size_t unit = 0, i = 0; unit < units.count; unit += each, i++) {
+            const size_t count = lf_smaller(units.count - unit, each) * bytes;
+            if (member == part->me) {
+                lf_letter_write(letter + i, values + unit * bytes, count, round);
+                continue;
             }
-            const size_t count = lf_smaller(units.count - unit, each);
-            memcpy(to + unit * bytes, letter->values, count * bytes);
+            lf_barrier_await(&s->barrier, (int)part->me, (int)member, &letter[i].round);
+            memcpy(values + unit * bytes, letter[i].values, count);
         }
     }
 }
 
-/* After a step, of which `h` is the new state: the member has arrived, and tells what it has. */
-static unsigned arrive(struct sequence *s, const struct part *part, struct lf_rows h) {
+/* After a step, of which `h` is the new state: the member tells the others what it has, and goes on to what they need
+ * not wait for. */
+static unsigned tell(struct sequence *s, const struct part *part, struct lf_rows h) {
     const unsigned round = lf_barrier_next_round(&s->barrier, (int)part->me, (int)part->members);
-    if (s->letters != NULL) write_letters(s, part, h, round);
+    pass_letters(s, part, h, part->me, round);
     lf_barrier_arrive(&s->barrier, (int)part->me);
     return round;
 }
 
-/* Until the others have, too: whether the team goes on. */
-static int await_others(struct sequence *s, const struct part *part, struct lf_rows h, unsigned round) {
-    for (size_t i = 1; i < part->members; i++) {
-        const size_t other = (part->me + i) % part->members;
-        if (s->letters != NULL) read_letters(s, part, h, other, round);
-        else lf_barrier_await(&s->barrier, (int)part->me, (int)other);
-    }
+/* Whether the team goes on. */
+static int hear(struct sequence *s, const struct part *part, struct lf_rows h, unsigned round) {
+    for (size_t i = 1; i < part->members; i++) pass_letters(s, part, h, (part->me + i) % part->members, round);
     return lf_barrier_goes_on(&s->barrier, (int)part->me);
 }
 
@@ -292,7 +289,7 @@ static int await_others(struct sequence *s, const struct part *part, struct lf_r
 static void gather_cells(const struct sequence *s, const struct part *part, struct lf_rows c) {
     for (size_t member = 1; member < part->members; member++) {
         const struct lf_rows from = {c.data + member * s->private_bytes, c.stride};
-        copy_rows(s, c, from, part->rows, columns_of_member(&s->layer->panels, member, part->members));
+        copy_rows(s, c, from, part->rows, columns_of_member(&s->layer->panels, part, member));
     }
 }
 
@@ -360,11 +357,12 @@ static int run_part(struct sequence *s, struct part *part) {
         }
         if (masked) apply_mask(s, part, step, own, h_prev, h_next, c_prev, c_next);
         const int meets = part->members > 1 && !(writes && last);
-        const unsigned round = meets ? arrive(s, part, h_next) : 0;
+        const unsigned round = meets && writes ? tell(s, part, h_next) : 0;
         if (gives_y && writes) copy_rows(s, y_at(s, part, step), h_next, part->rows, own);
         h_prev = h_next;
         c_prev = c_next;
-        if (meets && !await_others(s, part, h_next, round)) {
+        if (meets && !(writes ? hear(s, part, h_next, round)
+                              : lf_barrier_wait(&s->barrier, (int)part->me, (int)part->members))) {
             if (part->me > 0) return 0;
             if (writes && has_cell) gather_cells(s, part, c_next);
             part->members = 0;
@@ -433,14 +431,16 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
     char *memory = s->workspace + s->state_stride * s->layer->element_bytes;
     if (s->plan.split == LF_BY_UNITS) {
         struct part part = part_in(s, memory);
-        part.block_begin = first_block(panels, me, team);
-        part.block_end = first_block(panels, me + 1, team);
+        share_blocks(panels, &part, me, team);
+        part.block_begin = first_block(&part, me);
+        part.block_end = first_block(&part, me + 1);
         part.projection +=
             part.block_begin * panels->block_width * s->project_steps * s->chunk_rows * s->layer->element_bytes;
         part.inputs += me * s->input_bytes;
-        part.me = me;
-        part.members = team;
-        if (s->letters != NULL) put_states(s, &part, s->private_states + me * s->private_bytes);
+        if (s->letters != NULL) {
+            put_states(s, &part, s->private_states + me * s->private_bytes);
+            part.letters = letters_of_row(s, (panels->block_count + team - 1) / team);
+        }
         if (s->measures_barrier && team > 1 && !lf_barrier_measure(&s->barrier, (int)me, (int)team)) {
             if (me > 0) return; /* the team scatters: its first member begins with the first block as it is */
             part.members = 0;
@@ -564,14 +564,6 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
     return LF_OK;
 }
 
-/* Whether a member of such a team, whose part of the blocks is the largest, tells it in few enough letters. */
-static int fits_letters(const struct sequence *s, size_t members) {
-    const lf_panels *panels = &s->layer->panels;
-    const size_t blocks = (panels->block_count + members - 1) / members;
-    const size_t letters = lf_letters_for(blocks * panels->block_units, s->layer->element_bytes);
-    return s->run->steps > 1 && s->chunk_rows * letters <= LF_LETTERS_MOST;
-}
-
 /* Work space of a planned call: `stack`, of STACK_BYTES, where that is enough. */
 static lf_status prepare(struct sequence *s, char *stack) {
     const size_t zero_bytes = s->state_stride * s->layer->element_bytes;
@@ -580,9 +572,12 @@ static lf_status prepare(struct sequence *s, char *stack) {
     /* A masked or projected part belongs to its member alone, and the pieces of a few rows are too small. */
     const int share =
         meet && s->project_steps == 0 && s->run->mask == NULL && s->chunk_rows >= s->layer->kernels->tile_rows;
-    const int writes = meet && !share && fits_letters(s, threads);
-    const size_t each = lf_letter_holds(s->layer->element_bytes), units = s->layer->panels.units;
-    const size_t letter_bytes = writes ? 2 * s->chunk_rows * (units / each + threads) * sizeof(lf_letter) : 0;
+    const size_t blocks = s->layer->panels.block_count;
+    const int writes = meet && !share && s->run->steps > 1 &&
+                       s->chunk_rows * letters_of_row(s, (blocks + threads - 1) / threads) <= LF_LETTERS_MOST;
+    /* A team may be smaller, and its largest part and its last letter fuller or emptier than planned. */
+    const size_t letters = letters_of_row(s, blocks + threads) + threads;
+    const size_t letter_bytes = writes ? 2 * s->chunk_rows * letters * sizeof(lf_letter) : 0;
     s->private_bytes = writes ? 4 * s->state_bytes + STATES_APART_BYTES : 0;
     const size_t arrival_bytes = meet ? threads * sizeof(lf_arrival) : 0;
     const size_t queue_bytes = share || s->members > 1 ? threads * sizeof(lf_queue) : 0;

@@ -382,7 +382,7 @@ void lf_team_run(int threads, lf_member_fn *member, void *context) {
     if (!done) member(context, 0, 1);
 }
 
-void lf_pause(void) {
+static void pause_briefly(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -415,7 +415,7 @@ static void wake_all(const lf_arrival *member) {
  * at a time (pause-loop exiting; an AMD one counts pauses less than 128 cycles apart): the first steps of a team then
  * took that long each in 14 % of new processes, with pauses 200 cycles apart in 3 %. */
 static void pause_at_length(void) {
-    lf_pause();
+    pause_briefly();
 #if defined(__x86_64__)
     for (int i = 0; i < 12; i++) __asm__ volatile("lfence" ::: "memory");
 #endif
@@ -430,24 +430,24 @@ static int has_no_processors(const lf_barrier *barrier, int count) {
     return late > (count - 1) * (lf_now_ns() - barrier->begin_ns);
 }
 
-static int has_come(const lf_arrival *member, unsigned round) {
-    return (int)(atomic_load_explicit(&member->round, memory_order_acquire) - round) >= 0;
+static int has_come(const atomic_uint *sign, unsigned round) {
+    return (int)(atomic_load_explicit(sign, memory_order_acquire) - round) >= 0;
 }
 
-static void wait_for(lf_barrier *barrier, const lf_arrival *member, unsigned round) {
+static void wait_for(lf_barrier *barrier, const lf_arrival *member, const atomic_uint *sign, unsigned round) {
     /* Together half a millisecond: longer than to wake one that sleeps, which takes up to 100 microseconds in a virtual
      * machine. With less, a member that came late once has the others asleep when it comes, then sleeps itself while
      * they are woken, and so on: half as fast, LSTM(256) on one row and two threads. */
     enum { USUAL_SPINS = 1000, SPINS = 10000 };
     for (int spins = 0; spins < USUAL_SPINS; spins++) {
-        if (has_come(member, round)) return;
-        lf_pause();
+        if (has_come(sign, round)) return;
+        pause_briefly();
     }
     const long long begin = lf_now_ns();
     int come = 0;
     for (int spins = 0; spins < SPINS && !come; spins++) {
         pause_at_length();
-        come = has_come(member, round);
+        come = has_come(sign, round);
     }
     if (!come) {
         /* Either the member sees this sleeper when it comes, or the sleeper sees that it has: the futex looks again. */
@@ -475,8 +475,8 @@ void lf_barrier_arrive(lf_barrier *barrier, int me) {
     if (atomic_load(&barrier->sleepers) > 0) wake_all(own);
 }
 
-void lf_barrier_await(lf_barrier *barrier, int me, int other) {
-    wait_for(barrier, &barrier->arrivals[other], round_of(barrier, me));
+void lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint *sign) {
+    wait_for(barrier, &barrier->arrivals[other], sign, round_of(barrier, me));
 }
 
 int lf_barrier_goes_on(const lf_barrier *barrier, int me) {
@@ -486,7 +486,10 @@ int lf_barrier_goes_on(const lf_barrier *barrier, int me) {
 int lf_barrier_wait(lf_barrier *barrier, int me, int count) {
     (void)lf_barrier_next_round(barrier, me, count);
     lf_barrier_arrive(barrier, me);
-    for (int i = 1; i < count; i++) lf_barrier_await(barrier, me, (me + i) % count);
+    for (int i = 1; i < count; i++) {
+        const int other = (me + i) % count;
+        lf_barrier_await(barrier, me, other, &barrier->arrivals[other].round);
+    }
     return lf_barrier_goes_on(barrier, me);
 }
 

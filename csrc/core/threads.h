@@ -84,10 +84,10 @@ int lf_barrier_wait(lf_barrier *barrier, int me, int count);
  * awaited member 0. */
 unsigned lf_barrier_next_round(lf_barrier *barrier, int me, int count); /* the one at which `me` arrives next */
 void lf_barrier_arrive(lf_barrier *barrier, int me);
-void lf_barrier_await(lf_barrier *barrier, int me, int other); /* to have arrived as often as `me` */
 int lf_barrier_goes_on(const lf_barrier *barrier, int me);
 
-void lf_pause(void);
+/* Until `other` has arrived as often as `me`, or `sign` has that round, which `other` sets before it arrives. */
+void lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint *sign);
 
 /* How long it takes to meet depends on where the system has put the threads, and that changes. So the members of a team
  * measure it, all together before they begin, where that is due. Whether the team goes on, as above. */

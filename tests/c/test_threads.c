@@ -21,8 +21,8 @@ enum { CALLERS = 3, MOST_TEAM = 8 };
 void __wrap_lf_team_run(int threads, lf_member_fn *member, void *context);
 int __real_lf_barrier_wait(lf_barrier *barrier, int me, int count);
 int __wrap_lf_barrier_wait(lf_barrier *barrier, int me, int count);
-void __real_lf_barrier_await(lf_barrier *barrier, int me, int other);
-void __wrap_lf_barrier_await(lf_barrier *barrier, int me, int other);
+void __real_lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint *sign);
+void __wrap_lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint *sign);
 int __real_lf_barrier_goes_on(const lf_barrier *barrier, int me);
 int __wrap_lf_barrier_goes_on(const lf_barrier *barrier, int me);
 
@@ -67,8 +67,8 @@ int __wrap_lf_barrier_wait(lf_barrier *barrier, int me, int count) {
     return scatters(barrier, me) ? 0 : going_on;
 }
 
-void __wrap_lf_barrier_await(lf_barrier *barrier, int me, int other) {
-    if (!without_barrier) __real_lf_barrier_await(barrier, me, other);
+void __wrap_lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint *sign) {
+    if (!without_barrier) __real_lf_barrier_await(barrier, me, other, sign);
 }
 
 int __wrap_lf_barrier_goes_on(const lf_barrier *barrier, int me) {
