@@ -37,6 +37,10 @@
 /* Whether fma rounds once. */
 #define LF_FUSES 1
 
+/* Powers of two of the parts of an octave are looked up where one instruction does it. */
+#define LF_LOOKS_UP_f32 1
+#define LF_LOOKS_UP_f64 0
+
 #define LANES_f32 8
 #define LANES_f64 4
 typedef __m256 vec_f32;
@@ -146,6 +150,16 @@ LF_INLINE vec_f32 power_of_two_f32(vec_f32 a) {
 LF_INLINE vec_f64 power_of_two_f64(vec_f64 a) {
     return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52));
 }
+/* The number, or its bits, that the lowest bits of a name in a table of LF_POWER_PARTS. */
+LF_INLINE vec_f32 look_up_f32(const void *table, vec_f32 a) {
+    return _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), _mm256_castps_si256(a));
+}
+/* 2^(n / LF_POWER_PARTS) from round_magic + LF_POWER_PARTS * exponent_bias + n and the fraction that it looks up. */
+LF_INLINE vec_f32 power_of_part_f32(vec_f32 a, vec_f32 fraction) {
+    const __m256i field = _mm256_slli_epi32(_mm256_castps_si256(a), 20);
+    return _mm256_castsi256_ps(_mm256_add_epi32(field, _mm256_castps_si256(fraction)));
+}
+LF_NO_LOOK_UP(f64)
 /* a * 2^n for integer-valued n; overflows to infinity and underflows gradually, whatever n.
  * Three factors reach from the largest number to the smallest; a NaN n counts as 0. */
 LF_INLINE vec_f32 scale_f32(vec_f32 a, vec_f32 n) {

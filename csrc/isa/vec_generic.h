@@ -39,6 +39,10 @@
 /* Whether fma rounds once. */
 #define LF_FUSES 0
 
+/* Whether powers of two of the parts of an octave are looked up. */
+#define LF_LOOKS_UP_f32 0
+#define LF_LOOKS_UP_f64 0
+
 #define LANES_f32 4
 #define LANES_f64 2
 typedef float vec_f32 __attribute__((vector_size(16)));
@@ -164,6 +168,8 @@ LF_INLINE vec_f64 round_f64(vec_f64 a) {
 /* The bits of a moved to the exponent field: 2^n from round_magic + exponent_bias + n (kernels/coefficients.h). */
 LF_INLINE vec_f32 power_of_two_f32(vec_f32 a) { return (vec_f32)((bits_f32)a << 23); }
 LF_INLINE vec_f64 power_of_two_f64(vec_f64 a) { return (vec_f64)((bits_f64)a << 52); }
+LF_NO_LOOK_UP(f32)
+LF_NO_LOOK_UP(f64)
 /* a * 2^n for integer-valued n; overflows to infinity and underflows gradually, whatever n.
  * Three factors reach from the largest number to the smallest; a NaN n counts as 0. */
 LF_INLINE vec_f32 scale_f32(vec_f32 a, vec_f32 n) {

@@ -35,6 +35,10 @@
 /* Whether fma rounds once. */
 #define LF_FUSES 1
 
+/* Whether powers of two of the parts of an octave are looked up. */
+#define LF_LOOKS_UP_f32 0
+#define LF_LOOKS_UP_f64 0
+
 #define LANES_f32 4
 #define LANES_f64 2
 typedef float32x4_t vec_f32;
@@ -132,6 +136,8 @@ LF_INLINE vec_f32 power_of_two_f32(vec_f32 a) {
 LF_INLINE vec_f64 power_of_two_f64(vec_f64 a) {
     return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(a), 52));
 }
+LF_NO_LOOK_UP(f32)
+LF_NO_LOOK_UP(f64)
 /* a * 2^n for integer-valued n; overflows to infinity and underflows gradually, whatever n.
  * Three factors reach from the largest number to the smallest; a NaN n counts as 0. */
 LF_INLINE vec_f32 scale_f32(vec_f32 a, vec_f32 n) {

@@ -5,6 +5,7 @@
 #define LF_COEFFICIENTS_H
 
 #include <math.h> /* INFINITY and NAN; no function of it is called */
+#include <stdint.h>
 
 #define LF_CONSTANT static const __attribute__((unused))
 
@@ -22,6 +23,9 @@ LF_CONSTANT float round_magic_f32 = 0x1.8p23f, exponent_bias_f32 = 127.0f, range
 LF_CONSTANT double round_magic_f64 = 0x1.8p52, exponent_bias_f64 = 1023.0, range_bias_f64 = 512.0;
 LF_CONSTANT float range_up_f32 = 0x1p64f, range_down_f32 = 0x1p-64f;
 LF_CONSTANT double range_up_f64 = 0x1p512, range_down_f64 = 0x1p-512;
+
+/* Of an octave, where powers of two are looked up. */
+enum { LF_POWER_PARTS = 8 };
 
 /* Arguments beyond which a function has reached its limit, or has over- or underflowed. */
 LF_CONSTANT float exp_lowest_f32 = -104.0f, exp_highest_f32 = 89.0f;
@@ -131,6 +135,88 @@ LF_CONSTANT double erf_coefficients_f64[] = {
     0x1.565bcd0db02c7p-8,  -0x1.c02db3d8ecdbep-11, 0x1.f9a321a116d34p-14, -0x1.f4d1df38db4aep-17,
     0x1.b9def1995c1e6p-20, -0x1.5f1d36a3432d6p-23, 0x1.f7a4112daf135p-27, -0x1.386abe81bc097p-30,
     0x1.0579a69d4bb26p-34,
+};
+/* 2^64 * exp(-r) within a part of an octave; largest relative error 2^-25.2 */
+LF_CONSTANT float sigmoid_part_coefficients_f32[] = {
+    0x1p+64f,
+    -0x1p+64f,
+    0x1.00087ep+63f,
+    -0x1.5560fep+61f,
+};
+/* The bits of their powers' fractions, less k in the highest. */
+LF_CONSTANT uint32_t sigmoid_fractions_f32[] = {
+    0x0, 0xfffb95c2, 0xfff837f0, 0xfff5fed7, 0xfff504f3, 0xfff5672a, 0xfff744fd, 0xfffac0c7,
+};
+/* -expm1(-2r) / r within a part; largest relative error 2^-27.1 */
+LF_CONSTANT float tanh_part_coefficients_f32[] = {
+    0x1p+1f,
+    -0x1p+1f,
+    0x1.555d14p+0f,
+    -0x1.555e36p-1f,
+};
+/* The bits of their powers' fractions, less k in the highest. */
+LF_CONSTANT uint32_t tanh_fractions_f32[] = {
+    0x0, 0xfffc0000, 0xfff80000, 0xfff60000, 0xfff50000, 0xfff50000, 0xfff70000, 0xfffb0000,
+};
+/* What r changes by, for their powers have few digits. */
+LF_CONSTANT float tanh_shifts_f32[] = {
+    0x0p+0f,         0x1.851f18p-10f,  -0x1.789472p-11f, 0x1.ca8cep-17f,
+    -0x1.c00c4p-15f, -0x1.0bd942p-10f, -0x1.485dfcp-11f, 0x1.13a2c6p-11f,
+};
+/* 2^512 * exp(-r) within a part of an octave; largest relative error 2^-58.3 */
+LF_CONSTANT double sigmoid_part_coefficients_f64[] = {
+    0x1p+512,
+    -0x1p+512,
+    0x1.000000000010fp+511,
+    -0x1.55555555556e2p+509,
+    0x1.55555547f56d7p+507,
+    -0x1.1111110666f54p+505,
+    0x1.6c1cc1d4c8e3fp+502,
+    -0x1.a020c8b43ed48p+499,
+};
+/* The bits of their powers' fractions, less k in the highest. */
+LF_CONSTANT uint64_t sigmoid_fractions_f64[] = {
+    0x0,
+    0xffff72b83c7d517b,
+    0xffff06fe0a31b715,
+    0xfffebfdad5362a27,
+    0xfffea09e667f3bcd,
+    0xfffeace5422aa0db,
+    0xfffee89f995ad3ad,
+    0xffff5818dcfba487,
+};
+/* -expm1(-2r) / r within a part; largest relative error 2^-60.6 */
+LF_CONSTANT double tanh_part_coefficients_f64[] = {
+    0x1p+1,
+    -0x1p+1,
+    0x1.5555555555606p+0,
+    -0x1.555555555563dp-1,
+    0x1.1111110960289p-2,
+    -0x1.6c16c1610c10fp-4,
+    0x1.a020145529719p-6,
+    -0x1.a0202e6e795e2p-8,
+};
+/* The bits of their powers' fractions, less k in the highest. */
+LF_CONSTANT uint64_t tanh_fractions_f64[] = {
+    0x0,
+    0xffff800000000000,
+    0xffff000000000000,
+    0xfffec00000000000,
+    0xfffea00000000000,
+    0xfffea00000000000,
+    0xfffee00000000000,
+    0xffff600000000000,
+};
+/* What r changes by, for their powers have few digits. */
+LF_CONSTANT double tanh_shifts_f64[] = {
+    0x0p+0,
+    0x1.851f17d662b8dp-10,
+    -0x1.7894729530db7p-11,
+    0x1.ca8cdf95bfdd6p-17,
+    -0x1.c00c40725a061p-15,
+    -0x1.0bd9412dbb7d5p-10,
+    -0x1.485dfc8eca55ep-11,
+    0x1.13a2c58aa08eep-11,
 };
 
 #endif

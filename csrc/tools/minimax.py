@@ -70,6 +70,7 @@ def series_safe(function, at_zero):
 
 half_log2 = mp.log(2) / 2 * mpf("1.0001")
 expm1_tail = series_safe(lambda r: (mp.expm1(r) - r) / r**2, mpf(1) / 2)
+expm1_slope = series_safe(lambda r: mp.expm1(r) / r, mpf(1))
 
 
 def log_tail(z):
@@ -109,14 +110,77 @@ TABLES = [
 ]
 
 
-def print_table(name, real, coefficients, note):
+# Where powers of two of every part of an octave are looked up: degrees of exp and of expm1(r) / r.
+POWER_PARTS = 8
+PART_DEGREES = {"f32": (3, 3), "f64": (7, 7)}
+# Digits of tanh's powers: so few that 1 less any of them is exact, or they count nothing.
+TANH_DIGITS = 8
+
+BIAS = {"f32": 64, "f64": 512}  # range_bias
+
+
+def sigmoid_scaled(real, whole):
+    """2^range_bias * exp(-r), from the coefficients of exp(r)."""
+    return [mpf(2) ** BIAS[real] * (-1) ** k * c for k, c in enumerate(whole)]
+
+
+def tanh_scaled(whole):
+    """-expm1(-2r) / r, from the coefficients of exp(r)."""
+    return [-((-2) ** k) * c for k, c in enumerate(whole)][1:]
+
+
+def largest_error(function, weight, low, high, coefficients):
+    grid = [mpf(low) + (mpf(high) - mpf(low)) * k / 400 for k in range(401)]
+    return float(mp.log(max(abs(weight(x) * (function(x) - evaluate(coefficients, x))) for x in grid), 2))
+
+
+def rounded_fit(function, weight, width, degree, real):
+    rounded = [mpf(round_to(c, real)) for c in minimax(function, weight, -width, width, degree)]
+    return rounded, largest_error(function, weight, -width, width, rounded)
+
+
+def print_numbers(name, real, numbers):
     c_type, ending = ("float", "f") if real == "f32" else ("double", "")
-    print(f"/* {note} */")
-    print(f"LF_CONSTANT {c_type} {name}_coefficients_{real}[] = {{")
-    for c in coefficients:
-        mantissa, exponent = float(c).hex().split("p")
+    print(f"LF_CONSTANT {c_type} {name}_{real}[] = {{")
+    for number in numbers:
+        mantissa, exponent = float(number).hex().split("p")
         print(f"    {mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}p{exponent}{ending},")
     print("};", flush=True)
+
+
+def print_table(name, real, coefficients, note):
+    print(f"/* {note} */")
+    print_numbers(f"{name}_coefficients", real, coefficients)
+
+
+def print_parts(real, exp_degree, expm1_degree):
+    """What sigmoid and tanh take where 2^(k / POWER_PARTS) is looked up, for r within half a part."""
+    exact = [mpf(2) ** (mpf(k) / POWER_PARTS) for k in range(POWER_PARTS)]
+    width = half_log2 / POWER_PARTS
+    slope, error = rounded_fit(expm1_slope, abs, width, exp_degree - 1, real)
+    note = f"2^{BIAS[real]} * exp(-r) within a part of an octave; largest relative error 2^{error:.1f}"
+    print_table("sigmoid_part", real, sigmoid_scaled(real, [mpf(1), *slope]), note)
+    print_fractions("sigmoid", real, [mpf(round_to(power, real)) for power in exact])
+
+    powers = [mp.nint(power * 2 ** (TANH_DIGITS - 1)) / 2 ** (TANH_DIGITS - 1) for power in exact]
+    shifts = [mp.log(power / near) / -2 for power, near in zip(exact, powers, strict=True)]
+    width += 2 * max(map(abs, shifts))
+    tail, error = rounded_fit(expm1_tail, lambda r: abs(r) + mpf("1e-3"), width, expm1_degree - 1, real)
+    note = f"-expm1(-2r) / r within a part; largest relative error 2^{error:.1f}"
+    print_table("tanh_part", real, tanh_scaled([mpf(1), mpf(1), *tail]), note)
+    print_fractions("tanh", real, powers)
+    print("/* What r changes by, for their powers have few digits. */")
+    print_numbers("tanh_shifts", real, [mpf(round_to(shift, real)) for shift in shifts])
+
+
+def print_fractions(name, real, powers):
+    bits, fraction_bits = (32, 23) if real == "f32" else (64, 52)
+    step = 2**fraction_bits // len(powers)
+    print("/* The bits of their powers' fractions, less k in the highest. */")
+    print(f"LF_CONSTANT uint{bits}_t {name}_fractions_{real}[] = {{")
+    for k, power in enumerate(powers):
+        print(f"    {(int((power - 1) * 2**fraction_bits) - k * step) % 2**bits:#x},")
+    print("};")
 
 
 def main(prefix=""):
@@ -125,17 +189,16 @@ def main(prefix=""):
             continue
         exact = minimax(function, weight, low, high, degree)
         rounded = [mpf(round_to(c, real)) for c in exact]
-        grid = [mpf(low) + (mpf(high) - mpf(low)) * k / 400 for k in range(401)]
-        worst = max(abs(weight(x) * (function(x) - evaluate(rounded, x))) for x in grid)
-        note = f"degree {degree}; largest relative error in the result 2^{float(mp.log(worst, 2)):.1f}"
+        error = largest_error(function, weight, low, high, rounded)
+        note = f"degree {degree}; largest relative error in the result 2^{error:.1f}"
         print_table(name, real, rounded, note)
         if name == "expm1":  # the same numbers times powers of two, signs for a negated argument
-            whole = [mpf(1), mpf(1)] + rounded
-            bias = 64 if real == "f32" else 512
-            scaled = [mpf(2) ** bias * (-1) ** k * c for k, c in enumerate(whole)]
-            print_table("sigmoid", real, scaled, f"2^{bias} * exp(-r)")
-            scaled = [-((-2) ** k) * c for k, c in enumerate(whole)][1:]
-            print_table("tanh", real, scaled, "-expm1(-2r) / r")
+            whole = [mpf(1), mpf(1), *rounded]
+            print_table("sigmoid", real, sigmoid_scaled(real, whole), f"2^{BIAS[real]} * exp(-r)")
+            print_table("tanh", real, tanh_scaled(whole), "-expm1(-2r) / r")
+    for real, degrees in PART_DEGREES.items():
+        if f"part_{real}".startswith(prefix):
+            print_parts(real, *degrees)
 
 
 if __name__ == "__main__":
