@@ -92,6 +92,9 @@ cdef extern from "lstmfast.h" nogil:
     lf_status lf_layer_create(const lf_layer_config *config, lf_layer **layer)
     lf_status lf_layer_run(const lf_layer *layer, const lf_run *run)
     lf_status lf_layer_run_pair(const lf_layer *const *layers, const lf_run *const *runs)
+    lf_status lf_layer_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count)
+    enum:
+        LF_LEVELS_MOST
     void lf_layer_destroy(lf_layer *layer)
     size_t lf_projection_width(const lf_layer *layer)
     lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row_stride, size_t rows,

@@ -112,8 +112,8 @@ class Stepper:
     def set_state(self, state: tuple[Array, ...]) -> None:
         """Take over arrays as get_state gives them; raises before any of them is copied."""
 
-class Pair:
-    """Two calls of packed layers, noted first and then run at the same time where that is sooner: the same bits."""
+class Calls:
+    """Calls of packed layers, noted first and run by `finish`; at most LF_LEVELS_MOST of lstmfast.h."""
 
     def run(
         self,
@@ -125,6 +125,7 @@ class Pair:
         return_state: bool,
         go_backwards: bool,
         zero_output_for_mask: bool,
+        out: Array | tuple[Array, ...] | None,
     ) -> Any:
         """Notes a call of layer.run; returns the arrays that `finish` fills."""
 
@@ -139,11 +140,19 @@ class Pair:
         return_state: bool,
         go_backwards: bool,
         zero_output_for_mask: bool,
+        out: Array | tuple[Array, ...] | None,
     ) -> Any:
         """The same for layer.run_indexed."""
 
     def finish(self) -> None:
-        """Runs both."""
+        """Runs them."""
+
+class Pair(Calls):
+    """Two calls that know nothing of each other, run at the same time where that is sooner: the same bits."""
+
+class Stack(Calls):
+    """Calls of which each takes the sequence that the one before it returned, run one step behind each other where that
+    is sooner: the same bits."""
 
 class StepChain:
     """Steppers and functions of one array, each on what the one before it gave."""

@@ -790,9 +790,10 @@ cdef class PackedLayer:
         return y
 
 
-@cython.final
-cdef class Pair:
-    cdef lf_run calls[2]
+cdef class Calls:
+    """Calls of packed layers, noted first and run later."""
+
+    cdef lf_run calls[LF_LEVELS_MOST]
     cdef int count
     cdef list held  # what the calls read
 
@@ -801,50 +802,81 @@ cdef class Pair:
         self.held = []
 
     def run(self, PackedLayer layer not None, x, mask, initial_state, bint return_sequences, bint return_state,
-            bint go_backwards, bint zero_output_for_mask):
+            bint go_backwards, bint zero_output_for_mask, out):
         self._room()
         layer.take_x(&self.calls[self.count], x)
         return self._fill(layer, x, None, mask, initial_state, return_sequences, return_state, go_backwards,
-                          zero_output_for_mask)
+                          zero_output_for_mask, out)
 
     def run_indexed(self, PackedLayer layer not None, indices, table, mask, initial_state, bint return_sequences,
-                    bint return_state, bint go_backwards, bint zero_output_for_mask):
+                    bint return_state, bint go_backwards, bint zero_output_for_mask, out):
         self._room()
         layer.take_indices(&self.calls[self.count], indices, table)
         return self._fill(layer, indices, table, mask, initial_state, return_sequences, return_state, go_backwards,
-                          zero_output_for_mask)
+                          zero_output_for_mask, out)
 
     cdef int _room(self) except -1:
-        if self.held is None or self.count >= 2:
-            raise ValueError("a pair has two calls")
+        if self.held is None or self.count >= LF_LEVELS_MOST:
+            raise ValueError(f"there is room for {LF_LEVELS_MOST} calls")
         return 0
 
     cdef object _fill(self, PackedLayer layer, object x, object table, object mask, object initial_state,
-                      bint return_sequences, bint return_state, bint go_backwards, bint zero_output_for_mask):
+                      bint return_sequences, bint return_state, bint go_backwards, bint zero_output_for_mask,
+                      object out):
         result = layer.fill(&self.calls[self.count], x, mask, initial_state, return_sequences, return_state,
-                            go_backwards, zero_output_for_mask, None, 0)
+                            go_backwards, zero_output_for_mask, out, 0)
         self.held.append((layer, x, table, mask, initial_state, result))
         self.count += 1
         return result
 
-    def finish(self):
-        cdef const lf_layer *layers[2]
-        cdef const lf_run *calls[2]
-        cdef PackedLayer first, second
+    cdef bint _one_by_one(self) except -1:
+        """Run them so where one is long, for then it has to listen for signals; whether that was so."""
+        cdef PackedLayer layer
+        cdef int i
+        for i in range(self.count):
+            layer = self.held[i][0]
+            if layer.is_long(&self.calls[i]):
+                break
+        else:
+            return False
+        for i in range(self.count):
+            layer = self.held[i][0]
+            layer.execute(&self.calls[i])
+        return True
+
+    cdef int _run_noted(self, bint stacked) except -1:
+        cdef const lf_layer *layers[LF_LEVELS_MOST]
+        cdef const lf_run *calls[LF_LEVELS_MOST]
+        cdef PackedLayer layer
         cdef lf_status status
+        cdef int i, count = self.count
+        self.count = LF_LEVELS_MOST + 1  # they run once
+        for i in range(count):
+            layer = self.held[i][0]
+            layers[i] = layer.layer
+            calls[i] = &self.calls[i]
+        with nogil:
+            status = lf_layer_run_stack(layers, calls, count) if stacked else lf_layer_run_pair(layers, calls)
+        layer = self.held[0][0]
+        return layer._finish(status, calls[0])
+
+
+@cython.final
+cdef class Pair(Calls):
+    def finish(self):
         if self.count != 2:
             raise ValueError("a pair has two calls")
-        self.count = 3  # runs once
-        first, second = self.held[0][0], self.held[1][0]
-        if first.is_long(&self.calls[0]) or second.is_long(&self.calls[1]):
-            first.execute(&self.calls[0])
-            second.execute(&self.calls[1])
-            return
-        layers[0], layers[1] = first.layer, second.layer
-        calls[0], calls[1] = &self.calls[0], &self.calls[1]
-        with nogil:
-            status = lf_layer_run_pair(layers, calls)
-        first._finish(status, calls[0])
+        if not self._one_by_one():
+            self._run_noted(False)
+
+
+@cython.final
+cdef class Stack(Calls):
+    def finish(self):
+        if not 0 < self.count <= LF_LEVELS_MOST:
+            raise ValueError("a stack has calls, and runs once")
+        if not self._one_by_one():
+            self._run_noted(True)
 
 
 @cython.final

@@ -16,6 +16,7 @@ import numpy as np
 from lstmfast._arrays import BOOL, as_array, convert, numpy_dtype, real_of
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_shapes, map_tree
 from lstmfast._pieces import cast, copied
+from lstmfast._stack import stacked
 from lstmfast.layers.core import identity
 
 Array = np.ndarray[Any, Any]
@@ -275,7 +276,7 @@ class Plan:
             runs.append(copied)
         if self.results[0] is not None:
             runs.append(_caster(self.results[0]))
-        return tuple(runs)
+        return tuple(stacked(runs))
 
     # -- running ------------------------------------------------------------------------------------------------
 

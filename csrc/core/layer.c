@@ -207,6 +207,26 @@ lf_status lf_layer_run_pair(const lf_layer *const layers[2], const lf_run *const
     return status == LF_OK ? lf_layer_run(layers[1], runs[1]) : status;
 }
 
+/* Whether the call reads what the one below writes, step by step. */
+static int lies_on(const lf_layer *layer, const lf_run *run, const lf_layer *below, const lf_run *below_run) {
+    return run->convolution == NULL && below_run->convolution == NULL && run->table == NULL &&
+           layer->cell != LF_DENSE && below->cell != LF_DENSE && layer->real == below->real &&
+           layer->panels.features == below->panels.units && below_run->return_sequences && run->x == below_run->y &&
+           run->batch == below_run->batch && run->steps == below_run->steps &&
+           run->x_row_stride == below_run->y_row_stride && run->x_step_stride == below_run->y_step_stride;
+}
+
+lf_status lf_layer_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count) {
+    if (layers == NULL || runs == NULL || count < 1) return LF_INVALID;
+    for (int i = 0; i < count; i++) {
+        const lf_status status = check_run(layers[i], runs[i]);
+        if (status != LF_OK) return status;
+        if (i > 0 && !lies_on(layers[i], runs[i], layers[i - 1], runs[i - 1])) return LF_INVALID;
+    }
+    if (runs[0]->batch == 0) return LF_OK;
+    return count == 1 ? lf_layer_run(layers[0], runs[0]) : lf_sequence_run_stack(layers, runs, count);
+}
+
 lf_status lf_activate(lf_real real, lf_activation activation, const void *x, void *y, size_t rows, size_t columns) {
     if (real < 0 || real >= LF_REAL_COUNT || !is_activation(activation)) return LF_INVALID;
     if (rows == 0 || columns == 0) return LF_OK;

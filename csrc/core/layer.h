@@ -44,9 +44,10 @@ void lf_release(void *memory);
 lf_status lf_pack(const lf_layer_config *config, lf_layer *layer);
 void lf_pack_release(lf_layer *layer);
 
-/* sequence.c: everything of lf_layer_run behind the checks. */
+/* sequence.c, together.c: everything of lf_layer_run, _pair and _stack behind the checks. */
 lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run);
 lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]);
+lf_status lf_sequence_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count);
 
 /* Vectors of sums of a row: of few units, mostly empty lanes, which take as long. */
 static inline double lf_sum_vectors(const lf_panels *panels) {

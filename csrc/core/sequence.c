@@ -1,14 +1,11 @@
 /* One call: the time loop, direction, masks and state of a layer, over rows and unit blocks that threads share out.
  *   for each step: (x, h, c) -> kernel -> (h', c'),  y[step] = h'
  * h' is written straight into y where it can be, and the next step reads it from there.
- * Next: kernels/lstm_step.inc does the step. */
+ * Next: kernels/lstm_step.inc does the step; together.c runs several calls at once. */
 #include <stdatomic.h>
 #include <string.h>
 
-#include "crowd.h"
-#include "layer.h"
-#include "letters.h"
-#include "team.h"
+#include "sequence.h"
 
 /* Rows a thread takes through all steps at once, in tiles. */
 enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16 };
@@ -25,33 +22,10 @@ enum { PROJECTION_BYTES = 64 << 10, PROJECTION_STEPS_LEAST = 12, PROJECTION_TILE
  * other step would wait for memory alone, not for that and for the shared cache at the same time (2048 units: 0.9; Zen
  * 5). */
 enum { TURNING_CACHES = 36 };
+/* Steps that a level of a stack waits for before it projects any: fewer fill a tile badly, more leave it behind. */
+enum { LEAST_READY = 2 };
 /* Between the states of two members, as LF_APART_BYTES between rows that are gone through. */
 enum { STATES_APART_BYTES = 1 << 10 };
-/* Work space up to this size lives on the caller's stack. */
-enum { STACK_BYTES = 16 << 10 };
-
-/* All that a call's threads share; nothing in it changes while they run but the barrier, the queues and the work space.
- */
-struct sequence {
-    const lf_layer *layer;
-    const lf_run *run;
-    lf_plan plan;
-    size_t members;            /* that have work space of their own: all where rows are split, else one */
-    size_t chunks, chunk_rows; /* of nearly equal height, so that none gets a short tile; the largest */
-    size_t project_steps;      /* 0: a step reads x itself */
-    size_t state_stride;       /* elements of a row of h or c in the work space */
-    size_t state_bytes, projection_bytes, row_sum_bytes, input_bytes;
-    size_t member_bytes; /* work space of one thread (by rows) or of all (by units, but for the inputs), and its gap */
-    char *workspace;     /* a row of zeros, then member_bytes for each member */
-    char *allocated;     /* what to release, if anything */
-    lf_barrier barrier;
-    int measures_barrier; /* before it begins */
-    lf_watch watch;
-    lf_queue *queues; /* of each member: chunks of rows, or pieces of blocks; NULL where they do not help each other */
-    lf_letter *letters;   /* of the rounds of even, then of odd number; NULL where members read each other's h */
-    char *private_states; /* of each member that writes letters: h and c; of h all units, of c its own */
-    size_t private_bytes;
-};
 
 /* What one thread does: blocks [block_begin, block_end) of some rows. */
 struct part {
@@ -97,35 +71,34 @@ static struct columns columns_of_member(const lf_panels *panels, const struct pa
 }
 
 /* Letters for a row of the largest part. */
-static size_t letters_of_row(const struct sequence *s, size_t blocks) {
+static size_t letters_of_row(const lf_sequence *s, size_t blocks) {
     const size_t each = lf_letter_holds(s->layer->element_bytes);
     return (blocks * s->layer->panels.block_units + each - 1) / each;
 }
 
-static void copy_row(const struct sequence *s, struct lf_rows to, struct lf_rows from, size_t row, struct columns own) {
+static void copy_row(const lf_sequence *s, struct lf_rows to, struct lf_rows from, size_t row, struct columns own) {
     const size_t bytes = s->layer->element_bytes;
     memcpy(to.data + ((ptrdiff_t)row * to.stride + (ptrdiff_t)own.begin) * (ptrdiff_t)bytes,
            from.data + ((ptrdiff_t)row * from.stride + (ptrdiff_t)own.begin) * (ptrdiff_t)bytes, own.count * bytes);
 }
 
-static void copy_rows(const struct sequence *s, struct lf_rows to, struct lf_rows from, size_t rows,
-                      struct columns own) {
+static void copy_rows(const lf_sequence *s, struct lf_rows to, struct lf_rows from, size_t rows, struct columns own) {
     for (size_t row = 0; row < rows; row++) copy_row(s, to, from, row, own);
 }
 
-static struct lf_rows state_of(const struct sequence *s, const struct part *part, const void *state) {
+static struct lf_rows state_of(const lf_sequence *s, const struct part *part, const void *state) {
     if (state == NULL) return (struct lf_rows){s->workspace, 0};
     const ptrdiff_t units = (ptrdiff_t)s->layer->panels.units;
     return (struct lf_rows){(char *)lf_at(state, part->row * units, s->layer->element_bytes), part->row_step * units};
 }
 
-static struct lf_rows x_at(const struct sequence *s, const struct part *part, size_t step) {
+static struct lf_rows x_at(const lf_sequence *s, const struct part *part, size_t step) {
     const lf_run *run = s->run;
     const ptrdiff_t place = part->row * run->x_row_stride + lf_time_of(run, step) * run->x_step_stride;
     return (struct lf_rows){(char *)lf_at(run->x, place, s->layer->element_bytes), part->row_step * run->x_row_stride};
 }
 
-static struct lf_rows y_at(const struct sequence *s, const struct part *part, size_t step) {
+static struct lf_rows y_at(const lf_sequence *s, const struct part *part, size_t step) {
     const lf_run *run = s->run;
     const ptrdiff_t place =
         part->row * run->y_row_stride + (run->return_sequences ? (ptrdiff_t)step * run->y_step_stride : 0);
@@ -133,14 +106,14 @@ static struct lf_rows y_at(const struct sequence *s, const struct part *part, si
 }
 
 /* Whether the part's row is valid in this step. */
-static int is_valid(const struct sequence *s, const struct part *part, size_t row, size_t step) {
+static int is_valid(const lf_sequence *s, const struct part *part, size_t row, size_t step) {
     const lf_run *run = s->run;
     const ptrdiff_t place = part->row + (ptrdiff_t)row * part->row_step;
     return run->mask[place * run->mask_row_stride + lf_time_of(run, step) * run->mask_step_stride] != 0;
 }
 
 /* The same as project, where it was done before for every x there is. */
-static void gather(const struct sequence *s, const struct part *part, size_t step) {
+static void gather(const lf_sequence *s, const struct part *part, size_t step) {
     const lf_run *run = s->run;
     const lf_panels *panels = &s->layer->panels;
     const size_t bytes = s->layer->element_bytes * panels->block_width;
@@ -156,7 +129,7 @@ static void gather(const struct sequence *s, const struct part *part, size_t ste
 }
 
 /* bias + x kernel of `steps` steps from `step` on, for the part's rows and blocks. */
-static void project(const struct sequence *s, const struct part *part, size_t step, size_t steps) {
+static void project(const lf_sequence *s, const struct part *part, size_t step, size_t steps) {
     const lf_layer *layer = s->layer;
     if (s->run->table != NULL) {
         gather(s, part, step);
@@ -188,7 +161,7 @@ static void project(const struct sequence *s, const struct part *part, size_t st
 
 /* Masked rows keep their state, and repeat their output: the last one, or 0 before the first valid step or where the
  * caller wants zeros. Runs after the kernel, on the part's own columns. */
-static void apply_mask(const struct sequence *s, const struct part *part, size_t step, struct columns own,
+static void apply_mask(const lf_sequence *s, const struct part *part, size_t step, struct columns own,
                        struct lf_rows h_prev, struct lf_rows h_next, struct lf_rows c_prev, struct lf_rows c_next) {
     const lf_run *run = s->run;
     const size_t bytes = s->layer->element_bytes;
@@ -207,7 +180,7 @@ static void apply_mask(const struct sequence *s, const struct part *part, size_t
     }
 }
 
-static int any_valid(const struct sequence *s, const struct part *part, size_t step) {
+static int any_valid(const lf_sequence *s, const struct part *part, size_t step) {
     for (size_t row = 0; row < part->rows; row++)
         if (is_valid(s, part, row, step)) return 1;
     return 0;
@@ -217,7 +190,7 @@ static int any_valid(const struct sequence *s, const struct part *part, size_t s
 static int is_repeated(const lf_run *run) { return run->table == NULL && run->steps > 1 && run->x_step_stride == 0; }
 
 /* One step of the part's blocks; then, where members share, of what others have not begun. */
-static void run_step(struct sequence *s, const struct part *part, lf_step *call) {
+static void run_step(lf_sequence *s, const struct part *part, lf_step *call) {
     const lf_panels *panels = &s->layer->panels;
     lf_step_fn *const kernel = s->layer->kernels->step[s->layer->cell];
     if (s->queues == NULL || part->members <= 1) {
@@ -241,7 +214,7 @@ static void run_step(struct sequence *s, const struct part *part, lf_step *call)
 }
 
 /* What the others wrote comes all at once, instead of line by line as the products ask for it. */
-static void fetch_state(const struct sequence *s, const struct part *part, struct lf_rows h) {
+static void fetch_state(const lf_sequence *s, const struct part *part, struct lf_rows h) {
     enum { LINE = 64, LINES = 64 };
     const size_t bytes = s->layer->element_bytes, row_bytes = s->layer->panels.units * bytes;
     if (part->rows * row_bytes > LINES * LINE) return;
@@ -251,7 +224,7 @@ static void fetch_state(const struct sequence *s, const struct part *part, struc
 }
 
 /* A member's part of h in its letters of a round, row by row: written by itself, read by the others. */
-static void pass_letters(struct sequence *s, const struct part *part, struct lf_rows h, size_t member, unsigned round) {
+static void pass_letters(lf_sequence *s, const struct part *part, struct lf_rows h, size_t member, unsigned round) {
     const size_t bytes = s->layer->element_bytes, each = lf_letter_holds(bytes);
     const struct columns units = columns_of_member(&s->layer->panels, part, member);
     lf_letter *letter = s->letters + (round % 2 * part->members + member) * s->chunk_rows * part->letters;
@@ -271,7 +244,7 @@ static void pass_letters(struct sequence *s, const struct part *part, struct lf_
 
 /* After a step, of which `h` is the new state: the member tells the others what it has, and goes on to what they need
  * not wait for. */
-static unsigned tell(struct sequence *s, const struct part *part, struct lf_rows h) {
+static unsigned tell(lf_sequence *s, const struct part *part, struct lf_rows h) {
     const unsigned round = lf_barrier_next_round(&s->barrier, (int)part->me, (int)part->members);
     pass_letters(s, part, h, part->me, round);
     lf_barrier_arrive(&s->barrier, (int)part->me);
@@ -279,23 +252,29 @@ static unsigned tell(struct sequence *s, const struct part *part, struct lf_rows
 }
 
 /* Whether the team goes on. */
-static int hear(struct sequence *s, const struct part *part, struct lf_rows h, unsigned round) {
+static int hear(lf_sequence *s, const struct part *part, struct lf_rows h, unsigned round) {
     for (size_t i = 1; i < part->members; i++) pass_letters(s, part, h, (part->me + i) % part->members, round);
     return lf_barrier_goes_on(&s->barrier, (int)part->me);
 }
 
 /* The parts of c that others had until the team scattered: each in its own states where `c` lies in those of member 0.
  */
-static void gather_cells(const struct sequence *s, const struct part *part, struct lf_rows c) {
+static void gather_cells(const lf_sequence *s, const struct part *part, struct lf_rows c) {
     for (size_t member = 1; member < part->members; member++) {
         const struct lf_rows from = {c.data + member * s->private_bytes, c.stride};
         copy_rows(s, c, from, part->rows, columns_of_member(&s->layer->panels, part, member));
     }
 }
 
+/* Steps whose x is there, at least `least` of them: of a stack, those that the level below has done. */
+static size_t await_steps(const lf_sequence *s, size_t least) {
+    if (s->stack == NULL || s->level == 0) return s->run->steps;
+    return lf_barrier_await_round(s->stack, s->level - 1, (unsigned)least);
+}
+
 /* Takes the part's rows and blocks through all steps: whether its member is still needed. Where the team scatters,
  * member 0 goes on with all blocks; what it projects begins where that of all members began. */
-static int run_part(struct sequence *s, struct part *part) {
+static int run_part(lf_sequence *s, struct part *part) {
     const lf_layer *layer = s->layer;
     const lf_run *run = s->run;
     struct columns own = columns_of(&layer->panels, part->block_begin, part->block_end);
@@ -334,13 +313,15 @@ static int run_part(struct sequence *s, struct part *part) {
         if (!masked || any_valid(s, part, step)) {
             if (s->project_steps > 0) {
                 if (step >= projected_end) {
+                    const size_t ready = await_steps(s, lf_smaller(step + LEAST_READY, run->steps));
                     projected_begin = step;
-                    projected_end = repeated ? run->steps : step + lf_smaller(s->project_steps, run->steps - step);
+                    projected_end = repeated ? run->steps : lf_smaller(step + s->project_steps, ready);
                     project(s, part, step, repeated ? 1 : projected_end - step);
                 }
                 const size_t ahead = repeated ? 0 : step - projected_begin;
                 call.projection = part->projection + ahead * part->rows * width * layer->element_bytes;
             } else {
+                (void)await_steps(s, step + 1);
                 call.x = x_at(s, part, step).data;
             }
             call.descending = turns && step % 2 == 1;
@@ -356,6 +337,7 @@ static int run_part(struct sequence *s, struct part *part) {
             run_step(s, part, &call);
         }
         if (masked) apply_mask(s, part, step, own, h_prev, h_next, c_prev, c_next);
+        if (s->stack != NULL) lf_barrier_arrive(s->stack, s->level);
         const int meets = part->members > 1 && !(writes && last);
         const unsigned round = meets && writes ? tell(s, part, h_next) : 0;
         if (gives_y && writes) copy_rows(s, y_at(s, part, step), h_next, part->rows, own);
@@ -381,14 +363,14 @@ static int run_part(struct sequence *s, struct part *part) {
     return 1;
 }
 
-static void put_states(const struct sequence *s, struct part *part, char *memory) {
+static void put_states(const lf_sequence *s, struct part *part, char *memory) {
     for (int i = 0; i < 2; i++) {
         part->h[i] = memory + (size_t)i * s->state_bytes;
         part->c[i] = memory + (size_t)(2 + i) * s->state_bytes;
     }
 }
 
-static struct part part_in(const struct sequence *s, char *memory) {
+static struct part part_in(const lf_sequence *s, char *memory) {
     struct part part = {0};
     put_states(s, &part, memory);
     part.projection = memory + 4 * s->state_bytes;
@@ -398,7 +380,7 @@ static struct part part_in(const struct sequence *s, char *memory) {
 }
 
 /* `down`: the last row comes first. */
-static int run_chunk(struct sequence *s, struct part *part, size_t chunk, int down) {
+static int run_chunk(lf_sequence *s, struct part *part, size_t chunk, int down) {
     const size_t height = s->run->batch / s->chunks, taller = s->run->batch % s->chunks;
     const size_t row = chunk * height + lf_smaller(chunk, taller);
     part->rows = height + (chunk < taller);
@@ -411,7 +393,7 @@ static int run_chunk(struct sequence *s, struct part *part, size_t chunk, int do
  * same rows, whose outputs are still in its cache: 1.09 times as fast for 3000 rows of LSTM(8) on cores that share no
  * cache (Zen 5). And of every two neighbours the one runs away from the other, for a core fetches ahead rows that come
  * next in its direction, out of the hands of whoever writes them: there 1.2 times as fast for 32 rows of LSTM(32). */
-static void run_chunks(struct sequence *s, struct part *part, size_t me, size_t team) {
+static void run_chunks(lf_sequence *s, struct part *part, size_t me, size_t team) {
     const size_t own = s->chunks / s->members;
     if (team == 1) {
         for (size_t chunk = 0; chunk < s->chunks; chunk++) run_chunk(s, part, chunk, 0);
@@ -425,8 +407,7 @@ static void run_chunks(struct sequence *s, struct part *part, size_t me, size_t 
     }
 }
 
-/* One thread's share: chunks of rows as long as there are any, or some unit blocks of all. */
-static void run_share(struct sequence *s, size_t me, size_t team) {
+void lf_sequence_share(lf_sequence *s, size_t me, size_t team) {
     const lf_panels *panels = &s->layer->panels;
     char *memory = s->workspace + s->state_stride * s->layer->element_bytes;
     if (s->plan.split == LF_BY_UNITS) {
@@ -455,9 +436,9 @@ static void run_share(struct sequence *s, size_t me, size_t team) {
 }
 
 static void run_member(void *context, int index, int count) {
-    struct sequence *s = context;
+    lf_sequence *s = context;
     const unsigned long long before = lf_member_begin(&s->watch, count);
-    run_share(s, (size_t)index, (size_t)count);
+    lf_sequence_share(s, (size_t)index, (size_t)count);
     lf_member_end(&s->watch, count, before);
 }
 
@@ -474,7 +455,7 @@ size_t lf_rows_of_chunk(const lf_layer *layer, size_t row_bytes) {
 
 /* As many chunks for each member. Small ones, so that a thread which a neighbour slows leaves some to the others even
  * of few rows, only where there was one lately: they cost 3 to 6 % (32 rows of LSTM(128), 17 of LSTM(100)). */
-static void share_rows(struct sequence *s) {
+static void share_rows(lf_sequence *s) {
     const size_t batch = s->run->batch, rows = (batch + s->members - 1) / s->members; /* of a member */
     if (s->members > 1 && lf_crowd_lately())
         s->chunk_rows = lf_smaller(s->chunk_rows, LF_CROWDED_TILES * s->layer->kernels->tile_rows);
@@ -484,7 +465,7 @@ static void share_rows(struct sequence *s) {
 
 /* Steps of x to project ahead, 0 where each step should read x itself: with few rows the projection of many steps
  * fills the tiles that a single step leaves empty, and reads the kernel once for all of them. */
-static size_t steps_to_project(const struct sequence *s) {
+static size_t steps_to_project(const lf_sequence *s) {
     const lf_panels *panels = &s->layer->panels;
     const lf_run *run = s->run;
     if (run->table != NULL) return 1;
@@ -504,10 +485,9 @@ static size_t steps_to_project(const struct sequence *s) {
 /* A step that needs the sums of whole rows together, in work space. */
 static int gathers_rows(const lf_panels *panels) { return panels->row_activations || panels->candidate != NULL; }
 
-/* Threads that a call may have. */
-static int most_threads(const lf_run *run) { return run->threads > 0 ? run->threads : lf_threads_free(); }
+int lf_sequence_threads(const lf_run *run) { return run->threads > 0 ? run->threads : lf_threads_free(); }
 
-static lf_status plan(struct sequence *s, int most, double region_ns) {
+lf_status lf_sequence_plan(lf_sequence *s, int most, double region_ns) {
     const lf_layer *layer = s->layer;
     const lf_run *run = s->run;
     const lf_panels *panels = &layer->panels;
@@ -564,8 +544,7 @@ static lf_status plan(struct sequence *s, int most, double region_ns) {
     return LF_OK;
 }
 
-/* Work space of a planned call: `stack`, of STACK_BYTES, where that is enough. */
-static lf_status prepare(struct sequence *s, char *stack) {
+lf_status lf_sequence_prepare(lf_sequence *s, char *stack) {
     const size_t zero_bytes = s->state_stride * s->layer->element_bytes;
     const size_t threads = larger((size_t)s->plan.threads, 1);
     const int meet = s->plan.split == LF_BY_UNITS && threads > 1;
@@ -586,7 +565,7 @@ static lf_status prepare(struct sequence *s, char *stack) {
         !lf_sum(total, letter_bytes + arrival_bytes + queue_bytes + zero_bytes + threads * s->private_bytes, &total) ||
         !lf_multiply(threads - s->members, s->input_bytes, &inputs) || !lf_sum(total, inputs, &total))
         return LF_NO_MEMORY;
-    char *memory = total <= STACK_BYTES ? stack : lf_allocate(total);
+    char *memory = total <= LF_STACK_BYTES && stack != NULL ? stack : lf_allocate(total);
     if (memory == NULL) return LF_NO_MEMORY;
     s->allocated = memory == stack ? NULL : memory;
     s->letters = writes ? (lf_letter *)memory : NULL;
@@ -601,84 +580,26 @@ static lf_status prepare(struct sequence *s, char *stack) {
     return LF_OK;
 }
 
-static lf_status run_planned(struct sequence *s) {
-    char stack[STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
-    const lf_status status = prepare(s, stack);
-    if (status != LF_OK) return status;
-    lf_run_planned(&s->plan, &s->barrier, &s->watch, run_member, s);
+void lf_sequence_release(lf_sequence *s) {
     lf_release(s->allocated);
     s->workspace = s->allocated = NULL;
     s->barrier.arrivals = NULL;
     s->queues = NULL;
     s->letters = NULL;
     s->private_states = NULL;
+}
+
+lf_status lf_sequence_run_planned(lf_sequence *s) {
+    char stack[LF_STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
+    const lf_status status = lf_sequence_prepare(s, stack);
+    if (status != LF_OK) return status;
+    lf_run_planned(&s->plan, &s->barrier, &s->watch, run_member, s);
+    lf_sequence_release(s);
     return LF_OK;
 }
 
 lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run) {
-    struct sequence s = {.layer = layer, .run = run};
-    const lf_status status = plan(&s, most_threads(run), 0);
-    return status == LF_OK ? run_planned(&s) : status;
-}
-
-/* The first members take the one call, the others the other; a team of one takes both in turn. */
-static void run_pair_member(void *context, int index, int count) {
-    struct sequence *pair = context;
-    lf_watch *watch = &pair[0].watch;
-    const unsigned long long before = lf_member_begin(watch, count);
-    if (count == 1) {
-        for (int i = 0; i < 2; i++) run_share(&pair[i], 0, 1);
-    } else {
-        const int planned = pair[0].plan.threads + pair[1].plan.threads, share = pair[0].plan.threads * count / planned;
-        const int first = share > 1 ? share : 1;
-        if (index < first) run_share(&pair[0], (size_t)index, (size_t)first);
-        else run_share(&pair[1], (size_t)(index - first), (size_t)(count - first));
-    }
-    lf_member_end(watch, count, before);
-}
-
-lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]) {
-    struct sequence whole[2] = {{.layer = layers[0], .run = runs[0]}, {.layer = layers[1], .run = runs[1]}};
-    struct sequence pair[2] = {whole[0], whole[1]};
-    const int threads[2] = {most_threads(runs[0]), most_threads(runs[1])};
-    const int most = lf_crowd_bound(threads[0] < threads[1] ? threads[0] : threads[1], lf_processors());
-    const int halves[2] = {most / 2, most - most / 2};
-    double one_by_one_ns = 0, slower_half_ns = 0, region_ns = 0;
-    for (int i = 0; i < 2; i++) {
-        const lf_status status = plan(&whole[i], threads[i], region_ns);
-        if (status != LF_OK) return status;
-        one_by_one_ns += whole[i].plan.ns;
-        if (whole[i].plan.region_ns > 0) region_ns = whole[i].plan.region_ns;
-    }
-    if (most > 1 && region_ns > 0) {
-        for (int i = 0; i < 2; i++) {
-            const lf_status status = plan(&pair[i], halves[i], region_ns);
-            if (status != LF_OK) return status;
-            if (!lf_sum(pair[i].member_bytes, LF_APART_BYTES, &pair[i].member_bytes)) return LF_NO_MEMORY;
-            if (pair[i].plan.ns > slower_half_ns) slower_half_ns = pair[i].plan.ns;
-        }
-    }
-    if (slower_half_ns == 0 || !lf_pair_pays(one_by_one_ns, slower_half_ns, region_ns)) {
-        const lf_status status = run_planned(&whole[0]);
-        return status == LF_OK ? run_planned(&whole[1]) : status;
-    }
-
-    char stacks[2][STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
-    lf_status status = prepare(&pair[0], stacks[0]);
-    if (status != LF_OK) return status;
-    status = prepare(&pair[1], stacks[1]);
-    if (status == LF_OK) {
-        const int team = pair[0].plan.threads + pair[1].plan.threads;
-        const double shorter = pair[0].plan.ns < pair[1].plan.ns ? pair[0].plan.ns : pair[1].plan.ns;
-        const double longer = pair[0].plan.ns + pair[1].plan.ns - shorter;
-        lf_watch_begin(&pair[0].watch);
-        pair[0].barrier.begin_ns = pair[1].barrier.begin_ns = pair[0].watch.begin;
-        lf_team_run(team, run_pair_member, pair);
-        lf_watch_end(&pair[0].watch, team, lf_processors(),
-                     atomic_load(&pair[0].barrier.late_ns) + atomic_load(&pair[1].barrier.late_ns),
-                     longer > 0 ? 1 - shorter / longer : 0);
-        lf_release(pair[1].allocated);
-    }
-    lf_release(pair[0].allocated);
-    return status;
+    lf_sequence s = {.layer = layer, .run = run};
+    const lf_status status = lf_sequence_plan(&s, lf_sequence_threads(run), 0);
+    return status == LF_OK ? lf_sequence_run_planned(&s) : status;
 }

@@ -479,6 +479,12 @@ void lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint 
     wait_for(barrier, &barrier->arrivals[other], sign, round_of(barrier, me));
 }
 
+unsigned lf_barrier_await_round(lf_barrier *barrier, int other, unsigned round) {
+    const lf_arrival *member = &barrier->arrivals[other];
+    wait_for(barrier, member, &member->round, round);
+    return round_of(barrier, other);
+}
+
 int lf_barrier_goes_on(const lf_barrier *barrier, int me) {
     return atomic_load_explicit(&barrier->scatter_round, memory_order_relaxed) != round_of(barrier, me);
 }

@@ -89,6 +89,9 @@ int lf_barrier_goes_on(const lf_barrier *barrier, int me);
 /* Until `other` has arrived as often as `me`, or `sign` has that round, which `other` sets before it arrives. */
 void lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint *sign);
 
+/* Until `other` has arrived so often: how often it has by then. */
+unsigned lf_barrier_await_round(lf_barrier *barrier, int other, unsigned round);
+
 /* How long it takes to meet depends on where the system has put the threads, and that changes. So the members of a team
  * measure it, all together before they begin, where that is due. Whether the team goes on, as above. */
 int lf_barrier_measure_due(void);

@@ -107,6 +107,11 @@ lf_status lf_layer_run(const lf_layer *layer, const lf_run *run);
 /* Two calls that know nothing of each other, as the directions of a Bidirectional, at the same time where that is
  * sooner: the same bits. Neither may write what the other reads or writes. */
 lf_status lf_layer_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]);
+/* Calls of recurrent layers on top of each other, the lowest first: runs[i]->x and its strides are those of
+ * runs[i - 1]->y, which is a sequence. One step behind each other, on a thread each, where that is sooner: the same
+ * bits as one call after the other. */
+lf_status lf_layer_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count);
+enum { LF_LEVELS_MOST = 8 };            /* that run at once */
 void lf_layer_destroy(lf_layer *layer); /* NULL is allowed */
 
 /* projection (rows, lf_projection_width) = what the layer sums up of x (rows, features), bias included, in a layout of

@@ -133,7 +133,7 @@ class Recurrent(Layer):
             mask: Array | None = None,
             training: Any = False,
             out: Any = None,
-            pair: _core.Pair | None = None,
+            calls: _core.Calls | None = None,
         ) -> Any:
             if initial_state is not None:
                 initial_state = self._checked_states(initial_state, x.shape[0])
@@ -141,15 +141,15 @@ class Recurrent(Layer):
                 found = table.of(x)
                 if found is not None:
                     ids = x.ids
-                    if pair is not None:
-                        return pair.run_indexed(
-                            core, ids, found, mask, initial_state, sequences, states, backwards, zero
+                    if calls is not None:
+                        return calls.run_indexed(
+                            core, ids, found, mask, initial_state, sequences, states, backwards, zero, out
                         )
                     return core.run_indexed(ids, found, mask, initial_state, sequences, states, backwards, zero, out, 0)
                 x = x.array()
             try:
-                if pair is not None:
-                    return pair.run(core, x, mask, initial_state, sequences, states, backwards, zero)
+                if calls is not None:
+                    return calls.run(core, x, mask, initial_state, sequences, states, backwards, zero, out)
                 return call(x, mask, initial_state, sequences, states, backwards, zero, out, 0)
             except ValueError:
                 self._refuse_no_steps(x.shape)
@@ -178,7 +178,10 @@ class Recurrent(Layer):
         chosen: Any = run_time_major if self.time_major else inner
         chosen.core = core
         chosen.takes_out = chosen is inner and type(core) is _core.PackedLayer
-        chosen.takes_pair = chosen is run and type(core) is _core.PackedLayer
+        chosen.takes_calls = chosen is run and type(core) is _core.PackedLayer
+        # what can lie below another layer, and on one, while both run
+        chosen.gives_steps = chosen.takes_calls and sequences and not states
+        chosen.takes_steps = chosen.takes_calls and not backwards
         chosen.takes_lookup = chosen is run and type(core) is _core.PackedLayer and core.kind != "gru_reset_before"
         return chosen  # type: ignore[no-any-return]
 

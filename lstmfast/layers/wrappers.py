@@ -267,7 +267,7 @@ class Bidirectional(Layer):
         forward, backward = (run if own is real else _in_type(run, own, real) for run, own in runs)
         count = self.forward_layer.states_count
         merge, sequences, states = self.merge_mode, self.return_sequences, self.return_state
-        pairs = all(getattr(one, "takes_pair", False) for one in (forward, backward))
+        pairs = all(getattr(one, "takes_calls", False) for one in (forward, backward))
 
         def run(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
             first = second = None
@@ -275,7 +275,7 @@ class Bidirectional(Layer):
                 first, second = initial_state[:count], initial_state[count:]
             if pairs:
                 pair = _core.Pair()
-                y, y_backward = forward(x, first, mask, pair=pair), backward(x, second, mask, pair=pair)
+                y, y_backward = forward(x, first, mask, calls=pair), backward(x, second, mask, calls=pair)
                 pair.finish()
             else:
                 y, y_backward = forward(x, first, mask), backward(x, second, mask)

@@ -1,0 +1,164 @@
+/* Several calls at once: a pair that know nothing of each other, as the directions of a Bidirectional, and a stack of
+ * which each reads what the one below it gives. Next: sequence.c runs one. */
+#include "sequence.h"
+
+/* The first members take the one call, the others the other; a team of one takes both in turn. */
+static void run_pair_member(void *context, int index, int count) {
+    lf_sequence *pair = context;
+    lf_watch *watch = &pair[0].watch;
+    const unsigned long long before = lf_member_begin(watch, count);
+    if (count == 1) {
+        for (int i = 0; i < 2; i++) lf_sequence_share(&pair[i], 0, 1);
+    } else {
+        const int planned = pair[0].plan.threads + pair[1].plan.threads, share = pair[0].plan.threads * count / planned;
+        const int first = share > 1 ? share : 1;
+        if (index < first) lf_sequence_share(&pair[0], (size_t)index, (size_t)first);
+        else lf_sequence_share(&pair[1], (size_t)(index - first), (size_t)(count - first));
+    }
+    lf_member_end(watch, count, before);
+}
+
+lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]) {
+    lf_sequence whole[2] = {{.layer = layers[0], .run = runs[0]}, {.layer = layers[1], .run = runs[1]}};
+    lf_sequence pair[2] = {whole[0], whole[1]};
+    const int threads[2] = {lf_sequence_threads(runs[0]), lf_sequence_threads(runs[1])};
+    const int most = lf_crowd_bound(threads[0] < threads[1] ? threads[0] : threads[1], lf_processors());
+    const int halves[2] = {most / 2, most - most / 2};
+    double one_by_one_ns = 0, slower_half_ns = 0, region_ns = 0;
+    for (int i = 0; i < 2; i++) {
+        const lf_status status = lf_sequence_plan(&whole[i], threads[i], region_ns);
+        if (status != LF_OK) return status;
+        one_by_one_ns += whole[i].plan.ns;
+        if (whole[i].plan.region_ns > 0) region_ns = whole[i].plan.region_ns;
+    }
+    if (most > 1 && region_ns > 0) {
+        for (int i = 0; i < 2; i++) {
+            const lf_status status = lf_sequence_plan(&pair[i], halves[i], region_ns);
+            if (status != LF_OK) return status;
+            if (!lf_sum(pair[i].member_bytes, LF_APART_BYTES, &pair[i].member_bytes)) return LF_NO_MEMORY;
+            if (pair[i].plan.ns > slower_half_ns) slower_half_ns = pair[i].plan.ns;
+        }
+    }
+    if (slower_half_ns == 0 || !lf_pair_pays(one_by_one_ns, slower_half_ns, region_ns)) {
+        const lf_status status = lf_sequence_run_planned(&whole[0]);
+        return status == LF_OK ? lf_sequence_run_planned(&whole[1]) : status;
+    }
+
+    char stacks[2][LF_STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
+    lf_status status = lf_sequence_prepare(&pair[0], stacks[0]);
+    if (status != LF_OK) return status;
+    status = lf_sequence_prepare(&pair[1], stacks[1]);
+    if (status == LF_OK) {
+        const int team = pair[0].plan.threads + pair[1].plan.threads;
+        const double shorter = pair[0].plan.ns < pair[1].plan.ns ? pair[0].plan.ns : pair[1].plan.ns;
+        const double longer = pair[0].plan.ns + pair[1].plan.ns - shorter;
+        lf_watch_begin(&pair[0].watch);
+        pair[0].barrier.begin_ns = pair[1].barrier.begin_ns = pair[0].watch.begin;
+        lf_team_run(team, run_pair_member, pair);
+        lf_watch_end(&pair[0].watch, team, lf_processors(),
+                     atomic_load(&pair[0].barrier.late_ns) + atomic_load(&pair[1].barrier.late_ns),
+                     longer > 0 ? 1 - shorter / longer : 0);
+        lf_sequence_release(&pair[1]);
+    }
+    lf_sequence_release(&pair[0]);
+    return status;
+}
+
+struct stack {
+    lf_sequence *levels;
+    int count;
+};
+
+/* The members take the levels in turn: whichever is not done yet reads from one that is, or that another member has. */
+static void run_stack_member(void *context, int index, int count) {
+    const struct stack *stack = context;
+    lf_watch *watch = &stack->levels[0].watch;
+    const unsigned long long before = lf_member_begin(watch, count);
+    for (int i = index; i < stack->count; i += count) lf_sequence_share(&stack->levels[i], 0, 1);
+    lf_member_end(watch, count, before);
+}
+
+/* One step behind each other, each on a thread. */
+static lf_status run_levels(lf_sequence *levels, int count) {
+    lf_arrival arrivals[LF_LEVELS_MOST] = {{0}};
+    lf_barrier barrier = {.arrivals = arrivals};
+    char memory[2][LF_STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
+    struct stack stack = {levels, count};
+    lf_status status = LF_OK;
+    int prepared = 0;
+    for (; prepared < count && status == LF_OK; prepared++) {
+        lf_sequence *level = &levels[prepared];
+        level->stack = &barrier;
+        level->level = prepared;
+        if (!lf_sum(level->member_bytes, LF_APART_BYTES, &level->member_bytes)) status = LF_NO_MEMORY;
+        else status = lf_sequence_prepare(level, prepared < 2 ? memory[prepared] : NULL);
+    }
+    if (status == LF_OK) {
+        double shortest = levels[0].plan.ns, longest = shortest;
+        for (int i = 1; i < count; i++) {
+            if (levels[i].plan.ns < shortest) shortest = levels[i].plan.ns;
+            if (levels[i].plan.ns > longest) longest = levels[i].plan.ns;
+        }
+        lf_watch_begin(&levels[0].watch);
+        barrier.begin_ns = levels[0].watch.begin;
+        lf_team_run(count, run_stack_member, &stack);
+        lf_watch_end(&levels[0].watch, count, lf_processors(), atomic_load(&barrier.late_ns),
+                     longest > 0 ? 1 - shortest / longest : 0);
+    }
+    for (int i = 0; i < prepared; i++) lf_sequence_release(&levels[i]);
+    return status;
+}
+
+/* Whether a level can read each step as soon as the one below has done it: all rows go through a step together, and
+ * nothing is read from its end. */
+static int follows(const lf_sequence *level, const lf_sequence *below) {
+    return level->chunks == 1 && below->chunks == 1 && !level->run->go_backwards && level->run->table == NULL;
+}
+
+/* How many of these levels to run at once: 1 where that is no sooner than one after the other, as planned in `alone`.
+ */
+static int levels_at_once(const lf_sequence *levels, const lf_sequence *alone, int count, double region_ns) {
+    enum { BEHIND = 3 }; /* steps from level to level */
+    int best = 1;
+    double saved_ns = 0, one_by_one_ns = alone[0].plan.ns, slowest_ns = levels[0].plan.ns;
+    for (int i = 1; i < count && follows(&levels[i], &levels[i - 1]); i++) {
+        one_by_one_ns += alone[i].plan.ns;
+        if (levels[i].plan.ns > slowest_ns) slowest_ns = levels[i].plan.ns;
+        const double at_once_ns = slowest_ns * (1 + (double)BEHIND * i / (double)levels[i].run->steps);
+        if (one_by_one_ns - at_once_ns <= saved_ns || !lf_pair_pays(one_by_one_ns, at_once_ns, region_ns)) continue;
+        saved_ns = one_by_one_ns - at_once_ns;
+        best = i + 1;
+    }
+    return best;
+}
+
+lf_status lf_sequence_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count) {
+    for (; count > LF_LEVELS_MOST; layers += LF_LEVELS_MOST, runs += LF_LEVELS_MOST, count -= LF_LEVELS_MOST) {
+        const lf_status status = lf_sequence_run_stack(layers, runs, LF_LEVELS_MOST);
+        if (status != LF_OK) return status;
+    }
+    lf_sequence alone[LF_LEVELS_MOST], levels[LF_LEVELS_MOST];
+    double region_ns = 0;
+    int most = lf_processors();
+    for (int i = 0; i < count; i++) {
+        const int threads = lf_sequence_threads(runs[i]);
+        alone[i] = levels[i] = (lf_sequence){.layer = layers[i], .run = runs[i]};
+        const lf_status status = lf_sequence_plan(&alone[i], threads, region_ns);
+        if (status != LF_OK) return status;
+        if (alone[i].plan.region_ns > 0) region_ns = alone[i].plan.region_ns;
+        if (threads < most) most = threads;
+    }
+    if (most > 1 && region_ns > 0) most = lf_crowd_bound(most, lf_processors());
+    if (region_ns == 0) most = 1; /* too little work for a team */
+    for (int i = 0; i < count && most > 1; i++) {
+        const lf_status status = lf_sequence_plan(&levels[i], 1, region_ns);
+        if (status != LF_OK) return status;
+    }
+    for (int i = 0, at_once; i < count; i += at_once) {
+        const int left = count - i;
+        at_once = most > 1 ? levels_at_once(levels + i, alone + i, left < most ? left : most, region_ns) : 1;
+        const lf_status status = at_once > 1 ? run_levels(levels + i, at_once) : lf_sequence_run_planned(&alone[i]);
+        if (status != LF_OK) return status;
+    }
+    return LF_OK;
+}
