@@ -463,19 +463,24 @@ static void share_rows(lf_sequence *s) {
     s->chunk_rows = (batch + s->chunks - 1) / s->chunks;
 }
 
-/* Steps of x to project ahead, 0 where each step should read x itself: with few rows the projection of many steps
- * fills the tiles that a single step leaves empty, and reads the kernel once for all of them. */
+/* Whether the projection of many steps of so many rows pays: with few rows it fills the tiles that a single step leaves
+ * empty, and reads the kernel once for all of them. */
+static int projects_ahead(const lf_sequence *s, size_t rows) {
+    const lf_panels *panels = &s->layer->panels;
+    if (s->run->table != NULL || s->run->steps == 1 || s->layer->cell == LF_DENSE || panels->candidate != NULL)
+        return 0;
+    const int streamed = s->layer->weight_bytes > lf_private_cache_bytes() && rows <= 8 && panels->features >= 64;
+    return (rows < s->layer->kernels->tile_rows && panels->features >= 8) || streamed;
+}
+
+/* Steps of x to project ahead, 0 where each step should read x itself. */
 static size_t steps_to_project(const lf_sequence *s) {
     const lf_panels *panels = &s->layer->panels;
     const lf_run *run = s->run;
     if (run->table != NULL) return 1;
-    if (run->steps == 1 || s->layer->cell == LF_DENSE || panels->candidate != NULL) return 0;
-    if (is_repeated(run)) return 1;
+    if (is_repeated(run) && s->layer->cell != LF_DENSE && panels->candidate == NULL) return 1;
+    if (!projects_ahead(s, s->chunk_rows)) return 0;
     const size_t step_bytes = s->chunk_rows * panels->block_count * panels->block_width * s->layer->element_bytes;
-    const int few_rows = s->chunk_rows < s->layer->kernels->tile_rows && panels->features >= 8;
-    const int streamed =
-        s->layer->weight_bytes > lf_private_cache_bytes() && s->chunk_rows <= 8 && panels->features >= 64;
-    if (!few_rows && !streamed) return 0;
     size_t steps = larger(PROJECTION_BYTES / step_bytes, PROJECTION_STEPS_LEAST);
     if (panels->far) steps = larger(steps, PROJECTION_TILES_FAR * s->layer->kernels->tile_rows / s->chunk_rows);
     const size_t times = larger((run->steps + steps - 1) / steps, 1); /* of nearly equal length */
@@ -493,7 +498,11 @@ lf_status lf_sequence_plan(lf_sequence *s, int most, double region_ns) {
     const lf_panels *panels = &layer->panels;
     const size_t bytes = layer->element_bytes;
     const size_t inputs = (run->table != NULL ? 0 : panels->features) + (panels->recurrent == NULL ? 0 : panels->units);
-    const double updates = (double)run->batch * (double)run->steps * (double)panels->units;
+    const double row_steps = (double)run->batch * (double)run->steps, vectors = lf_sum_vectors(panels);
+    const double x_steps = is_repeated(run) ? (double)run->batch : row_steps;
+    const double x_products = run->table != NULL ? 0 : x_steps * vectors * (double)panels->features;
+    const double h_products = panels->recurrent == NULL ? 0 : row_steps * vectors * (double)panels->units;
+    const double updates = row_steps * (double)panels->units;
     const int projects = is_repeated(run) || run->table != NULL; /* then each step reads a projection instead of x */
     const size_t projected = projects ? panels->block_count * panels->block_width : 0;
     s->chunk_rows = lf_rows_of_chunk(layer, (inputs + projected) * bytes);
@@ -501,7 +510,8 @@ lf_status lf_sequence_plan(lf_sequence *s, int most, double region_ns) {
                           .steps = run->steps,
                           .blocks = panels->block_count,
                           .chunk_rows = s->chunk_rows,
-                          .products = (double)run->batch * (double)run->steps * lf_sum_vectors(panels) * (double)inputs,
+                          .products = x_products + h_products,
+                          .tiled_products = projects_ahead(s, run->batch) ? x_products : 0,
                           .unit_updates = updates,
                           .weight_bytes = layer->weight_bytes,
                           .state_bytes = (double)(s->chunk_rows < run->batch ? s->chunk_rows : run->batch) *

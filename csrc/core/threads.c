@@ -298,8 +298,9 @@ static double region_now_ns(void) {
 }
 
 lf_plan lf_plan_threads(const lf_work *work, int most) {
-    const double products = work->products * product_ns, updates = work->unit_updates * update_ns / work->lanes;
-    const double alone = products * few_rows((double)work->rows) + updates;
+    const double tiled = work->tiled_products * product_ns + work->unit_updates * update_ns / work->lanes;
+    const double products = (work->products - work->tiled_products) * product_ns;
+    const double alone = products * few_rows((double)work->rows) + tiled;
     lf_plan best = {1, LF_BY_ROWS, 0, alone, 0};
     if (alone < 2 * team_ns) return best;
     const double region_ns = work->region_ns > 0 ? work->region_ns : region_now_ns();
@@ -312,8 +313,7 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
     for (int threads = 2; threads <= most; threads++) {
         if ((size_t)threads <= work->rows) {
             const double share = largest_share(work->rows, threads), rows = share * (double)work->rows;
-            const double own =
-                (products * few_rows(rows) + updates) * share; /* the thread with the most rows decides */
+            const double own = (products * few_rows(rows) + tiled) * share; /* the thread with the most rows decides */
             const double meet = meeting_ns(work, threads, two_meet_ns, rows, work->meet_rows);
             const double time = region_ns + own + meet + streaming_ns(work, rows, 1);
             if (time < worth_it * best.ns) {

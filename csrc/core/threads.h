@@ -22,8 +22,9 @@ typedef struct lf_plan {
 typedef struct lf_work {
     size_t rows, steps, blocks;
     size_t chunk_rows;
-    double products;     /* multiply-adds of the call, of vectors */
-    double unit_updates; /* states computed in the call: rows * steps * units */
+    double products;       /* multiply-adds of the call, of vectors */
+    double tiled_products; /* those of them whose tiles are full, however few the rows */
+    double unit_updates;   /* states computed in the call: rows * steps * units */
     size_t weight_bytes;
     double state_bytes; /* of a step: what members that split the units give each other */
     int writes_letters; /* they do so in letters where these are few */
