@@ -310,16 +310,17 @@ static lf_status plan(struct convolving *s) {
     const int has_state = layer->cell == LF_LSTM;
     s->input_width = (ptrdiff_t)(lf_round_up(panels->features, WINDOW_GAP) + WINDOW_GAP);
     s->chunk_rows = lf_rows_of_chunk(layer, (size_t)s->input_width * bytes);
-    const double updates = (double)s->rows * (double)run->steps * (double)panels->units;
+    const double row_steps = (double)s->rows * (double)run->steps;
+    const double products = row_steps * lf_sum_vectors(panels) * (double)panels->features;
     const lf_work work = {.rows = s->rows,
                           .steps = run->steps,
                           .blocks = panels->block_count,
+                          .last_block = lf_last_block(panels),
                           .chunk_rows = s->chunk_rows,
-                          .products =
-                              (double)s->rows * (double)run->steps * lf_sum_vectors(panels) * (double)panels->features,
-                          .unit_updates = updates,
+                          .products = products,
+                          .updates = row_steps * (double)panels->units / (double)layer->kernels->lanes,
+                          .product_ns = lf_product_ns(layer->kernels, products),
                           .weight_bytes = layer->weight_bytes,
-                          .lanes = (int)layer->kernels->lanes,
                           .meet_rows = has_state ? rows_of_member(layer) : 0};
     s->plan = lf_plan_threads(&work, run->threads > 0 ? run->threads : lf_threads_free());
     s->band_rows = rows_of_band(s);

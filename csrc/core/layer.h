@@ -54,6 +54,15 @@ static inline double lf_sum_vectors(const lf_panels *panels) {
     return (double)(panels->full_blocks * LF_BLOCK_VECTORS + panels->tail_vectors);
 }
 
+/* How much of a whole block the last one is. */
+static inline double lf_last_block(const lf_panels *panels) {
+    return panels->tail_vectors > 0 ? (double)panels->tail_vectors / LF_BLOCK_VECTORS : 1;
+}
+
+/* speed.c: nanoseconds that this core takes for a product of vectors at best. It is found out for a call of so many
+ * that a team may be worth it. */
+double lf_product_ns(const lf_kernels *kernels, double products);
+
 /* Rows that go through a step together, of which it reads so much. */
 size_t lf_rows_of_chunk(const lf_layer *layer, size_t row_bytes);
 /* Tiles of such a chunk where others hold the processors. */

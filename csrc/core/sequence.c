@@ -502,22 +502,22 @@ lf_status lf_sequence_plan(lf_sequence *s, int most, double region_ns) {
     const double x_steps = is_repeated(run) ? (double)run->batch : row_steps;
     const double x_products = run->table != NULL ? 0 : x_steps * vectors * (double)panels->features;
     const double h_products = panels->recurrent == NULL ? 0 : row_steps * vectors * (double)panels->units;
-    const double updates = row_steps * (double)panels->units;
     const int projects = is_repeated(run) || run->table != NULL; /* then each step reads a projection instead of x */
     const size_t projected = projects ? panels->block_count * panels->block_width : 0;
     s->chunk_rows = lf_rows_of_chunk(layer, (inputs + projected) * bytes);
     const lf_work work = {.rows = run->batch,
                           .steps = run->steps,
                           .blocks = panels->block_count,
+                          .last_block = lf_last_block(panels),
                           .chunk_rows = s->chunk_rows,
                           .products = x_products + h_products,
                           .tiled_products = projects_ahead(s, run->batch) ? x_products : 0,
-                          .unit_updates = updates,
+                          .updates = row_steps * (double)panels->units / (double)layer->kernels->lanes,
+                          .product_ns = lf_product_ns(layer->kernels, x_products + h_products),
                           .weight_bytes = layer->weight_bytes,
                           .state_bytes = (double)(s->chunk_rows < run->batch ? s->chunk_rows : run->batch) *
                                          (double)(panels->units * bytes),
                           .writes_letters = run->batch < layer->kernels->tile_rows || run->mask != NULL,
-                          .lanes = (int)layer->kernels->lanes,
                           .region_ns = region_ns,
                           .splits_by_units = !gathers_rows(panels)};
     s->plan = lf_plan_threads(&work, most);

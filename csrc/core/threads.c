@@ -222,18 +222,20 @@ static int in_forked_child(void) { return atomic_load_explicit(&forked, memory_o
 
 /* ---- how many are worth it --------------------------------------------------------------------------------------- */
 
-/* Costs in nanoseconds of one core, chosen by `python -m bench.profile_case` over the table's small cases on a
- * 2-core Zen 4: what matters is their ratio, which other CPUs share within a factor of two. */
-static const double team_ns = 2500;            /* to wake a team and join it again */
+/* What a team costs beside its work, in nanoseconds: to wake it and join it again, some of that so many times as long
+ * as two threads take to meet. Chosen with all below by the times of each plan for 25 small layers on a 2-core Zen 5,
+ * on cores that share a cache and on others. */
+static const double team_ns = 1200, team_meetings = 15;
 static const double sleeping_team_ns = 100000; /* where its threads must be woken first */
 static const double fresh_team_ns = 200000;    /* to make one first, as a forked child has to each time */
-static const double product_ns = 0.27;         /* one multiply-add of a vector */
-static const double update_ns = 24;            /* one state's activations; divided by the lanes */
+static const double update_products = 66;      /* a vector of states: its activations, in products */
 static const double far_bytes_per_ns = 40; /* weights read from beyond a core's own cache, mostly beside arithmetic */
 static const double worth_it = 0.95;       /* a plan with more threads has to promise this part of the time */
 /* Once a step, members that split the units meet and fetch each other's states, line by line: in barriers' times. */
 static const double meeting_barriers = 2.1, line_barriers = 0.25;
+static const double hidden_ns = 60;                                 /* so much of it passes while they still compute */
 static const double letters_barriers = 1.3, letter_barriers = 0.05; /* where they write letters */
+static const double step_barriers = 0.6, step_line_barriers = 0.1;  /* where a level of a stack follows another */
 /* A barrier of two threads, as long as it is not measured: rather too short, for a team that runs measures it. */
 static const double barrier_ns = 60;
 /* A measured one counts for so long, and is measured again after so long. */
@@ -269,7 +271,8 @@ static double meeting_ns(const lf_work *work, int threads, double two_ns, double
     double barriers = meeting_barriers + line_barriers * (threads - 1) * member_bytes / LINE;
     if (work->writes_letters && member_bytes <= LF_LETTERS_MOST * LF_LETTER_VALUES)
         barriers = letters_barriers + letter_barriers * (threads - 1) * member_bytes / LF_LETTER_VALUES;
-    return times_through(rows, together) * (double)work->steps * two_ns * (1 + 0.1 * (threads - 2)) * barriers;
+    const double each_ns = two_ns * (1 + 0.1 * (threads - 2)) * barriers;
+    return times_through(rows, together) * (double)work->steps * (each_ns > hidden_ns ? each_ns - hidden_ns : 0);
 }
 
 /* Weights that do not fit a core's own cache come from further away, once a step and chunk of rows. */
@@ -280,7 +283,7 @@ static double streaming_ns(const lf_work *work, double rows, double share_of_wei
 }
 
 /* Time of a product where a thread has few rows, relative to full tiles: each weight that is loaded serves fewer. */
-static double few_rows(double rows) { return rows <= 1 ? 2.1 : rows <= 2 ? 1.3 : rows <= 3 ? 1.15 : 1; }
+static double few_rows(double rows) { return rows <= 1 ? 2.3 : rows <= 2 ? 1.3 : rows <= 3 ? 1.15 : 1; }
 
 /* Largest of `count` things when `threads` share them out, as a part of all. */
 static double largest_share(size_t count, int threads) {
@@ -288,21 +291,31 @@ static double largest_share(size_t count, int threads) {
     return (double)largest / (double)count;
 }
 
+/* The same of the blocks of units, of which the last may be smaller; it goes with one of the larger shares, if any. */
+static double largest_block_share(const lf_work *work, int threads) {
+    const size_t even = work->blocks / (size_t)threads, larger = work->blocks % (size_t)threads;
+    const double last = (double)even + (larger > 0) - 1 + work->last_block;
+    const double whole = (double)even + (larger > 1);
+    return (last > whole ? last : whole) / ((double)work->blocks - 1 + work->last_block);
+}
+
 /* How much less than the largest the smallest share is, as a part of the largest. */
 static double unevenness(size_t count, int threads) {
     return count % (size_t)threads == 0 ? 0 : 1 / ((double)count * largest_share(count, threads));
 }
 
+static double awake_team_ns(void) { return team_ns + team_meetings * barrier_now_ns(); }
+
 static double region_now_ns(void) {
-    return in_forked_child() ? fresh_team_ns : lf_teams_sleep() ? sleeping_team_ns : team_ns;
+    return in_forked_child() ? fresh_team_ns : lf_teams_sleep() ? sleeping_team_ns : awake_team_ns();
 }
 
 lf_plan lf_plan_threads(const lf_work *work, int most) {
-    const double tiled = work->tiled_products * product_ns + work->unit_updates * update_ns / work->lanes;
-    const double products = (work->products - work->tiled_products) * product_ns;
+    const double tiled = (work->tiled_products + work->updates * update_products) * work->product_ns;
+    const double products = (work->products - work->tiled_products) * work->product_ns;
     const double alone = products * few_rows((double)work->rows) + tiled;
     lf_plan best = {1, LF_BY_ROWS, 0, alone, 0};
-    if (alone < 2 * team_ns) return best;
+    if (alone < 2 * team_ns || alone < 2 * awake_team_ns()) return best;
     const double region_ns = work->region_ns > 0 ? work->region_ns : region_now_ns();
     best.region_ns = region_ns;
     if (alone < 2 * region_ns) return best;
@@ -321,7 +334,7 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
             }
         }
         if (work->splits_by_units && (size_t)threads <= work->blocks) {
-            const double share = largest_share(work->blocks, threads);
+            const double share = largest_block_share(work, threads);
             const double meet = meeting_ns(work, threads, two_meet_ns, (double)work->rows, work->chunk_rows);
             const double time = region_ns + alone * share + meet + streaming_ns(work, (double)work->rows, share);
             if (time < worth_it * best.ns) {
@@ -330,6 +343,12 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
         }
     }
     return best;
+}
+
+double lf_level_ns(double alone_ns, size_t steps, size_t step_bytes) {
+    enum { LINE = 64 };
+    const double follow_ns = barrier_now_ns() * (step_barriers + step_line_barriers * (double)step_bytes / LINE);
+    return alone_ns + (double)steps * (follow_ns > hidden_ns ? follow_ns - hidden_ns : 0);
 }
 
 int lf_pair_pays(double one_by_one_ns, double slower_half_ns, double region_ns) {

@@ -21,20 +21,24 @@ typedef struct lf_plan {
 /* What one call is going to do, in the terms its plan depends on. */
 typedef struct lf_work {
     size_t rows, steps, blocks;
+    double last_block; /* how much of a whole block the last one is, 1 or less */
     size_t chunk_rows;
     double products;       /* multiply-adds of the call, of vectors */
     double tiled_products; /* those of them whose tiles are full, however few the rows */
-    double unit_updates;   /* states computed in the call: rows * steps * units */
+    double updates;        /* states computed in the call, of vectors */
+    double product_ns;     /* lf_product_ns of its kernels */
     size_t weight_bytes;
-    double state_bytes; /* of a step: what members that split the units give each other */
-    int writes_letters; /* they do so in letters where these are few */
-    int lanes;
+    double state_bytes;  /* of a step: what members that split the units give each other */
+    int writes_letters;  /* they do so in letters where these are few */
     double region_ns;    /* of a plan made just before; 0: to be found out */
     int splits_by_units; /* false where a step needs whole rows */
     size_t meet_rows;    /* that a member takes through a step until all meet; 0: by rows they never do */
 } lf_work;
 
 lf_plan lf_plan_threads(const lf_work *work, int most);
+
+/* What a level of a stack takes that reads so many bytes in each step as soon as the level below wrote them. */
+double lf_level_ns(double alone_ns, size_t steps, size_t step_bytes);
 
 /* Whether two calls at once, with half of the threads for each, are sooner than one after the other with all. */
 int lf_pair_pays(double one_by_one_ns, double slower_half_ns, double region_ns);

@@ -122,9 +122,12 @@ static int levels_at_once(const lf_sequence *levels, const lf_sequence *alone, i
     int best = 1;
     double saved_ns = 0, one_by_one_ns = alone[0].plan.ns, slowest_ns = levels[0].plan.ns;
     for (int i = 1; i < count && follows(&levels[i], &levels[i - 1]); i++) {
+        const size_t steps = levels[i].run->steps, features = levels[i].layer->panels.features;
+        const size_t step_bytes = levels[i].run->batch * features * levels[i].layer->element_bytes;
+        const double level_ns = lf_level_ns(levels[i].plan.ns, steps, step_bytes);
         one_by_one_ns += alone[i].plan.ns;
-        if (levels[i].plan.ns > slowest_ns) slowest_ns = levels[i].plan.ns;
-        const double at_once_ns = slowest_ns * (1 + (double)BEHIND * i / (double)levels[i].run->steps);
+        if (level_ns > slowest_ns) slowest_ns = level_ns;
+        const double at_once_ns = slowest_ns * (1 + (double)BEHIND * i / (double)steps);
         if (one_by_one_ns - at_once_ns <= saved_ns || !lf_pair_pays(one_by_one_ns, at_once_ns, region_ns)) continue;
         saved_ns = one_by_one_ns - at_once_ns;
         best = i + 1;

@@ -4,6 +4,8 @@
 #ifndef LF_KERNELS_H
 #define LF_KERNELS_H
 
+#include <stdatomic.h>
+
 #include <lstmfast.h>
 
 #include "activations.h"
@@ -97,6 +99,17 @@ typedef void lf_project_fn(const lf_panels *panels, const lf_project *project);
 typedef void lf_activate_fn(const lf_activation *activation, const void *x, ptrdiff_t x_stride, void *y,
                             ptrdiff_t y_stride, size_t rows, size_t columns);
 
+/* LF_MULTIPLY_CHAINS times `count` products of vectors, as fast as this core makes any. */
+typedef void lf_multiply_fn(size_t count);
+enum { LF_MULTIPLY_CHAINS = 12 };
+
+/* What core/speed.c found out about kernels. */
+typedef struct lf_speed {
+    atomic_int product_ps; /* 0: nothing yet */
+    atomic_int occasions;
+    atomic_llong measured_at;
+} lf_speed;
+
 /* One instruction set's kernels for one real type. */
 typedef struct lf_kernels {
     const char *isa;
@@ -106,6 +119,8 @@ typedef struct lf_kernels {
     lf_step_fn *step[LF_CELL_COUNT];
     lf_project_fn *project;
     lf_activate_fn *activate;
+    lf_multiply_fn *multiply;
+    lf_speed *speed;
 } lf_kernels;
 
 /* The tables of this build; an ISA that it lacks has none. */

@@ -57,11 +57,12 @@ static int threads_of_one_row(void) {
     const lf_work work = {.rows = 1,
                           .steps = 100,
                           .blocks = 8,
+                          .last_block = 1,
                           .chunk_rows = 1,
                           .products = 100 * 4.0 * 128 * 200 / 16,
-                          .unit_updates = 100 * 128.0,
+                          .updates = 100 * 128.0 / 16,
+                          .product_ns = 0.27,
                           .state_bytes = 128 * 4.0,
-                          .lanes = 16,
                           .splits_by_units = 1};
     const lf_plan plan = lf_plan_threads(&work, 2);
     expect(plan.threads == 1 || plan.split == LF_BY_UNITS, "one row is split by units");
