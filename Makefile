@@ -175,7 +175,7 @@ $(NATIVE)/%: $(NATIVE)/tests/c/%.o $(C_SOURCES:%.c=$(NATIVE)/%.o)
 # What a test puts its own functions in place of.
 $(NATIVE)/test_quota $(ARM)/test_quota: WRAPPED := -Wl,--wrap=fopen -Wl,--wrap=sched_getaffinity
 $(NATIVE)/test_crowd $(ARM)/test_crowd: WRAPPED := -Wl,--wrap=clock_gettime
-$(NATIVE)/test_threads $(ARM)/test_threads: WRAPPED := -Wl,--wrap=lf_barrier_wait,--wrap=lf_barrier_await,--wrap=lf_barrier_goes_on
+$(NATIVE)/test_threads $(ARM)/test_threads: WRAPPED := -Wl,--wrap=lf_barrier_wait,--wrap=lf_barrier_await,--wrap=lf_barrier_await_round,--wrap=lf_barrier_goes_on
 
 # Static, so that qemu needs no Arm libraries beside it.
 $(ARM)/%: $(ARM)/tests/c/%.o $(C_SOURCES:%.c=$(ARM)/%.o)
@@ -243,7 +243,7 @@ TSAN := build/c/tsan
 TSAN_FLAGS := $(filter-out -O3,$(C_FLAGS)) -O2 -g -fsanitize=thread -DLF_NO_AVX512 -DLF_NO_AVX2
 $(TSAN)/test_threads: tests/c/test_threads.c $(C_SOURCES) $(C_HEADERS) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(TSAN_FLAGS) -Wl,--wrap=lf_team_run,--wrap=lf_barrier_wait,--wrap=lf_barrier_await,--wrap=lf_barrier_goes_on $(filter %.c,$^) -o $@ -pthread -lm
+	$(CC) $(TSAN_FLAGS) -Wl,--wrap=lf_team_run,--wrap=lf_barrier_wait,--wrap=lf_barrier_await,--wrap=lf_barrier_await_round,--wrap=lf_barrier_goes_on $(filter %.c,$^) -o $@ -pthread -lm
 
 check-tsan: $(TSAN)/test_threads
 	$< --wrapped

@@ -318,7 +318,7 @@ static lf_status plan(struct convolving *s) {
                           .last_block = lf_last_block(panels),
                           .chunk_rows = s->chunk_rows,
                           .products = products,
-                          .updates = row_steps * (double)panels->units / (double)layer->kernels->lanes,
+                          .updates = row_steps * lf_state_vectors(layer, s->rows),
                           .product_ns = lf_product_ns(layer->kernels, products),
                           .weight_bytes = layer->weight_bytes,
                           .meet_rows = has_state ? rows_of_member(layer) : 0};

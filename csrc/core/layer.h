@@ -59,6 +59,14 @@ static inline double lf_last_block(const lf_panels *panels) {
     return panels->tail_vectors > 0 ? (double)panels->tail_vectors / LF_BLOCK_VECTORS : 1;
 }
 
+/* Vectors of states of a row: those of few units of many rows lie side by side. */
+static inline double lf_state_vectors(const lf_layer *layer, size_t rows) {
+    const lf_panels *panels = &layer->panels;
+    const size_t lanes = layer->kernels->lanes, tail = panels->tail_units;
+    const double full = (double)(panels->full_blocks * panels->block_units) / (double)lanes;
+    return full + (rows > 1 && 2 * tail <= lanes ? (double)tail / (double)lanes : (double)((tail + lanes - 1) / lanes));
+}
+
 /* speed.c: nanoseconds that this core takes for a product of vectors at best. It is found out for a call of so many
  * that a team may be worth it. */
 double lf_product_ns(const lf_kernels *kernels, double products);

@@ -512,7 +512,7 @@ lf_status lf_sequence_plan(lf_sequence *s, int most, double region_ns) {
                           .chunk_rows = s->chunk_rows,
                           .products = x_products + h_products,
                           .tiled_products = projects_ahead(s, run->batch) ? x_products : 0,
-                          .updates = row_steps * (double)panels->units / (double)layer->kernels->lanes,
+                          .updates = row_steps * lf_state_vectors(layer, run->batch),
                           .product_ns = lf_product_ns(layer->kernels, x_products + h_products),
                           .weight_bytes = layer->weight_bytes,
                           .state_bytes = (double)(s->chunk_rows < run->batch ? s->chunk_rows : run->batch) *

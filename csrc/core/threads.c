@@ -229,6 +229,7 @@ static const double team_ns = 1200, team_meetings = 15;
 static const double sleeping_team_ns = 100000; /* where its threads must be woken first */
 static const double fresh_team_ns = 200000;    /* to make one first, as a forked child has to each time */
 static const double update_products = 66;      /* a vector of states: its activations, in products */
+static const double step_products = 160;       /* a step beside all that */
 static const double far_bytes_per_ns = 40; /* weights read from beyond a core's own cache, mostly beside arithmetic */
 static const double worth_it = 0.95;       /* a plan with more threads has to promise this part of the time */
 /* Once a step, members that split the units meet and fetch each other's states, line by line: in barriers' times. */
@@ -282,8 +283,13 @@ static double streaming_ns(const lf_work *work, double rows, double share_of_wei
     return bytes * (double)work->steps * times_through(rows, work->chunk_rows) / far_bytes_per_ns;
 }
 
-/* Time of a product where a thread has few rows, relative to full tiles: each weight that is loaded serves fewer. */
-static double few_rows(double rows) { return rows <= 1 ? 2.3 : rows <= 2 ? 1.3 : rows <= 3 ? 1.15 : 1; }
+/* Time of a product where a thread has few rows, relative to full tiles: each weight that is loaded serves fewer, and
+ * comes from the first cache level only where they are few, too. */
+static double few_rows(const lf_work *work, double rows) {
+    enum { NEAR_BYTES = 64 << 10 };
+    if (rows <= 1) return work->weight_bytes <= NEAR_BYTES ? 2 : 2.7;
+    return rows <= 2 ? 1.3 : rows <= 3 ? 1.15 : 1;
+}
 
 /* Largest of `count` things when `threads` share them out, as a part of all. */
 static double largest_share(size_t count, int threads) {
@@ -313,7 +319,8 @@ static double region_now_ns(void) {
 lf_plan lf_plan_threads(const lf_work *work, int most) {
     const double tiled = (work->tiled_products + work->updates * update_products) * work->product_ns;
     const double products = (work->products - work->tiled_products) * work->product_ns;
-    const double alone = products * few_rows((double)work->rows) + tiled;
+    const double each_ns = (double)work->steps * step_products * work->product_ns; /* of a thread, whatever its share */
+    const double shared_ns = products * few_rows(work, (double)work->rows) + tiled, alone = shared_ns + each_ns;
     lf_plan best = {1, LF_BY_ROWS, 0, alone, 0};
     if (alone < 2 * team_ns || alone < 2 * awake_team_ns()) return best;
     const double region_ns = work->region_ns > 0 ? work->region_ns : region_now_ns();
@@ -326,7 +333,8 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
     for (int threads = 2; threads <= most; threads++) {
         if ((size_t)threads <= work->rows) {
             const double share = largest_share(work->rows, threads), rows = share * (double)work->rows;
-            const double own = (products * few_rows(rows) + tiled) * share; /* the thread with the most rows decides */
+            const double own =
+                each_ns + (products * few_rows(work, rows) + tiled) * share; /* the thread with the most rows decides */
             const double meet = meeting_ns(work, threads, two_meet_ns, rows, work->meet_rows);
             const double time = region_ns + own + meet + streaming_ns(work, rows, 1);
             if (time < worth_it * best.ns) {
@@ -336,7 +344,8 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
         if (work->splits_by_units && (size_t)threads <= work->blocks) {
             const double share = largest_block_share(work, threads);
             const double meet = meeting_ns(work, threads, two_meet_ns, (double)work->rows, work->chunk_rows);
-            const double time = region_ns + alone * share + meet + streaming_ns(work, (double)work->rows, share);
+            const double time =
+                region_ns + each_ns + shared_ns * share + meet + streaming_ns(work, (double)work->rows, share);
             if (time < worth_it * best.ns) {
                 best = (lf_plan){threads, LF_BY_UNITS, unevenness(work->blocks, threads), time, region_ns};
             }

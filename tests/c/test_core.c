@@ -318,7 +318,8 @@ static void check_problem(const struct problem *p) {
     free(c);
 }
 
-static void check(lf_cell cell, lf_real real, size_t features, size_t units, size_t batch, size_t steps) {
+static struct problem random_problem(lf_cell cell, lf_real real, size_t features, size_t units, size_t batch,
+                                     size_t steps) {
     const size_t columns = gates_of(cell) * units;
     const double scale = 1 / sqrt((double)(features + units));
     struct problem p = {.cell = cell,
@@ -342,14 +343,71 @@ static void check(lf_cell cell, lf_real real, size_t features, size_t units, siz
         p.mask = malloc(batch * p.steps);
         for (size_t i = 0; i < batch * p.steps; i++) p.mask[i] = uniform(0, 1) < 0.6;
     }
+    return p;
+}
+
+static void free_problem(const struct problem *p) {
+    free(p->kernel);
+    free(p->recurrent);
+    free(p->bias);
+    free(p->x);
+    free(p->h0);
+    free(p->c0);
+    free(p->mask);
+}
+
+static void check(lf_cell cell, lf_real real, size_t features, size_t units, size_t batch, size_t steps) {
+    const struct problem p = random_problem(cell, real, features, units, batch, steps);
     check_problem(&p);
-    free(p.kernel);
-    free(p.recurrent);
-    free(p.bias);
-    free(p.x);
-    free(p.h0);
-    free(p.c0);
-    free(p.mask);
+    free_problem(&p);
+}
+
+/* Layers on top of each other, some of other cells and sizes: all at once gives what one after the other does. */
+static void check_stack(lf_cell cell, lf_real real, size_t features, size_t units, size_t batch, size_t steps) {
+    enum { LEVELS = LF_LEVELS_MOST + 1 };
+    const int count = (int)size_between(2, LEVELS);
+    struct problem problems[LEVELS];
+    lf_layer *layers[LEVELS];
+    struct result apart[LEVELS], together[LEVELS];
+    for (int i = 0; i < count; i++) {
+        const lf_cell other = i % 2 == 0 ? cell : LF_GRU;
+        const size_t below = i == 0 ? features : problems[i - 1].units;
+        problems[i] = random_problem(other, real, below, i % 3 == 1 ? units + 7 : units, batch, steps);
+        if (i > 0) memcpy(problems[i].x, apart[i - 1].y, batch * steps * below * bytes_of(real));
+        layers[i] = create(&problems[i]);
+        apart[i] = result_for(&problems[i], batch);
+        together[i] = result_for(&problems[i], batch);
+        run(layers[i], &problems[i], 0, batch, 0, steps, problems[i].h0, problems[i].c0, 1, 1, apart[i]);
+    }
+    for (int threads = 1; threads <= 4; threads++) {
+        const lf_layer *levels[LEVELS];
+        const lf_run *calls[LEVELS];
+        lf_run runs[LEVELS];
+        for (int i = 0; i < count; i++) {
+            struct problem p = problems[i];
+            if (i > 0) p.x = together[i - 1].y;
+            runs[i] = call_of(&p, 0, batch, 0, steps, p.h0, p.c0, 1, threads, together[i]);
+            levels[i] = layers[i];
+            calls[i] = &runs[i];
+            memset(together[i].y, 7, batch * steps * p.units * bytes_of(real));
+        }
+        if (lf_layer_run_stack(levels, calls, count) != LF_OK) fail("lf_layer_run_stack", "status");
+        for (int i = 0; i < count; i++) {
+            same_bits(&problems[i], "y in a stack", apart[i].y, together[i].y, batch * steps * problems[i].units);
+            same_bits(&problems[i], "h in a stack", apart[i].h, together[i].h, batch * problems[i].units);
+        }
+        lf_run wrong = runs[1];
+        wrong.x = problems[0].x;
+        calls[1] = &wrong;
+        if (lf_layer_run_stack(levels, calls, count) != LF_INVALID)
+            fail("lf_layer_run_stack", "reads what is not below");
+    }
+    for (int i = 0; i < count; i++) {
+        release(apart[i]);
+        release(together[i]);
+        lf_layer_destroy(layers[i]);
+        free_problem(&problems[i]);
+    }
 }
 
 /* One step repeated by a stride of 0, and rows taken backwards from a wider array: the bits of the plain arrays. */
@@ -453,8 +511,14 @@ static void check_sizes(lf_cell cell, lf_real real) {
     enum { BATCHES = sizeof batches / sizeof *batches };
     for (size_t u = 0; u < sizeof units / sizeof *units; u += quick ? 3 : 1)
         check(cell, real, size_between(1, 12), units[u], batches[u % BATCHES], size_between(1, 6));
-    if (cell != LF_DENSE) check_zero_state(cell, real);
+    if (cell != LF_DENSE) {
+        check_zero_state(cell, real);
+        check_stack(cell, real, 5, 60, 1, 40); /* large enough for the levels to run at once */
+        check_stack(cell, real, size_between(1, 70), size_between(30, 70), size_between(1, 9), size_between(1, 40));
+    }
     if (quick) return;
+    for (int i = 0; i < 8 && cell != LF_DENSE; i++)
+        check_stack(cell, real, size_between(1, 70), size_between(1, 140), size_between(1, 9), size_between(1, 40));
     for (size_t b = 0; b < BATCHES; b++) check(cell, real, size_between(1, 300), size_between(1, 70), batches[b], 3);
     check(cell, real, 130, 140, 9, 3);  /* several chains in both inputs */
     check(cell, real, 400, 150, 26, 2); /* more than a segment, several tiles */

@@ -25,6 +25,8 @@ void __real_lf_barrier_await(lf_barrier *barrier, int me, int other, const atomi
 void __wrap_lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint *sign);
 int __real_lf_barrier_goes_on(const lf_barrier *barrier, int me);
 int __wrap_lf_barrier_goes_on(const lf_barrier *barrier, int me);
+unsigned __real_lf_barrier_await_round(lf_barrier *barrier, int other, unsigned round);
+unsigned __wrap_lf_barrier_await_round(lf_barrier *barrier, int other, unsigned round);
 
 static atomic_int teams_started, teams_scattered;
 static int without_barrier;
@@ -71,6 +73,10 @@ void __wrap_lf_barrier_await(lf_barrier *barrier, int me, int other, const atomi
     if (!without_barrier) __real_lf_barrier_await(barrier, me, other, sign);
 }
 
+unsigned __wrap_lf_barrier_await_round(lf_barrier *barrier, int other, unsigned round) {
+    return without_barrier ? round : __real_lf_barrier_await_round(barrier, other, round);
+}
+
 int __wrap_lf_barrier_goes_on(const lf_barrier *barrier, int me) {
     return scatters(barrier, me) ? 0 : __real_lf_barrier_goes_on(barrier, me);
 }
@@ -95,6 +101,7 @@ struct problem {
     lf_cell cell;
     size_t features, units, batch, steps;
     int masked, repeated, indexed, sequences;
+    int upper;     /* layers of as many features as units on top of it */
     size_t places; /* of a grid; 0: rows are sequences. Windows of three, of x and of h, and as many features */
 };
 
@@ -110,6 +117,8 @@ static const struct problem problems[] = {
     {.cell = LF_GRU_RESET_BEFORE, .features = 5, .units = 30, .batch = 12, .steps = 9},
     {.cell = LF_SIMPLE_RNN, .features = 33, .units = 200, .batch = 1, .steps = 18, .sequences = 1},
     {.cell = LF_DENSE, .features = 300, .units = 260, .batch = 3, .steps = 1},
+    {.cell = LF_LSTM, .features = 5, .units = 60, .batch = 1, .steps = 60, .sequences = 1, .upper = 1},
+    {.cell = LF_GRU, .features = 40, .units = 40, .batch = 3, .steps = 40, .masked = 1, .sequences = 1, .upper = 3},
     {.cell = LF_LSTM, .features = 4, .units = 20, .batch = 3, .steps = 12, .sequences = 1, .places = 90},
     {.cell = LF_LSTM, .features = 2, .units = 24, .batch = 9, .steps = 6, .masked = 1, .places = 30},
     {.cell = LF_LSTM, .features = 1, .units = 8, .batch = 120, .steps = 2, .places = 100}, /* several bands */
@@ -135,7 +144,7 @@ static lf_windows windows_of(size_t channels, size_t places) {
 /* What a call reads, shared by all callers, and what one thread made of it. */
 struct job {
     struct problem problem;
-    lf_layer *layer;
+    lf_layer *layer, *upper;
     float *x, *h, *c, *table;
     int32_t *indices;
     uint8_t *mask;
@@ -144,6 +153,33 @@ struct job {
 };
 
 static atomic_int failures;
+
+enum { LEVELS_MOST = 4 };
+
+/* The call at the bottom, and others on top of it; the last one writes where `call` was to. */
+static lf_status run_stack(const struct job *job, lf_run call) {
+    const int levels = 1 + job->problem.upper;
+    const lf_layer *layers[LEVELS_MOST];
+    const lf_run *runs[LEVELS_MOST];
+    lf_run own[LEVELS_MOST];
+    void *const y = call.y;
+    for (int i = 0; i < levels; i++) {
+        layers[i] = i == 0 ? job->layer : job->upper;
+        own[i] = call;
+        own[i].y = i + 1 < levels ? malloc(job->outputs * sizeof(float)) : y;
+        if (i > 0) {
+            own[i].x = own[i - 1].y;
+            own[i].x_row_stride = call.y_row_stride;
+            own[i].x_step_stride = call.y_step_stride;
+            own[i].initial_h = own[i].initial_c = NULL;
+        }
+        if (i + 1 < levels) own[i].final_h = own[i].final_c = NULL;
+        runs[i] = &own[i];
+    }
+    const lf_status status = lf_layer_run_stack(layers, runs, levels);
+    for (int i = 0; i + 1 < levels; i++) free(own[i].y);
+    return status;
+}
 
 static void run_job(const struct job *job, int threads, float *y, float *h, float *c) {
     const struct problem *p = &job->problem;
@@ -180,7 +216,8 @@ static void run_job(const struct job *job, int threads, float *y, float *h, floa
                          .index_row_stride = (ptrdiff_t)p->steps,
                          .index_step_stride = 1,
                          .convolution = p->places > 0 ? &convolution : NULL};
-    if (lf_layer_run(job->layer, &call) != LF_OK) atomic_fetch_add(&failures, 1);
+    const lf_status status = p->upper > 0 ? run_stack(job, call) : lf_layer_run(job->layer, &call);
+    if (status != LF_OK) atomic_fetch_add(&failures, 1);
 }
 
 static struct job make_job(const struct problem *p) {
@@ -204,6 +241,13 @@ static struct job make_job(const struct problem *p) {
                                     .bias = bias};
     if (lf_layer_create(&config, &job.layer) != LF_OK) abort();
     free(kernel);
+    if (p->upper > 0) {
+        lf_layer_config above = config;
+        above.features = p->units;
+        above.kernel = kernel = random_array(p->units * columns);
+        if (lf_layer_create(&above, &job.upper) != LF_OK) abort();
+        free(kernel);
+    }
     free(recurrent);
     free(bias);
     job.x = random_array(inputs * p->features * at_once(p));
@@ -228,6 +272,7 @@ static struct job make_job(const struct problem *p) {
 
 static void free_job(struct job *job) {
     lf_layer_destroy(job->layer);
+    lf_layer_destroy(job->upper);
     void *const arrays[] = {job->x,    job->h, job->c,       job->table,  job->indices,
                             job->mask, job->y, job->final_h, job->final_c};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
