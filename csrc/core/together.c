@@ -67,23 +67,26 @@ lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *co
 struct stack {
     lf_sequence *levels;
     int count;
+    lf_barrier meeting; /* of the members before they begin, where it is due to find out how long that takes */
+    int measures;
 };
 
 /* The members take the levels in turn: whichever is not done yet reads from one that is, or that another member has. */
 static void run_stack_member(void *context, int index, int count) {
-    const struct stack *stack = context;
+    struct stack *stack = context;
     lf_watch *watch = &stack->levels[0].watch;
     const unsigned long long before = lf_member_begin(watch, count);
+    if (stack->measures && count > 1) (void)lf_barrier_measure(&stack->meeting, index, count);
     for (int i = index; i < stack->count; i += count) lf_sequence_share(&stack->levels[i], 0, 1);
     lf_member_end(watch, count, before);
 }
 
 /* One step behind each other, each on a thread. */
 static lf_status run_levels(lf_sequence *levels, int count) {
-    lf_arrival arrivals[LF_LEVELS_MOST] = {{0}};
-    lf_barrier barrier = {.arrivals = arrivals};
+    lf_arrival done[LF_LEVELS_MOST] = {{0}}, met[LF_LEVELS_MOST] = {{0}};
+    lf_barrier barrier = {.arrivals = done};
     char memory[2][LF_STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
-    struct stack stack = {levels, count};
+    struct stack stack = {levels, count, {.arrivals = met}, lf_barrier_measure_due()};
     lf_status status = LF_OK;
     int prepared = 0;
     for (; prepared < count && status == LF_OK; prepared++) {
