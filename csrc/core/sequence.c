@@ -337,7 +337,7 @@ static int run_part(lf_sequence *s, struct part *part) {
             run_step(s, part, &call);
         }
         if (masked) apply_mask(s, part, step, own, h_prev, h_next, c_prev, c_next);
-        if (s->stack != NULL) lf_barrier_arrive(s->stack, s->level);
+        if (s->stack != NULL) lf_barrier_pass(s->stack, s->level, last);
         const int meets = part->members > 1 && !(writes && last);
         const unsigned round = meets && writes ? tell(s, part, h_next) : 0;
         if (gives_y && writes) copy_rows(s, y_at(s, part, step), h_next, part->rows, own);

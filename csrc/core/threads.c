@@ -503,6 +503,16 @@ void lf_barrier_arrive(lf_barrier *barrier, int me) {
     if (atomic_load(&barrier->sleepers) > 0) wake_all(own);
 }
 
+void lf_barrier_pass(lf_barrier *barrier, int me, int last) {
+    lf_arrival *own = &barrier->arrivals[me];
+    if (last) {
+        lf_barrier_arrive(barrier, me);
+        return;
+    }
+    atomic_store_explicit(&own->round, round_of(barrier, me) + 1, memory_order_release);
+    if (atomic_load_explicit(&barrier->sleepers, memory_order_relaxed) > 0) wake_all(own);
+}
+
 void lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint *sign) {
     wait_for(barrier, &barrier->arrivals[other], sign, round_of(barrier, me));
 }

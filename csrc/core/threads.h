@@ -37,7 +37,7 @@ typedef struct lf_work {
 
 lf_plan lf_plan_threads(const lf_work *work, int most);
 
-/* What a level of a stack takes that reads so many bytes in each step as soon as the level below wrote them. */
+/* What a level of a stack takes that in each step hands on so many bytes, or waits for them. */
 double lf_level_ns(double alone_ns, size_t steps, size_t step_bytes);
 
 /* Whether two calls at once, with half of the threads for each, are sooner than one after the other with all. */
@@ -94,6 +94,9 @@ int lf_barrier_goes_on(const lf_barrier *barrier, int me);
 /* Until `other` has arrived as often as `me`, or `sign` has that round, which `other` sets before it arrives. */
 void lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint *sign);
 
+/* Arrives without waiting for those that look there to let go of that line; if `last` is false, for it will come again,
+ * and whoever fell asleep at this moment sleeps until then. */
+void lf_barrier_pass(lf_barrier *barrier, int me, int last);
 /* Until `other` has arrived so often: how often it has by then. */
 unsigned lf_barrier_await_round(lf_barrier *barrier, int other, unsigned round);
 

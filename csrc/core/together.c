@@ -123,13 +123,15 @@ static int follows(const lf_sequence *level, const lf_sequence *below) {
 static int levels_at_once(const lf_sequence *levels, const lf_sequence *alone, int count, double region_ns) {
     enum { BEHIND = 3 }; /* steps from level to level */
     int best = 1;
-    double saved_ns = 0, one_by_one_ns = alone[0].plan.ns, slowest_ns = levels[0].plan.ns;
+    double saved_ns = 0, one_by_one_ns = alone[0].plan.ns, slowest_ns = 0;
     for (int i = 1; i < count && follows(&levels[i], &levels[i - 1]); i++) {
         const size_t steps = levels[i].run->steps, features = levels[i].layer->panels.features;
         const size_t step_bytes = levels[i].run->batch * features * levels[i].layer->element_bytes;
-        const double level_ns = lf_level_ns(levels[i].plan.ns, steps, step_bytes);
         one_by_one_ns += alone[i].plan.ns;
-        if (level_ns > slowest_ns) slowest_ns = level_ns;
+        for (int side = i - 1; side <= i; side++) {
+            const double level_ns = lf_level_ns(levels[side].plan.ns, steps, step_bytes);
+            if (level_ns > slowest_ns) slowest_ns = level_ns;
+        }
         const double at_once_ns = slowest_ns * (1 + (double)BEHIND * i / (double)steps);
         if (one_by_one_ns - at_once_ns <= saved_ns || !lf_pair_pays(one_by_one_ns, at_once_ns, region_ns)) continue;
         saved_ns = one_by_one_ns - at_once_ns;
