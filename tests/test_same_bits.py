@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import bits
 import layer_cases
@@ -345,6 +346,87 @@ def test_set_num_threads_changes_nothing(model_and_input, thread_count):
         assert_same_bits(model.predict(x), expected, f"{threads} threads")
 
 
+SEQUENCES = {"return_sequences": True}
+
+# Recurrent layers on top of each other, which the core runs one step behind each other where that is sooner.
+STACKS: dict[str, Callable[[], list[layers.Layer]]] = {
+    "two": lambda: [layers.LSTM(50, **SEQUENCES), layers.LSTM(50)],
+    "cells": lambda: [layers.GRU(64, **SEQUENCES), layers.SimpleRNN(70, **SEQUENCES), layers.LSTM(40, **SEQUENCES)],
+    "backwards": lambda: [
+        layers.LSTM(60, go_backwards=True, **SEQUENCES),
+        layers.LSTM(60, **SEQUENCES),
+        layers.LSTM(60, go_backwards=True),
+    ],
+    "ten": lambda: [*[layers.LSTM(33, **SEQUENCES) for _ in range(10)], layers.Dense(2)],
+    "states": lambda: [layers.LSTM(50, **SEQUENCES), layers.LSTM(50, return_sequences=True, return_state=True)],
+}
+
+
+@pytest.mark.parametrize("batch", [1, 3, 40])
+@pytest.mark.parametrize("name", STACKS)
+def test_stacks_give_the_bits_of_one_layer_after_the_other(isa, name, batch, thread_count):
+    x = bits.sequences(batch, 60, 5)
+    stack = STACKS[name]()
+    tensor = inputs = lstmfast.Input((60, 5))
+    for layer in stack:
+        tensor = layer(tensor)
+    model = lstmfast.Model(inputs, tensor)
+    thread_count(1)
+    expected: Any = x
+    for layer in stack:
+        expected = layer(expected)
+    for threads in (1, 2, 3, 8):
+        thread_count(threads)
+        for mine, right in zip(layer_cases.flatten(model(x)), layer_cases.flatten(expected), strict=True):
+            assert_same_bits(mine, right, f"{threads} threads")
+        if isinstance(expected, np.ndarray):
+            out = np.full_like(expected, 7)
+            assert model.predict(x, out=out, verbose=0) is out
+            assert_same_bits(out, expected, f"{threads} threads, out")
+
+
+def test_a_stack_behind_an_embedding(isa, thread_count):
+    model = lstmfast.Sequential(
+        [
+            lstmfast.Input((50,)),
+            layers.Embedding(30, 8),
+            layers.LSTM(60, **SEQUENCES),
+            layers.LSTM(60, **SEQUENCES),
+            layers.LSTM(20),
+        ]
+    )
+    ids = np.random.default_rng(0).integers(0, 30, (2, 50))
+    thread_count(1)
+    expected = model(ids)
+    for threads in (2, 3, 4):
+        thread_count(threads)
+        for _ in range(3):  # the table of projected rows is made once it pays
+            assert_same_bits(model(ids), expected, f"{threads} threads")
+    with pytest.raises(ValueError, match="30"):
+        model(np.full((1, 50), 30))
+
+
+def test_calls_are_noted_and_run_once():
+    first, second = bits.packed("lstm", 4, 8), bits.packed("lstm", 8, 8)
+    x = bits.sequences(2, 5, 4)
+    flags = (None, None, True, False, False, False, None)
+    expected = second.run(first.run(x, *flags, 1), *flags, 1)
+    stack = _core.Stack()
+    y = stack.run(second, stack.run(first, x, *flags), *flags)
+    stack.finish()
+    assert_same_bits(y, expected)
+    for calls in (stack, _core.Stack(), _core.Pair()):
+        with pytest.raises(ValueError, match=r"a (stack|pair) has"):
+            calls.finish()
+    with pytest.raises(ValueError, match="room for 8"):
+        stack.run(first, x, *flags)
+    apart = _core.Stack()
+    apart.run(first, x, *flags)
+    apart.run(second, bits.sequences(2, 5, 8), *flags)  # does not read what the first gives
+    with pytest.raises(ValueError, match="invalid arguments"):
+        apart.finish()
+
+
 def test_streams_give_the_bits_of_the_whole_sequence(model_and_input):
     model, x = model_and_input
     expected = np.stack([model(x[:, : step + 1]) for step in range(x.shape[1])], axis=1)
@@ -452,7 +534,6 @@ def test_a_row_of_any_length_is_the_row_alone(isa, seed, data):
                 assert_same_bits(mine[one], expected, f"{case}, row {row} of {lengths}")
 
 
-SEQUENCES = {"return_sequences": True}
 RAGGED_STACKS: dict[str, Callable[[], list[layers.Layer]]] = {
     "last step": lambda: [layers.LSTM(5), layers.Dense(3, activation="softmax")],
     "sequences": lambda: [layers.Dense(4), layers.GRU(5, **SEQUENCES), layers.LSTM(4, **SEQUENCES), layers.Dense(2)],

@@ -224,7 +224,7 @@ lf_status lf_layer_run_stack(const lf_layer *const *layers, const lf_run *const 
         if (i > 0 && !lies_on(layers[i], runs[i], layers[i - 1], runs[i - 1])) return LF_INVALID;
     }
     if (runs[0]->batch == 0) return LF_OK;
-    return count == 1 ? lf_layer_run(layers[0], runs[0]) : lf_sequence_run_stack(layers, runs, count);
+    return count == 1 ? lf_layer_run(layers[0], runs[0]) : lf_sequence_run_stack(layers, runs, (size_t)count);
 }
 
 lf_status lf_activate(lf_real real, lf_activation activation, const void *x, void *y, size_t rows, size_t columns) {

@@ -47,7 +47,7 @@ void lf_pack_release(lf_layer *layer);
 /* sequence.c, together.c: everything of lf_layer_run, _pair and _stack behind the checks. */
 lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run);
 lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]);
-lf_status lf_sequence_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count);
+lf_status lf_sequence_run_stack(const lf_layer *const *layers, const lf_run *const *runs, size_t count);
 
 /* Vectors of sums of a row: of few units, mostly empty lanes, which take as long. */
 static inline double lf_sum_vectors(const lf_panels *panels) {
@@ -64,7 +64,9 @@ static inline double lf_state_vectors(const lf_layer *layer, size_t rows) {
     const lf_panels *panels = &layer->panels;
     const size_t lanes = layer->kernels->lanes, tail = panels->tail_units;
     const double full = (double)(panels->full_blocks * panels->block_units) / (double)lanes;
-    return full + (rows > 1 && 2 * tail <= lanes ? (double)tail / (double)lanes : (double)((tail + lanes - 1) / lanes));
+    if (rows > 1 && 2 * tail <= lanes) return full + (double)tail / (double)lanes;
+    const size_t tail_vectors = (tail + lanes - 1) / lanes;
+    return full + (double)tail_vectors;
 }
 
 /* speed.c: nanoseconds that this core takes for a product of vectors at best. It is found out for a call of so many

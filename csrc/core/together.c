@@ -66,7 +66,7 @@ lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *co
 
 struct stack {
     lf_sequence *levels;
-    int count;
+    size_t count;
     lf_barrier meeting; /* of the members before they begin, where it is due to find out how long that takes */
     int measures;
 };
@@ -77,38 +77,38 @@ static void run_stack_member(void *context, int index, int count) {
     lf_watch *watch = &stack->levels[0].watch;
     const unsigned long long before = lf_member_begin(watch, count);
     if (stack->measures && count > 1) (void)lf_barrier_measure(&stack->meeting, index, count);
-    for (int i = index; i < stack->count; i += count) lf_sequence_share(&stack->levels[i], 0, 1);
+    for (size_t i = (size_t)index; i < stack->count; i += (size_t)count) lf_sequence_share(&stack->levels[i], 0, 1);
     lf_member_end(watch, count, before);
 }
 
 /* One step behind each other, each on a thread. */
-static lf_status run_levels(lf_sequence *levels, int count) {
+static lf_status run_levels(lf_sequence *levels, size_t count) {
     lf_arrival done[LF_LEVELS_MOST] = {{0}}, met[LF_LEVELS_MOST] = {{0}};
     lf_barrier barrier = {.arrivals = done};
     char memory[2][LF_STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
     struct stack stack = {levels, count, {.arrivals = met}, lf_barrier_measure_due()};
     lf_status status = LF_OK;
-    int prepared = 0;
+    size_t prepared = 0;
     for (; prepared < count && status == LF_OK; prepared++) {
         lf_sequence *level = &levels[prepared];
         level->stack = &barrier;
-        level->level = prepared;
+        level->level = (int)prepared;
         if (!lf_sum(level->member_bytes, LF_APART_BYTES, &level->member_bytes)) status = LF_NO_MEMORY;
         else status = lf_sequence_prepare(level, prepared < 2 ? memory[prepared] : NULL);
     }
     if (status == LF_OK) {
         double shortest = levels[0].plan.ns, longest = shortest;
-        for (int i = 1; i < count; i++) {
+        for (size_t i = 1; i < count; i++) {
             if (levels[i].plan.ns < shortest) shortest = levels[i].plan.ns;
             if (levels[i].plan.ns > longest) longest = levels[i].plan.ns;
         }
         lf_watch_begin(&levels[0].watch);
         barrier.begin_ns = levels[0].watch.begin;
-        lf_team_run(count, run_stack_member, &stack);
-        lf_watch_end(&levels[0].watch, count, lf_processors(), atomic_load(&barrier.late_ns),
+        lf_team_run((int)count, run_stack_member, &stack);
+        lf_watch_end(&levels[0].watch, (int)count, lf_processors(), atomic_load(&barrier.late_ns),
                      longest > 0 ? 1 - shortest / longest : 0);
     }
-    for (int i = 0; i < prepared; i++) lf_sequence_release(&levels[i]);
+    for (size_t i = 0; i < prepared; i++) lf_sequence_release(&levels[i]);
     return status;
 }
 
@@ -120,19 +120,19 @@ static int follows(const lf_sequence *level, const lf_sequence *below) {
 
 /* How many of these levels to run at once: 1 where that is no sooner than one after the other, as planned in `alone`.
  */
-static int levels_at_once(const lf_sequence *levels, const lf_sequence *alone, int count, double region_ns) {
+static size_t levels_at_once(const lf_sequence *levels, const lf_sequence *alone, size_t count, double region_ns) {
     enum { BEHIND = 3 }; /* steps from level to level */
-    int best = 1;
+    size_t best = 1;
     double saved_ns = 0, one_by_one_ns = alone[0].plan.ns, slowest_ns = 0;
-    for (int i = 1; i < count && follows(&levels[i], &levels[i - 1]); i++) {
+    for (size_t i = 1; i < count && follows(&levels[i], &levels[i - 1]); i++) {
         const size_t steps = levels[i].run->steps, features = levels[i].layer->panels.features;
         const size_t step_bytes = levels[i].run->batch * features * levels[i].layer->element_bytes;
         one_by_one_ns += alone[i].plan.ns;
-        for (int side = i - 1; side <= i; side++) {
+        for (size_t side = i - 1; side <= i; side++) {
             const double level_ns = lf_level_ns(levels[side].plan.ns, steps, step_bytes);
             if (level_ns > slowest_ns) slowest_ns = level_ns;
         }
-        const double at_once_ns = slowest_ns * (1 + (double)BEHIND * i / (double)steps);
+        const double at_once_ns = slowest_ns * (1 + (double)(BEHIND * i) / (double)steps);
         if (one_by_one_ns - at_once_ns <= saved_ns || !lf_pair_pays(one_by_one_ns, at_once_ns, region_ns)) continue;
         saved_ns = one_by_one_ns - at_once_ns;
         best = i + 1;
@@ -140,7 +140,7 @@ static int levels_at_once(const lf_sequence *levels, const lf_sequence *alone, i
     return best;
 }
 
-lf_status lf_sequence_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count) {
+lf_status lf_sequence_run_stack(const lf_layer *const *layers, const lf_run *const *runs, size_t count) {
     for (; count > LF_LEVELS_MOST; layers += LF_LEVELS_MOST, runs += LF_LEVELS_MOST, count -= LF_LEVELS_MOST) {
         const lf_status status = lf_sequence_run_stack(layers, runs, LF_LEVELS_MOST);
         if (status != LF_OK) return status;
@@ -148,7 +148,7 @@ lf_status lf_sequence_run_stack(const lf_layer *const *layers, const lf_run *con
     lf_sequence alone[LF_LEVELS_MOST], levels[LF_LEVELS_MOST];
     double region_ns = 0;
     int most = lf_processors();
-    for (int i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         const int threads = lf_sequence_threads(runs[i]);
         alone[i] = levels[i] = (lf_sequence){.layer = layers[i], .run = runs[i]};
         const lf_status status = lf_sequence_plan(&alone[i], threads, region_ns);
@@ -158,13 +158,13 @@ lf_status lf_sequence_run_stack(const lf_layer *const *layers, const lf_run *con
     }
     if (most > 1 && region_ns > 0) most = lf_crowd_bound(most, lf_processors());
     if (region_ns == 0) most = 1; /* too little work for a team */
-    for (int i = 0; i < count && most > 1; i++) {
+    for (size_t i = 0; i < count && most > 1; i++) {
         const lf_status status = lf_sequence_plan(&levels[i], 1, region_ns);
         if (status != LF_OK) return status;
     }
-    for (int i = 0, at_once; i < count; i += at_once) {
-        const int left = count - i;
-        at_once = most > 1 ? levels_at_once(levels + i, alone + i, left < most ? left : most, region_ns) : 1;
+    for (size_t i = 0, at_once; i < count; i += at_once) {
+        const size_t here = lf_smaller(count - i, (size_t)most);
+        at_once = here > 1 ? levels_at_once(levels + i, alone + i, here, region_ns) : 1;
         const lf_status status = at_once > 1 ? run_levels(levels + i, at_once) : lf_sequence_run_planned(&alone[i]);
         if (status != LF_OK) return status;
     }

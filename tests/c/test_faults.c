@@ -185,6 +185,77 @@ static void check(const struct problem *p) {
     free(table);
 }
 
+/* Layers on top of each other, each of which takes memory of its own: whichever gets none, nothing stays allocated. */
+static void check_stack(void) {
+    enum { LEVELS = 4, STEPS = 60, UNITS = 90, BATCH = 2, MOST = 3 * LEVELS };
+    const size_t outputs = (size_t)BATCH * STEPS * UNITS;
+    fail_number(0);
+    float *kernel = filled((size_t)UNITS * 4 * UNITS, LF_F32, 0.2), *x = filled(outputs, LF_F32, 1);
+    const lf_layer_config config = {.cell = LF_LSTM,
+                                    .real = LF_F32,
+                                    .features = UNITS,
+                                    .units = UNITS,
+                                    .activation = {.kind = lf_activation_find("tanh")},
+                                    .recurrent_activation = {.kind = lf_activation_find("sigmoid")},
+                                    .kernel = kernel,
+                                    .recurrent_kernel = kernel};
+    lf_layer *layer = NULL;
+    if (lf_layer_create(&config, &layer) != LF_OK) exit(1);
+    const lf_layer *layers[LEVELS];
+    const lf_run *calls[LEVELS];
+    lf_run runs[LEVELS];
+    float *y[LEVELS], *expected = malloc(outputs * sizeof *expected);
+    for (int i = 0; i < LEVELS; i++) {
+        y[i] = malloc(outputs * sizeof *y[i]);
+        runs[i] = (lf_run){.batch = BATCH,
+                           .steps = STEPS,
+                           .x = i == 0 ? x : y[i - 1],
+                           .x_row_stride = (ptrdiff_t)STEPS * UNITS,
+                           .x_step_stride = UNITS,
+                           .y = y[i],
+                           .y_row_stride = (ptrdiff_t)STEPS * UNITS,
+                           .y_step_stride = UNITS,
+                           .return_sequences = 1,
+                           .threads = LEVELS};
+        layers[i] = layer;
+        calls[i] = &runs[i];
+    }
+    expect(lf_layer_run_stack(layers, calls, LEVELS) == LF_OK, "a stack");
+    memcpy(expected, y[LEVELS - 1], outputs * sizeof *expected);
+    const long before = allocated;
+    lf_status status = LF_NO_MEMORY;
+    int failed = 0;
+    for (; failed < MOST && status == LF_NO_MEMORY; failed++) {
+        fail_number(failed + 1);
+        status = lf_layer_run_stack(layers, calls, LEVELS);
+        expect(allocated == before, "a stack: nothing stays allocated");
+    }
+    expect(failed > 1 && status == LF_OK, "a stack: as soon as there is memory");
+    expect(memcmp(y[LEVELS - 1], expected, outputs * sizeof *expected) == 0, "a stack: the same bits after failures");
+    fail_number(0);
+
+    expect(lf_layer_run_stack(NULL, calls, 1) == LF_INVALID, "a stack of no layers");
+    expect(lf_layer_run_stack(layers, NULL, 1) == LF_INVALID, "a stack of no calls");
+    expect(lf_layer_run_stack(layers, calls, 0) == LF_INVALID, "a stack without levels");
+    for (int i = 0; i < 7; i++) {
+        runs[1] = runs[2];
+        runs[1].x = y[0];
+        runs[1].y = y[1];
+        if (i == 1) runs[1].x = y[3];
+        if (i == 2) runs[1].steps--;
+        if (i == 3) runs[1].batch--;
+        if (i == 4) runs[1].x_row_stride++;
+        if (i == 5) runs[1].x_step_stride--;
+        if (i == 6) runs[1].steps = 0;
+        expect(lf_layer_run_stack(layers, calls, 2) == (i == 0 ? LF_OK : LF_INVALID), "a stack: what lies on what");
+    }
+    for (int i = 0; i < LEVELS; i++) free(y[i]);
+    lf_layer_destroy(layer);
+    free(expected);
+    free(kernel);
+    free(x);
+}
+
 /* A million layers would show the smallest leak; a few thousand calls do too, where bytes are counted. */
 static void check_leaks(void) {
     static const float weights[64], x[4];
@@ -276,6 +347,7 @@ static void check_grids(void) {
 
 int main(void) {
     check_grids();
+    check_stack();
     check_interrupted(LF_DENSE, 3000, 4000, 4000);
     check_interrupted(LF_GRU, 2100, 1000, 3000);
     check_interrupted(LF_GRU_RESET_BEFORE, 2100, 1000, 3000);
