@@ -144,15 +144,18 @@ class Calls:
     ) -> Any:
         """The same for layer.run_indexed."""
 
-    def finish(self) -> None:
-        """Runs them."""
-
 class Pair(Calls):
     """Two calls that know nothing of each other, run at the same time where that is sooner: the same bits."""
+
+    def finish(self) -> None:
+        """Runs both."""
 
 class Stack(Calls):
     """Calls of which each takes the sequence that the one before it returned, run one step behind each other where that
     is sooner: the same bits."""
+
+    def finish(self) -> None:
+        """Runs them."""
 
 class StepChain:
     """Steppers and functions of one array, each on what the one before it gave."""

@@ -795,7 +795,7 @@ cdef class Calls:
 
     cdef lf_run calls[LF_LEVELS_MOST]
     cdef int count
-    cdef list held  # what the calls read
+    cdef list held  # what the calls read and write
 
     def __init__(self):
         self.count = 0
@@ -832,14 +832,15 @@ cdef class Calls:
     cdef bint _one_by_one(self) except -1:
         """Run them so where one is long, for then it has to listen for signals; whether that was so."""
         cdef PackedLayer layer
-        cdef int i
-        for i in range(self.count):
+        cdef int i, count = self.count
+        for i in range(count):
             layer = self.held[i][0]
             if layer.is_long(&self.calls[i]):
                 break
         else:
             return False
-        for i in range(self.count):
+        self.count = LF_LEVELS_MOST + 1  # they run once
+        for i in range(count):
             layer = self.held[i][0]
             layer.execute(&self.calls[i])
         return True

@@ -18,6 +18,8 @@ Run = Callable[..., Array]
 
 # LF_LEVELS_MOST of lstmfast.h
 _MOST = 8
+# More rows go through each layer on all threads as fast; and what layers hand on is kept until the last one has run.
+_MOST_ROWS = 16
 
 
 class Stack:
@@ -30,6 +32,10 @@ class Stack:
         self.takes_out: bool = getattr(self._last, "takes_out", False)
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
+        if x.shape[0] > _MOST_ROWS:
+            for run in self._below:
+                x = run(x)
+            return self._last(x) if out is None else self._last(x, out=out)
         stack = _core.Stack()
         for run in self._below:
             x = run(x, calls=stack)

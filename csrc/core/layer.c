@@ -213,7 +213,8 @@ static int lies_on(const lf_layer *layer, const lf_run *run, const lf_layer *bel
            layer->cell != LF_DENSE && below->cell != LF_DENSE && layer->real == below->real &&
            layer->panels.features == below->panels.units && below_run->return_sequences && run->x == below_run->y &&
            run->batch == below_run->batch && run->steps == below_run->steps &&
-           run->x_row_stride == below_run->y_row_stride && run->x_step_stride == below_run->y_step_stride;
+           run->x_row_stride == below_run->y_row_stride && run->x_step_stride == below_run->y_step_stride &&
+           (run->steps == 1 || run->x_step_stride != 0);
 }
 
 lf_status lf_layer_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count) {

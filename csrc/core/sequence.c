@@ -268,8 +268,8 @@ static void gather_cells(const lf_sequence *s, const struct part *part, struct l
 
 /* Steps whose x is there, at least `least` of them: of a stack, those that the level below has done. */
 static size_t await_steps(const lf_sequence *s, size_t least) {
-    if (s->stack == NULL || s->level == 0) return s->run->steps;
-    return lf_barrier_await_round(s->stack, s->level - 1, (unsigned)least);
+    if (s->passed == NULL || s->level == 0) return s->run->steps;
+    return lf_barrier_await_round(s->passed, s->level - 1, (unsigned)least);
 }
 
 /* Takes the part's rows and blocks through all steps: whether its member is still needed. Where the team scatters,
@@ -337,7 +337,7 @@ static int run_part(lf_sequence *s, struct part *part) {
             run_step(s, part, &call);
         }
         if (masked) apply_mask(s, part, step, own, h_prev, h_next, c_prev, c_next);
-        if (s->stack != NULL) lf_barrier_pass(s->stack, s->level, last);
+        if (s->passed != NULL) lf_barrier_pass(s->passed, s->level, last);
         const int meets = part->members > 1 && !(writes && last);
         const unsigned round = meets && writes ? tell(s, part, h_next) : 0;
         if (gives_y && writes) copy_rows(s, y_at(s, part, step), h_next, part->rows, own);

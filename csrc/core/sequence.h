@@ -32,16 +32,16 @@ typedef struct lf_sequence {
     lf_letter *letters;   /* of the rounds of even, then of odd number; NULL where members read each other's h */
     char *private_states; /* of each member that writes letters: h and c; of h all units, of c its own */
     size_t private_bytes;
-    lf_barrier *stack; /* where each level of a stack arrives once it has done a step; NULL of a call alone */
-    int level;         /* in it: what the one below gives is what this one reads */
+    lf_barrier *passed; /* where each level of a stack counts the steps that it has done; NULL of a call alone */
+    int level;          /* in it: what the one below gives is what this one reads */
 } lf_sequence;
 
 /* Threads that a call may have. */
 int lf_sequence_threads(const lf_run *run);
 /* Up to `most` threads. `region_ns`, as of lf_work, where a plan made just before found it out. */
 lf_status lf_sequence_plan(lf_sequence *s, int most, double region_ns);
-/* Work space of a planned call: `stack`, of LF_STACK_BYTES, where there is one and that is enough. */
-lf_status lf_sequence_prepare(lf_sequence *s, char *stack);
+/* Work space of a planned call: `memory`, of LF_STACK_BYTES, where there is any and that is enough. */
+lf_status lf_sequence_prepare(lf_sequence *s, char *memory);
 /* One thread's share: chunks of rows as long as there are any, or some unit blocks of all. */
 void lf_sequence_share(lf_sequence *s, size_t me, size_t team);
 void lf_sequence_release(lf_sequence *s);

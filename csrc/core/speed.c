@@ -7,11 +7,13 @@
 
 /* As of a core that is not measured: of few products, which no team is worth. */
 static const double USUAL_NS = 0.2;
+/* One that is slower is emulated, and so are its threads. */
+enum { MOST_PS = 2000 };
 enum { LEAST_PRODUCTS = 8192 };
 /* The first times may find the core at a low clock, or busy with something else: it is measured so often, so many
  * nanoseconds apart, and the least counts. */
 enum { OCCASIONS = 8, APART_NS = 20000000 };
-enum { TIMES = 4, CHAIN = 128 };
+enum { TIMES = 4, CHAIN = 1024 }; /* more than a microsecond each, for coarse clocks */
 
 static double measure(const lf_kernels *kernels) {
     long long least = 0;
@@ -32,9 +34,11 @@ double lf_product_ns(const lf_kernels *kernels, double products) {
     const long long now = lf_now_ns();
     if (known > 0 && now - atomic_load_explicit(&speed->measured_at, memory_order_relaxed) < APART_NS)
         return known * 1e-3;
-    const int found = (int)(measure(kernels) * 1e3) + 1, least = known > 0 && known < found ? known : found;
+    const double found_ps = measure(kernels) * 1e3;
+    const int found = found_ps < MOST_PS ? (int)found_ps : MOST_PS;
+    const int least = found == 0 || (known > 0 && known < found) ? known : found; /* 0: the clock stood still */
     atomic_store_explicit(&speed->product_ps, least, memory_order_relaxed);
     atomic_store_explicit(&speed->measured_at, now, memory_order_relaxed);
     atomic_store_explicit(&speed->occasions, occasions + 1, memory_order_relaxed);
-    return least * 1e-3;
+    return least > 0 ? least * 1e-3 : USUAL_NS;
 }

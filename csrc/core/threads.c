@@ -520,7 +520,7 @@ void lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint 
 unsigned lf_barrier_await_round(lf_barrier *barrier, int other, unsigned round) {
     const lf_arrival *member = &barrier->arrivals[other];
     wait_for(barrier, member, &member->round, round);
-    return round_of(barrier, other);
+    return atomic_load_explicit(&member->round, memory_order_acquire); /* it may have come again since */
 }
 
 int lf_barrier_goes_on(const lf_barrier *barrier, int me) {

@@ -94,8 +94,8 @@ int lf_barrier_goes_on(const lf_barrier *barrier, int me);
 /* Until `other` has arrived as often as `me`, or `sign` has that round, which `other` sets before it arrives. */
 void lf_barrier_await(lf_barrier *barrier, int me, int other, const atomic_uint *sign);
 
-/* Arrives without waiting for those that look there to let go of that line; if `last` is false, for it will come again,
- * and whoever fell asleep at this moment sleeps until then. */
+/* Arrives like lf_barrier_arrive, but goes on at once, while the line is still on its way back from those that look
+ * there. Who falls asleep at that moment is woken by the next arrival: so it may not be the `last` one. */
 void lf_barrier_pass(lf_barrier *barrier, int me, int last);
 /* Until `other` has arrived so often: how often it has by then. */
 unsigned lf_barrier_await_round(lf_barrier *barrier, int other, unsigned round);

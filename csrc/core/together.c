@@ -2,6 +2,8 @@
  * which each reads what the one below it gives. Next: sequence.c runs one. */
 #include "sequence.h"
 
+#include <limits.h>
+
 /* The first members take the one call, the others the other; a team of one takes both in turn. */
 static void run_pair_member(void *context, int index, int count) {
     lf_sequence *pair = context;
@@ -44,10 +46,9 @@ lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *co
         return status == LF_OK ? lf_sequence_run_planned(&whole[1]) : status;
     }
 
-    char stacks[2][LF_STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
-    lf_status status = lf_sequence_prepare(&pair[0], stacks[0]);
+    lf_status status = lf_sequence_prepare(&pair[0], NULL);
     if (status != LF_OK) return status;
-    status = lf_sequence_prepare(&pair[1], stacks[1]);
+    status = lf_sequence_prepare(&pair[1], NULL);
     if (status == LF_OK) {
         const int team = pair[0].plan.threads + pair[1].plan.threads;
         const double shorter = pair[0].plan.ns < pair[1].plan.ns ? pair[0].plan.ns : pair[1].plan.ns;
@@ -84,17 +85,16 @@ static void run_stack_member(void *context, int index, int count) {
 /* One step behind each other, each on a thread. */
 static lf_status run_levels(lf_sequence *levels, size_t count) {
     lf_arrival done[LF_LEVELS_MOST] = {{0}}, met[LF_LEVELS_MOST] = {{0}};
-    lf_barrier barrier = {.arrivals = done};
-    char memory[2][LF_STACK_BYTES] __attribute__((aligned(LF_ALIGNMENT)));
+    lf_barrier passed = {.arrivals = done};
     struct stack stack = {levels, count, {.arrivals = met}, lf_barrier_measure_due()};
     lf_status status = LF_OK;
     size_t prepared = 0;
     for (; prepared < count && status == LF_OK; prepared++) {
         lf_sequence *level = &levels[prepared];
-        level->stack = &barrier;
+        level->passed = &passed;
         level->level = (int)prepared;
         if (!lf_sum(level->member_bytes, LF_APART_BYTES, &level->member_bytes)) status = LF_NO_MEMORY;
-        else status = lf_sequence_prepare(level, prepared < 2 ? memory[prepared] : NULL);
+        else status = lf_sequence_prepare(level, NULL);
     }
     if (status == LF_OK) {
         double shortest = levels[0].plan.ns, longest = shortest;
@@ -103,19 +103,20 @@ static lf_status run_levels(lf_sequence *levels, size_t count) {
             if (levels[i].plan.ns > longest) longest = levels[i].plan.ns;
         }
         lf_watch_begin(&levels[0].watch);
-        barrier.begin_ns = levels[0].watch.begin;
+        stack.meeting.begin_ns = levels[0].watch.begin;
         lf_team_run((int)count, run_stack_member, &stack);
-        lf_watch_end(&levels[0].watch, (int)count, lf_processors(), atomic_load(&barrier.late_ns),
+        lf_watch_end(&levels[0].watch, (int)count, lf_processors(),
+                     atomic_load(&passed.late_ns) + atomic_load(&stack.meeting.late_ns),
                      longest > 0 ? 1 - shortest / longest : 0);
     }
     for (size_t i = 0; i < prepared; i++) lf_sequence_release(&levels[i]);
     return status;
 }
 
-/* Whether a level can read each step as soon as the one below has done it: all rows go through a step together, and
- * nothing is read from its end. */
+/* Whether a level can read each step as soon as the one below has done it: all rows go through a step together, nothing
+ * is read from its end, and a round can tell how many steps are done. */
 static int follows(const lf_sequence *level, const lf_sequence *below) {
-    return level->chunks == 1 && below->chunks == 1 && !level->run->go_backwards && level->run->table == NULL;
+    return level->chunks == 1 && below->chunks == 1 && !level->run->go_backwards && level->run->steps <= INT_MAX;
 }
 
 /* How many of these levels to run at once: 1 where that is no sooner than one after the other, as planned in `alone`.

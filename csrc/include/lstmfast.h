@@ -17,7 +17,7 @@ extern "C" {
 typedef enum lf_status {
     LF_OK = 0,
     LF_INVALID,     /* an argument is out of its range; nothing was read or written */
-    LF_NO_MEMORY,   /* an allocation failed, or a size overflows; nothing was written */
+    LF_NO_MEMORY,   /* an allocation failed, or a size overflows; nothing was written by that call */
     LF_UNAVAILABLE, /* this CPU, or this build, lacks the instruction set that was asked for */
     LF_INTERRUPTED, /* the caller's own function said so; nothing is left of what was begun */
 } lf_status;
@@ -109,7 +109,7 @@ lf_status lf_layer_run(const lf_layer *layer, const lf_run *run);
 lf_status lf_layer_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]);
 /* Calls of recurrent layers on top of each other, the lowest first: runs[i]->x and its strides are those of
  * runs[i - 1]->y, which is a sequence. One step behind each other, on a thread each, where that is sooner: the same
- * bits as one call after the other. */
+ * bits as one call after the other. Beside that, none may write what another reads or writes. */
 lf_status lf_layer_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count);
 enum { LF_LEVELS_MOST = 8 };            /* that run at once */
 void lf_layer_destroy(lf_layer *layer); /* NULL is allowed */

@@ -158,6 +158,9 @@ MODEL_LANES(pd, double, 8, -0.0)
     MODEL model_i model_slli_epi##bits(model_i a, unsigned n) {                                                        \
         return (model_i){{_mm256_slli_epi##bits(a.half[0], (int)n), _mm256_slli_epi##bits(a.half[1], (int)n)}};        \
     }                                                                                                                  \
+    MODEL model_i model_add_epi##bits(model_i a, model_i b) {                                                          \
+        return (model_i){{_mm256_add_epi##bits(a.half[0], b.half[0]), _mm256_add_epi##bits(a.half[1], b.half[1])}};    \
+    }                                                                                                                  \
     MODEL model_i model_set1_epi##bits(int_type a) { return (model_i){{set1(a), set1(a)}}; }                           \
     MODEL model_i model_ternarylogic_epi##bits(model_i a, model_i b, model_i c, const int table) {                     \
         uint64_t x[8], y[8], z[8]; /* bit by bit: the number of a row of the table is a b c */                         \
@@ -176,6 +179,23 @@ MODEL_LANES(pd, double, 8, -0.0)
     }
 MODEL_INTEGERS(32, int32_t, _mm256_set1_epi32)
 MODEL_INTEGERS(64, int64_t, _mm256_set1_epi64x)
+
+/* ---- lanes by number */
+
+MODEL model_ps model_broadcast_f32x8(__m256 a) { return (model_ps){{a, a}}; }
+
+#define MODEL_PERMUTE(s, real, index_type, lanes)                                                                      \
+    MODEL model_##s model_permutexvar_##s(model_i index, model_##s a) {                                                \
+        index_type from[lanes];                                                                                        \
+        real x[lanes], y[lanes];                                                                                       \
+        memcpy(from, &index, sizeof from);                                                                             \
+        memcpy(x, &a, sizeof x);                                                                                       \
+        for (int lane = 0; lane < lanes; lane++) y[lane] = x[from[lane] % lanes];                                      \
+        memcpy(&a, y, sizeof y);                                                                                       \
+        return a;                                                                                                      \
+    }
+MODEL_PERMUTE(ps, float, uint32_t, 16)
+MODEL_PERMUTE(pd, double, uint64_t, 8)
 
 #pragma GCC pop_options
 
@@ -234,6 +254,11 @@ MODEL_INTEGERS(64, int64_t, _mm256_set1_epi64x)
 #define _mm512_getexp_pd model_getexp_pd
 #define _mm512_slli_epi32 model_slli_epi32
 #define _mm512_slli_epi64 model_slli_epi64
+#define _mm512_add_epi32 model_add_epi32
+#define _mm512_add_epi64 model_add_epi64
+#define _mm512_permutexvar_ps model_permutexvar_ps
+#define _mm512_permutexvar_pd model_permutexvar_pd
+#define _mm512_broadcast_f32x8 model_broadcast_f32x8
 #define _mm512_ternarylogic_epi32 model_ternarylogic_epi32
 #define _mm512_ternarylogic_epi64 model_ternarylogic_epi64
 #define _mm512_castps_si512 model_castps_si512
