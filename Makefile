@@ -78,13 +78,16 @@ demo: .venv-demo/.installed
 bench: .venv-bench/.installed
 	.venv-bench/bin/python -m bench
 
-# What is not in the table: sequences that decay through the subnormal numbers; more threads than cores.
-.PHONY: bench-decaying bench-oversubscribed
+# What is not in the table: sequences that decay through the subnormal numbers; more threads than cores; stacked layers.
+.PHONY: bench-decaying bench-oversubscribed bench-stacks
 bench-decaying: .venv-bench/.installed
 	.venv-bench/bin/python -m bench.decaying
 
 bench-oversubscribed: .venv-bench/.installed
 	.venv-bench/bin/python -m bench.oversubscribed
+
+bench-stacks: .venv-bench/.installed
+	.venv-bench/bin/python -m bench.stacks
 
 # ---- tests ---------------------------------------------------------------------------------------------------------
 
