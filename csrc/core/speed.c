@@ -4,6 +4,7 @@
 
 #include "crowd.h"
 #include "layer.h"
+#include "threads.h"
 
 /* As of a core that is not measured: of few products, which no team is worth. */
 static const double USUAL_NS = 0.2;
@@ -30,6 +31,7 @@ double lf_product_ns(const lf_kernels *kernels, double products) {
     lf_speed *speed = kernels->speed;
     const int known = atomic_load_explicit(&speed->product_ps, memory_order_relaxed);
     const int occasions = atomic_load_explicit(&speed->occasions, memory_order_relaxed);
+    if (lf_processors_are_assumed()) return USUAL_NS;
     if (products < LEAST_PRODUCTS || occasions >= OCCASIONS) return known > 0 ? known * 1e-3 : USUAL_NS;
     const long long now = lf_now_ns();
     if (known > 0 && now - atomic_load_explicit(&speed->measured_at, memory_order_relaxed) < APART_NS)

@@ -64,6 +64,8 @@ int lf_processors(void) {
     return count;
 }
 
+int lf_processors_are_assumed(void) { return atomic_load_explicit(&processors_assumed, memory_order_relaxed) > 0; }
+
 void lf_assume_processors(int count) {
     lf_crowd_ignore(count > 0);
     atomic_store_explicit(&processors_assumed, count, memory_order_relaxed);
@@ -249,9 +251,7 @@ static atomic_llong measured_at;
 
 static long long measured_ago(void) { return lf_now_ns() - atomic_load_explicit(&measured_at, memory_order_relaxed); }
 
-int lf_barrier_measure_due(void) {
-    return atomic_load_explicit(&processors_assumed, memory_order_relaxed) == 0 && measured_ago() >= MEASURED_AGAIN_NS;
-}
+int lf_barrier_measure_due(void) { return !lf_processors_are_assumed() && measured_ago() >= MEASURED_AGAIN_NS; }
 
 /* For two threads to meet: 40 ns on cores that share a cache, 260 on others (Zen 5). */
 static double barrier_now_ns(void) {

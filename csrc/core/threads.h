@@ -49,6 +49,8 @@ int lf_threads_free(void);
 
 /* Processors that this process may run on: no team is larger. */
 int lf_processors(void);
+/* Whether a test says so: then nothing is measured, and plans are the same everywhere. */
+int lf_processors_are_assumed(void);
 
 /* Bytes of the cache that one core has to itself (its second level). */
 size_t lf_private_cache_bytes(void);
