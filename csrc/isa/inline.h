@@ -17,17 +17,6 @@
 #endif
 #define LF_INLINE static inline __attribute__((always_inline, unused))
 
-/* For vec_<isa>.h where looking up does not pay, and LF_LOOKS_UP is 0: nothing calls these. */
-#define LF_NO_LOOK_UP(suffix)                                                                                          \
-    LF_INLINE vec_##suffix look_up_##suffix(const void *table, vec_##suffix a) {                                       \
-        (void)table;                                                                                                   \
-        return a;                                                                                                      \
-    }                                                                                                                  \
-    LF_INLINE vec_##suffix power_of_part_##suffix(vec_##suffix a, vec_##suffix fraction) {                             \
-        (void)fraction;                                                                                                \
-        return power_of_two_##suffix(a);                                                                               \
-    }
-
 #define LF_JOIN_(a, b) a##b
 #define LF_JOIN(a, b) LF_JOIN_(a, b)
 
