@@ -236,7 +236,7 @@ static const double far_bytes_per_ns = 40; /* weights read from beyond a core's 
 static const double worth_it = 0.95;       /* a plan with more threads has to promise this part of the time */
 /* Once a step, members that split the units meet and fetch each other's states, line by line: in barriers' times. */
 static const double meeting_barriers = 2.1, line_barriers = 0.25;
-static const double hidden_ns = 60;                                 /* so much of it passes while they still compute */
+static const double hidden_ns = 60, hidden_part = 0.2; /* so much passes while they compute; of a step at most */
 static const double letters_barriers = 1.3, letter_barriers = 0.05; /* where they write letters */
 static const double step_barriers = 0.6, step_line_barriers = 0.1;  /* where a level of a stack follows another */
 /* A barrier of two threads, as long as it is not measured: rather too short, for a team that runs measures it. */
@@ -259,21 +259,28 @@ static double barrier_now_ns(void) {
     return known > 0 && measured_ago() < MEASURED_FOR_NS ? known : barrier_ns;
 }
 
+/* What is left of a wait beside a step that takes so long. */
+static double left_ns(double wait_ns, double step_ns) {
+    const double hidden = hidden_part * step_ns < hidden_ns ? hidden_part * step_ns : hidden_ns;
+    return wait_ns > hidden ? wait_ns - hidden : 0;
+}
+
 /* How often the steps of so many rows are gone through, where some go through them together. */
 static double times_through(double rows, size_t together) {
     return rows > (double)together ? rows / (double)together : 1;
 }
 
-/* `rows` go through all steps, `together` of them at a time. */
-static double meeting_ns(const lf_work *work, int threads, double two_ns, double rows, size_t together) {
+/* `rows` go through all steps, `together` of them at a time; its own work takes a member `own_ns`. */
+static double meeting_ns(const lf_work *work, int threads, double two_ns, double own_ns, double rows, size_t together) {
     enum { LINE = 64 };
     if (together == 0 || work->steps == 1) return 0;
+    const double steps = times_through(rows, together) * (double)work->steps;
     const double member_bytes = work->state_bytes / threads;
     double barriers = meeting_barriers + line_barriers * (threads - 1) * member_bytes / LINE;
     if (work->writes_letters && member_bytes <= LF_LETTERS_MOST * LF_LETTER_VALUES)
         barriers = letters_barriers + letter_barriers * (threads - 1) * member_bytes / LF_LETTER_VALUES;
     const double each_ns = two_ns * (1 + 0.1 * (threads - 2)) * barriers;
-    return times_through(rows, together) * (double)work->steps * (each_ns > hidden_ns ? each_ns - hidden_ns : 0);
+    return steps * left_ns(each_ns, own_ns / steps);
 }
 
 /* Weights that do not fit a core's own cache come from further away, once a step and chunk of rows. */
@@ -335,7 +342,7 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
             const double share = largest_share(work->rows, threads), rows = share * (double)work->rows;
             const double own =
                 each_ns + (products * few_rows(work, rows) + tiled) * share; /* the thread with the most rows decides */
-            const double meet = meeting_ns(work, threads, two_meet_ns, rows, work->meet_rows);
+            const double meet = meeting_ns(work, threads, two_meet_ns, own, rows, work->meet_rows);
             const double time = region_ns + own + meet + streaming_ns(work, rows, 1);
             if (time < worth_it * best.ns) {
                 best = (lf_plan){threads, LF_BY_ROWS, unevenness(work->rows, threads), time, region_ns};
@@ -343,9 +350,9 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
         }
         if (work->splits_by_units && (size_t)threads <= work->blocks) {
             const double share = largest_block_share(work, threads);
-            const double meet = meeting_ns(work, threads, two_meet_ns, (double)work->rows, work->chunk_rows);
-            const double time =
-                region_ns + each_ns + shared_ns * share + meet + streaming_ns(work, (double)work->rows, share);
+            const double own = each_ns + shared_ns * share;
+            const double meet = meeting_ns(work, threads, two_meet_ns, own, (double)work->rows, work->chunk_rows);
+            const double time = region_ns + own + meet + streaming_ns(work, (double)work->rows, share);
             if (time < worth_it * best.ns) {
                 best = (lf_plan){threads, LF_BY_UNITS, unevenness(work->blocks, threads), time, region_ns};
             }
@@ -357,6 +364,7 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
 double lf_level_ns(double alone_ns, size_t steps, size_t step_bytes) {
     enum { LINE = 64 };
     const double follow_ns = barrier_now_ns() * (step_barriers + step_line_barriers * (double)step_bytes / LINE);
+    /* It may fall behind, and need not wait: more of it passes than where all meet. */
     return alone_ns + (double)steps * (follow_ns > hidden_ns ? follow_ns - hidden_ns : 0);
 }
 
