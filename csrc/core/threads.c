@@ -317,10 +317,8 @@ static double unevenness(size_t count, int threads) {
     return count % (size_t)threads == 0 ? 0 : 1 / ((double)count * largest_share(count, threads));
 }
 
-static double awake_team_ns(void) { return team_ns + team_meetings * barrier_now_ns(); }
-
-static double region_now_ns(void) {
-    return in_forked_child() ? fresh_team_ns : lf_teams_sleep() ? sleeping_team_ns : awake_team_ns();
+static double region_now_ns(double awake_ns) {
+    return in_forked_child() ? fresh_team_ns : lf_teams_sleep() ? sleeping_team_ns : awake_ns;
 }
 
 lf_plan lf_plan_threads(const lf_work *work, int most) {
@@ -329,14 +327,15 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
     const double each_ns = (double)work->steps * step_products * work->product_ns; /* of a thread, whatever its share */
     const double shared_ns = products * few_rows(work, (double)work->rows) + tiled, alone = shared_ns + each_ns;
     lf_plan best = {1, LF_BY_ROWS, 0, alone, 0};
-    if (alone < 2 * team_ns || alone < 2 * awake_team_ns()) return best;
-    const double region_ns = work->region_ns > 0 ? work->region_ns : region_now_ns();
+    if (alone < 2 * team_ns) return best; /* the clock need not be read */
+    const double two_meet_ns = barrier_now_ns(), awake_ns = team_ns + team_meetings * two_meet_ns;
+    if (alone < 2 * awake_ns) return best;
+    const double region_ns = work->region_ns > 0 ? work->region_ns : region_now_ns(awake_ns);
     best.region_ns = region_ns;
     if (alone < 2 * region_ns) return best;
     if (most > MOST_THREADS) most = MOST_THREADS;
     most = lf_crowd_bound(most, lf_processors());
     best.ns = alone + streaming_ns(work, (double)work->rows, 1);
-    const double two_meet_ns = barrier_now_ns();
     for (int threads = 2; threads <= most; threads++) {
         if ((size_t)threads <= work->rows) {
             const double share = largest_share(work->rows, threads), rows = share * (double)work->rows;

@@ -4,6 +4,22 @@
 
 #include <limits.h>
 
+/* Work space that no other call's lies next to. */
+static lf_status prepare_apart(lf_sequence *s) {
+    if (!lf_sum(s->member_bytes, LF_APART_BYTES, &s->member_bytes)) return LF_NO_MEMORY;
+    return lf_sequence_prepare(s, NULL);
+}
+
+/* How much less than the longest of these calls the shortest takes, as a part of the longest. */
+static double unevenness(const lf_sequence *calls, size_t count) {
+    double shortest = calls[0].plan.ns, longest = shortest;
+    for (size_t i = 1; i < count; i++) {
+        if (calls[i].plan.ns < shortest) shortest = calls[i].plan.ns;
+        if (calls[i].plan.ns > longest) longest = calls[i].plan.ns;
+    }
+    return longest > 0 ? 1 - shortest / longest : 0;
+}
+
 /* The first members take the one call, the others the other; a team of one takes both in turn. */
 static void run_pair_member(void *context, int index, int count) {
     lf_sequence *pair = context;
@@ -37,7 +53,6 @@ lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *co
         for (int i = 0; i < 2; i++) {
             const lf_status status = lf_sequence_plan(&pair[i], halves[i], region_ns);
             if (status != LF_OK) return status;
-            if (!lf_sum(pair[i].member_bytes, LF_APART_BYTES, &pair[i].member_bytes)) return LF_NO_MEMORY;
             if (pair[i].plan.ns > slower_half_ns) slower_half_ns = pair[i].plan.ns;
         }
     }
@@ -46,19 +61,17 @@ lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *co
         return status == LF_OK ? lf_sequence_run_planned(&whole[1]) : status;
     }
 
-    lf_status status = lf_sequence_prepare(&pair[0], NULL);
+    lf_status status = prepare_apart(&pair[0]);
     if (status != LF_OK) return status;
-    status = lf_sequence_prepare(&pair[1], NULL);
+    status = prepare_apart(&pair[1]);
     if (status == LF_OK) {
         const int team = pair[0].plan.threads + pair[1].plan.threads;
-        const double shorter = pair[0].plan.ns < pair[1].plan.ns ? pair[0].plan.ns : pair[1].plan.ns;
-        const double longer = pair[0].plan.ns + pair[1].plan.ns - shorter;
         lf_watch_begin(&pair[0].watch);
         pair[0].barrier.begin_ns = pair[1].barrier.begin_ns = pair[0].watch.begin;
         lf_team_run(team, run_pair_member, pair);
         lf_watch_end(&pair[0].watch, team, lf_processors(),
                      atomic_load(&pair[0].barrier.late_ns) + atomic_load(&pair[1].barrier.late_ns),
-                     longer > 0 ? 1 - shorter / longer : 0);
+                     unevenness(pair, 2));
         lf_sequence_release(&pair[1]);
     }
     lf_sequence_release(&pair[0]);
@@ -93,21 +106,14 @@ static lf_status run_levels(lf_sequence *levels, size_t count) {
         lf_sequence *level = &levels[prepared];
         level->passed = &passed;
         level->level = (int)prepared;
-        if (!lf_sum(level->member_bytes, LF_APART_BYTES, &level->member_bytes)) status = LF_NO_MEMORY;
-        else status = lf_sequence_prepare(level, NULL);
+        status = prepare_apart(level);
     }
     if (status == LF_OK) {
-        double shortest = levels[0].plan.ns, longest = shortest;
-        for (size_t i = 1; i < count; i++) {
-            if (levels[i].plan.ns < shortest) shortest = levels[i].plan.ns;
-            if (levels[i].plan.ns > longest) longest = levels[i].plan.ns;
-        }
         lf_watch_begin(&levels[0].watch);
         stack.meeting.begin_ns = levels[0].watch.begin;
         lf_team_run((int)count, run_stack_member, &stack);
         lf_watch_end(&levels[0].watch, (int)count, lf_processors(),
-                     atomic_load(&passed.late_ns) + atomic_load(&stack.meeting.late_ns),
-                     longest > 0 ? 1 - shortest / longest : 0);
+                     atomic_load(&passed.late_ns) + atomic_load(&stack.meeting.late_ns), unevenness(levels, count));
     }
     for (size_t i = 0; i < prepared; i++) lf_sequence_release(&levels[i]);
     return status;
