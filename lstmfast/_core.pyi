@@ -8,6 +8,20 @@ import numpy as np
 Activation = tuple[str, float, float, float]
 Array = np.ndarray[Any, np.dtype[Any]]
 
+class KnownInputs:
+    """Which arrays a caller may hand on as they are: of one dtype, in C order and aligned, with samples of some shapes.
+
+    Immutable. It holds no reference to any of them.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None: ...
+    def adding(self, sample: tuple[int, ...], rows: int) -> KnownInputs:
+        """The same, and samples of one shape more, of which ``rows`` are run at once."""
+    def __len__(self) -> int:
+        """How many shapes."""
+    def takes(self, x: object, bounded: bool) -> bool:
+        """Whether x is such an array, with ``bounded`` of no more rows than are run at once."""
+
 class PackedLayer:
     """Weights of one layer, packed for this CPU; immutable, so that any number of threads may run it at once.
 
@@ -145,8 +159,13 @@ class Calls:
         """The same for layer.run_indexed."""
 
 class Pair(Calls):
-    """Two calls that know nothing of each other, run at the same time where that is sooner: the same bits."""
+    """Two calls that know nothing of each other, run at the same time where that is sooner: the same bits.
 
+    width 0: each has outputs of its own. Else the units of both, whose outputs are then the halves of one array,
+    (batch, [steps,] width), that both return; the second's steps are there from the last to the first.
+    """
+
+    def __init__(self, width: int) -> None: ...
     def finish(self) -> None:
         """Runs both."""
 

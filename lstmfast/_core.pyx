@@ -6,7 +6,7 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from time import perf_counter
 
@@ -16,6 +16,10 @@ cnp.import_array()
 # twice that where shorter ones would be slower, for they read the weights for fewer rows or steps, or hold few steps: at
 # the end of each the threads wait for the slowest (5 to 8 % of a large layer on two threads that others disturb).
 cdef double _SLICE_SECONDS = 0.01
+# A call shorter than this, by a guess of about twice its time, keeps the GIL: Python threads that hand it to each other
+# for every call take longer than they gain (an LSTM(32) of one step, called on two threads: 0.8 instead of 1.1 us each,
+# on four 0.7 instead of 2.5; from 4 us on, two threads gain more from running at once).
+cdef double _BRIEF_SECONDS = 4e-6
 # Rows, for each thread, that fill the core's tiles and caches: fewer only where there are no more, or one step of them
 # takes longer than a slice.
 cdef size_t _WIDE_ROWS = 192
@@ -25,7 +29,8 @@ cdef size_t _STEPS = 12
 # machine in up to 10. So many rows, for each thread, may begin a page between two looks at signals.
 cdef size_t _PAGE_BITS = 21
 cdef size_t _PAGES = 2
-# Values that are activated between two looks at signals: 10 ms at 5 ns each.
+# What a value takes that is activated, and values between two looks at signals.
+cdef double _ACTIVATE_SECONDS = 5e-9
 cdef size_t _ACTIVATED = 2_000_000
 
 cdef dict _CELLS = {
@@ -224,6 +229,46 @@ cdef int _raise_what_waits() except -1:
 
 
 @cython.final
+cdef class KnownInputs:
+    """Which arrays a caller may hand on as they are. Asked of every call: NumPy takes longer to tell an array's shape."""
+
+    cdef object dtype
+    cdef tuple samples  # the sizes of each known sample, as C has them
+    cdef tuple rows
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        self.samples = self.rows = ()
+
+    def adding(self, tuple sample, Py_ssize_t rows):
+        cdef KnownInputs more = KnownInputs(self.dtype)
+        cdef cnp.npy_intp size
+        encoded = b""
+        for size in sample:
+            encoded += (<char *> &size)[: sizeof(size)]
+        more.samples = (encoded, *self.samples)
+        more.rows = (rows, *self.rows)
+        return more
+
+    def __len__(self):
+        return len(self.samples)
+
+    def takes(self, x, bint bounded):
+        cdef Py_ssize_t i, bytes_
+        cdef bytes sample
+        if not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(x) == 0 or <object> cnp.PyArray_DESCR(x) is not self.dtype:
+            return False
+        if not (cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_ISALIGNED(x)):
+            return False
+        bytes_ = (cnp.PyArray_NDIM(x) - 1) * <Py_ssize_t> sizeof(cnp.npy_intp)
+        for i in range(len(self.samples)):
+            sample = <bytes> self.samples[i]
+            if len(sample) == bytes_ and memcmp(<char *> sample, cnp.PyArray_DIMS(x) + 1, bytes_) == 0:
+                return not bounded or cnp.PyArray_DIM(x, 0) <= <Py_ssize_t> self.rows[i]
+        return False
+
+
+@cython.final
 cdef class PackedLayer:
     cdef lf_layer *layer
     cdef lf_cell cell
@@ -295,8 +340,11 @@ cdef class PackedLayer:
 
     # ---- running, in slices where it takes long
 
+    cdef double _seconds(self, const lf_run *call) noexcept nogil:
+        return self._row_step_seconds * _places(call) * call.batch * call.steps
+
     cdef bint is_long(self, const lf_run *call):
-        return self._row_step_seconds * _places(call) * call.batch * call.steps > _SLICE_SECONDS and _hears_signals()
+        return self._seconds(call) > _SLICE_SECONDS and _hears_signals()
 
     cdef size_t _width(self, const lf_run *call) noexcept nogil:
         """Values of a row of its outputs, and of each state."""
@@ -307,6 +355,8 @@ cdef class PackedLayer:
         cdef lf_status status
         if self.is_long(call):
             return self._execute_in_slices(call)
+        if self._seconds(call) < _BRIEF_SECONDS:
+            return self._finish(lf_layer_run(self.layer, call), call)
         with nogil:
             status = lf_layer_run(self.layer, call)
         return self._finish(status, call)
@@ -637,8 +687,10 @@ cdef class PackedLayer:
         return 0
 
     cdef object fill(self, lf_run *call, object x, object mask, object initial_state, bint return_sequences,
-                     bint return_state, bint go_backwards, bint zero_output_for_mask, object out, int threads):
+                     bint return_state, bint go_backwards, bint zero_output_for_mask, object out, int threads,
+                     Pair joint=None):
         """The part that all inputs share; x is (batch, steps, ...). Returns what the call is going to fill."""
+        cdef int ndim = 3 if return_sequences else 2
         cdef cnp.npy_intp shape[3]
         cdef Py_ssize_t width = self._width(call)
         cdef bint has_cell = self.cell == LF_LSTM
@@ -673,16 +725,15 @@ cdef class PackedLayer:
             out, out_h = out[0], out[1]
             out_c = (<tuple> whole)[2] if has_cell else None
         shape[0] = call.batch
-        if call.return_sequences:
-            shape[1] = call.steps
-            shape[2] = width
-            y = self._output(out, 3, shape, inputs)
-            call.y_step_stride = _stride(y, 1, self.itemsize)
+        shape[1] = call.steps
+        shape[ndim - 1] = width
+        if joint is None:
+            y = self._output(out, ndim, shape, inputs)
+            call.y = cnp.PyArray_DATA(y)
+            call.y_row_stride = _stride(y, 0, self.itemsize)
+            call.y_step_stride = _stride(y, 1, self.itemsize) if return_sequences else 0
         else:
-            shape[1] = width
-            y = self._output(out, 2, shape, inputs)
-        call.y = cnp.PyArray_DATA(y)
-        call.y_row_stride = _stride(y, 0, self.itemsize)
+            y = joint.half(call, self, ndim, shape)
         h = c = None
         if return_state:
             shape[1] = width
@@ -790,6 +841,10 @@ cdef class PackedLayer:
         return y
 
 
+cdef lf_status _run_at_once(const lf_layer **layers, const lf_run **calls, int count, bint stacked) noexcept nogil:
+    return lf_layer_run_stack(layers, calls, count) if stacked else lf_layer_run_pair(layers, calls)
+
+
 cdef class Calls:
     """Calls of packed layers, noted first and run later."""
 
@@ -815,6 +870,10 @@ cdef class Calls:
         return self._fill(layer, indices, table, mask, initial_state, return_sequences, return_state, go_backwards,
                           zero_output_for_mask, out)
 
+    cdef Pair joint(self):
+        """What gives the calls their outputs, where they share an array."""
+        return None
+
     cdef int _room(self) except -1:
         if self.held is None or self.count >= LF_LEVELS_MOST:
             raise ValueError(f"there is room for {LF_LEVELS_MOST} calls")
@@ -824,7 +883,7 @@ cdef class Calls:
                       bint return_sequences, bint return_state, bint go_backwards, bint zero_output_for_mask,
                       object out):
         result = layer.fill(&self.calls[self.count], x, mask, initial_state, return_sequences, return_state,
-                            go_backwards, zero_output_for_mask, out, 0)
+                            go_backwards, zero_output_for_mask, out, 0, self.joint())
         self.held.append((layer, x, table, mask, initial_state, result))
         self.count += 1
         return result
@@ -850,20 +909,61 @@ cdef class Calls:
         cdef const lf_run *calls[LF_LEVELS_MOST]
         cdef PackedLayer layer
         cdef lf_status status
+        cdef double seconds = 0
         cdef int i, count = self.count
         self.count = LF_LEVELS_MOST + 1  # they run once
         for i in range(count):
             layer = self.held[i][0]
             layers[i] = layer.layer
             calls[i] = &self.calls[i]
-        with nogil:
-            status = lf_layer_run_stack(layers, calls, count) if stacked else lf_layer_run_pair(layers, calls)
+            seconds += layer._seconds(calls[i])
+        if seconds < _BRIEF_SECONDS:
+            status = _run_at_once(layers, calls, count, stacked)
+        else:
+            with nogil:
+                status = _run_at_once(layers, calls, count, stacked)
         layer = self.held[0][0]
         return layer._finish(status, calls[0])
 
 
 @cython.final
 cdef class Pair(Calls):
+    cdef Py_ssize_t width, taken
+    cdef object whole
+
+    def __init__(self, Py_ssize_t width):
+        Calls.__init__(self)
+        if width < 0:
+            raise ValueError(f"width: expected at least 0, got {width}")
+        self.width = width
+
+    cdef Pair joint(self):
+        return self if self.width > 0 else None
+
+    cdef object half(self, lf_run *call, PackedLayer layer, int ndim, const cnp.npy_intp *shape):
+        """Let a call, whose own outputs would be of that shape, fill its part of the array of both."""
+        cdef cnp.npy_intp sizes[3]
+        cdef Py_ssize_t units = shape[ndim - 1]
+        cdef int axis
+        for axis in range(ndim):
+            sizes[axis] = shape[axis]
+        sizes[ndim - 1] = self.width
+        if units > self.width - self.taken or (self.count == 1 and units < self.width - self.taken):
+            raise ValueError(f"{units} units do not fit {self.width - self.taken} of {self.width}")
+        if self.count == 0:
+            self.whole = cnp.PyArray_EMPTY(ndim, sizes, layer.typenum, 0)
+        elif (cnp.PyArray_TYPE(self.whole) != layer.typenum
+              or self.whole.shape != tuple([sizes[axis] for axis in range(ndim)])):
+            raise ValueError("the second call's outputs have another shape or dtype than the first's")
+        call.y = _at(cnp.PyArray_DATA(self.whole), self.taken, layer.itemsize)
+        call.y_row_stride = _stride(self.whole, 0, layer.itemsize)
+        call.y_step_stride = _stride(self.whole, 1, layer.itemsize) if ndim == 3 else 0
+        if self.count == 1 and ndim == 3:
+            call.y = _at(call.y, (sizes[1] - 1) * call.y_step_stride, layer.itemsize)
+            call.y_step_stride = -call.y_step_stride
+        self.taken += units
+        return self.whole
+
     def finish(self):
         if self.count != 2:
             raise ValueError("a pair has two calls")
@@ -1017,8 +1117,11 @@ def activate(activation, x):
         count = min(rows - row, at_once)
         source = _at(cnp.PyArray_DATA(x), row * columns, itemsize)
         target = _at(cnp.PyArray_DATA(y), row * columns, itemsize)
-        with nogil:
+        if count * columns * _ACTIVATE_SECONDS < _BRIEF_SECONDS:
             status = lf_activate(real, description, source, target, count, columns)
+        else:
+            with nogil:
+                status = lf_activate(real, description, source, target, count, columns)
         if status != LF_OK:
             _raise(status, "this call")
         row += count

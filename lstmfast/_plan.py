@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmfast import _core
 from lstmfast._arrays import BOOL, as_array, convert, numpy_dtype, real_of
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_shapes, map_tree
 from lstmfast._pieces import cast, copied
@@ -142,8 +143,8 @@ class Plan:
     ) -> None:
         self.ports = [Port(tensor, any_steps) for tensor in inputs]
         self.dtype = self.ports[0].dtype
-        # shapes of samples that a chain has accepted before, and how many such rows are run at once
-        self.quick_rows: dict[Shape, int] = {}
+        # what a chain has taken before, and how many such rows are run at once
+        self.known = _core.KnownInputs(self.dtype)
         self.input_tensors = inputs
         self.nodes = nodes
         slots: dict[int, int] = {}
@@ -285,22 +286,14 @@ class Plan:
 
         With ``bounded``, and where no row depends on another, only for as many rows as are run at once.
         """
-        shape = x.shape
-        try:  # `get` would lock the dict in CPython 3.13t, and a child that is forked then waits for ever
-            rows = self.quick_rows[shape[1:]]
-        except KeyError:
+        if not self.known.takes(x, bounded or self.by_rows):
             return None
-        if x.dtype is self.dtype and (shape[0] <= rows or not (bounded or self.by_rows)):
-            flags = x.flags
-            if flags.c_contiguous and flags.aligned:
-                if self.keepers:
-                    with self.keeping_states():
-                        return self._through(x)
-                result: Any = x
-                for run in self.chain:  # type: ignore[union-attr]
-                    result = run(result)
-                return result
-        return None
+        if self.keepers:
+            with self.keeping_states():
+                return self._through(x)
+        for run in self.chain:  # type: ignore[union-attr]
+            x = run(x)
+        return x
 
     def _through(self, x: Any) -> Any:
         for run in self.chain:  # type: ignore[union-attr]

@@ -401,21 +401,17 @@ class Model(Layer):
         NotImplementedError
             If ``training`` is true and reaches a layer that cannot do what Keras's does then, which is named.
         """
+        entry = self._plan
+        if entry is not None and entry[0] == changes[0] and not training and mask is out is lengths is None:
+            outputs = entry[1].quick(inputs, False)
+            if outputs is not None:
+                return outputs
         if training:
             self.refuse_training()
-        entry = None if training else self._plan
         recorded = ({"training": True} if training else {}) | ({} if mask is None else {"mask": mask})
-        if entry is not None and entry[0] == changes[0]:
-            if type(inputs) is np.ndarray and mask is out is lengths is None:
-                outputs = entry[1].quick(inputs, False)
-                if outputs is not None:
-                    return outputs
-        elif _graph.contains_symbolic((inputs,)):
-            self._build_for(inputs)
-            return self._record(inputs, recorded)
+        self._build_for(inputs)
         if type(inputs) is not np.ndarray and _graph.contains_symbolic((inputs,)):
             return self._record(inputs, recorded)
-        self._build_for(inputs)
         plan = self.plan(bool(training) and self.is_noisy())
         if lengths is not None:
             if recorded:
@@ -475,8 +471,8 @@ class Model(Layer):
         else:
             for run in plan.chain:
                 y = run(y)
-        if isinstance(self._outputs_struct, KerasTensor) and len(plan.quick_rows) < _MOST_SHAPES:
-            plan.quick_rows[shape] = 0 if plan.stateful else self._slice_rows(plan, [shape], None)
+        if isinstance(self._outputs_struct, KerasTensor) and len(plan.known) < _MOST_SHAPES:
+            plan.known = plan.known.adding(shape, 0 if plan.stateful else self._slice_rows(plan, [shape], None))
         return [y]
 
     def predict(

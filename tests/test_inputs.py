@@ -9,7 +9,7 @@ from bits import assert_same_bits
 from test_same_bits import stacked_model
 
 import lstmfast
-from lstmfast import _arrays, _pieces, layers
+from lstmfast import _arrays, _core, _pieces, layers
 
 Array = np.ndarray
 
@@ -151,6 +151,41 @@ def test_the_input_is_not_written_to(model, x):
         model(given)
         model.predict(given)
         assert np.array_equal(given, before)
+
+
+def test_only_what_needs_no_check_is_known():
+    x = np.zeros((4, 3, 2), "float32")
+    known = _core.KnownInputs(x.dtype)
+    assert not len(known)
+    assert not known.takes(x, False)
+    more = known.adding((5, 2), 9).adding((3, 2), 4).adding((), 1)
+    assert (len(known), len(more)) == (0, 3)
+    assert more.takes(x, False)
+    assert more.takes(x, True)
+    assert more.takes(np.zeros((0, 3, 2), "float32"), True)
+    assert more.takes(np.zeros((5, 3, 2), "float32"), False)
+    assert not more.takes(np.zeros((5, 3, 2), "float32"), True)
+    assert more.takes(np.zeros(1, "float32"), True)
+    assert not more.takes(np.zeros(2, "float32"), True)
+    unaligned = np.frombuffer(b"x" + x.tobytes(), np.uint8)[1:].view("float32").reshape(x.shape)
+    for other in (
+        x.astype("float64"),
+        x.astype(">f4"),
+        x.view(np.recarray),
+        np.zeros((4, 3, 3), "float32"),
+        np.zeros((4, 2, 3), "float32"),
+        np.zeros((4, 3), "float32"),
+        np.zeros((4, 3, 2, 1), "float32"),
+        np.zeros((), "float32"),
+        np.zeros((4, 3, 4), "float32")[..., ::2],
+        np.asfortranarray(x),
+        unaligned,
+        x.tolist(),
+        None,
+    ):
+        assert not more.takes(other, False)
+    with pytest.raises(TypeError):
+        more.adding((None, 2), 1)
 
 
 def test_results_are_fresh(model, x):

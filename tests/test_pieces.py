@@ -141,7 +141,7 @@ def test_merging_in_pieces_gives_the_same_bits(layer, cut):
 
 def test_the_rest_in_pieces_gives_the_same_bits(cut):
     embedding = layers.Embedding(7, 5)
-    pair = layers.Bidirectional(layers.LSTM(4, return_sequences=True))
+    pair = layers.Bidirectional(layers.LSTM(4, return_sequences=True), merge_mode="ave")
     inner = layers.TimeDistributed(layers.Dense(3, dtype="float64"), dtype="float32")
     finite = np.nan_to_num(X, posinf=1.0)
     table = values(7, 5)

@@ -415,7 +415,7 @@ def test_calls_are_noted_and_run_once():
     y = stack.run(second, stack.run(first, x, *flags), *flags)
     stack.finish()
     assert_same_bits(y, expected)
-    for calls in (stack, _core.Stack(), _core.Pair()):
+    for calls in (stack, _core.Stack(), _core.Pair(0)):
         with pytest.raises(ValueError, match=r"a (stack|pair) has"):
             calls.finish()
     with pytest.raises(ValueError, match="room for 8"):
@@ -425,6 +425,75 @@ def test_calls_are_noted_and_run_once():
     apart.run(second, bits.sequences(2, 5, 8), *flags)  # does not read what the first gives
     with pytest.raises(ValueError, match="invalid arguments"):
         apart.finish()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("states", [False, True])
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_directions_write_the_halves_of_one_array(isa, kind, sequences, states, dtype, thread_count, many_processors):
+    make, options = getattr(layers, kind), {"return_sequences": sequences, "return_state": states, "dtype": dtype}
+    layer = layers.Bidirectional(make(5, **options), backward_layer=make(18, go_backwards=True, **options), dtype=dtype)
+    x = bits.sequences(7, 9, 6, dtype)
+    mask = layer_cases.draw_mask(np.random.default_rng(3), "mixed", 7, 9)
+    layer.build(x.shape)
+    for threads, given_mask in itertools.product((1, 2, 4), (None, mask)):
+        thread_count(threads)
+        forward = layer_cases.flatten(layer.forward_layer(x, mask=given_mask))
+        backward = layer_cases.flatten(layer.backward_layer(x, mask=given_mask))
+        reversed_ = backward[0][:, ::-1] if sequences else backward[0]
+        expected = [np.concatenate([forward[0], reversed_], axis=-1), *forward[1:], *backward[1:]]
+        assert_same_bits(layer_cases.flatten(layer(x, mask=given_mask)), expected, f"{threads} threads")
+
+
+def test_halves_have_to_fit():
+    small, large, double = (bits.packed("lstm", 4, 3), bits.packed("lstm", 4, 8), bits.packed("lstm", 4, 8, "float64"))
+    x, flags = bits.sequences(2, 5, 4), (None, None, True, False, False, False, None)
+    with pytest.raises(ValueError, match="width"):
+        _core.Pair(-1)
+    pair = _core.Pair(11)
+    y = pair.run(small, x, *flags)
+    for layer, given_x in ((small, x), (double, x.astype("float64")), (large, bits.sequences(2, 6, 4))):
+        with pytest.raises(ValueError, match=r"second call's outputs|do not fit"):
+            pair.run(layer, given_x, *flags)
+    assert pair.run(large, x, *flags) is y
+    pair.finish()
+    assert_same_bits(y[..., :3], small.run(x, *flags, 1))
+    assert_same_bits(y[:, ::-1, 3:], large.run(x, *flags, 1))
+    with pytest.raises(ValueError, match="do not fit"):
+        _core.Pair(7).run(large, x, *flags)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "simple_rnn"])
+def test_inputs_that_are_fetched_ahead_change_nothing(isa, kind, backwards, many_processors):
+    """More rows and steps than a core's own cache holds, in a layer that reads few values of each."""
+    layer = bits.packed(kind, 20, 6)
+    x = bits.sequences(701, 60, 20)
+    for threads in (1, 2):
+        y = bits.run(layer, x, go_backwards=backwards, threads=threads)
+        for rows in (slice(0, 1), slice(350, 353), slice(696, 701)):
+            alone = bits.run(layer, np.ascontiguousarray(x[rows]), go_backwards=backwards, threads=1)
+            assert_same_bits([array[rows] for array in y], alone, f"{threads} threads, {rows}")
+
+
+@pytest.mark.parametrize("units", [1, 18, 64, 100])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "simple_rnn"])
+def test_tables_of_any_size_give_the_bits_of_their_rows(isa, kind, units, many_processors):
+    """Small ones, and one of many times a core's own cache, of which the next step's rows are fetched ahead."""
+    random = np.random.default_rng(units)
+    layer = bits.packed(kind, 3, units)
+    for entries, batch, steps in ((5, 1, 7), (5, 3, 7), (30, 13, 7), (17000, 190, 90)):
+        if entries > 30 and units != 64:
+            continue
+        vectors = random.standard_normal((entries, 3)).astype("float32")
+        ids = random.integers(0, entries, (batch, steps)).astype("int32")
+        table, mask = layer.project(vectors), layer_cases.draw_mask(random, "mixed", batch, steps)
+        mask[:, 2:4] = False  # steps that no row takes
+        for given_mask, backwards, threads in itertools.product((None, mask), (False, True), (1, 2, 3)):
+            flags = (given_mask, None, True, True, backwards, False, None, threads)
+            got, expected = layer.run_indexed(ids, table, *flags), layer.run(vectors[ids], *flags)
+            assert_same_bits(got, expected, f"{entries} entries, {threads} threads")
 
 
 def test_streams_give_the_bits_of_the_whole_sequence(model_and_input):

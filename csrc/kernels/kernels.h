@@ -71,9 +71,12 @@ typedef struct lf_step {
     int descending; /* the last blocks come first: no block needs another, so the numbers are the same */
     const void *x;  /* (rows, features); NULL where `projection` holds bias + x kernel already */
     ptrdiff_t x_stride;
+    ptrdiff_t x_ahead;      /* from a row to the one of the next step, which is to be fetched now; 0: it is not */
     const void *projection; /* (rows, block_end - block_begin, block_width) */
     ptrdiff_t projection_stride;
-    const void *h_prev; /* (rows, units) */
+    const ptrdiff_t *places;       /* (rows): where in `projection` each begins, which then has no stride; or NULL */
+    const ptrdiff_t *places_ahead; /* the same of the next step, whose are to be fetched now; or NULL */
+    const void *h_prev;            /* (rows, units) */
     ptrdiff_t h_prev_stride;
     void *h_next; /* (rows, units), never h_prev */
     ptrdiff_t h_next_stride;

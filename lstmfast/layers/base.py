@@ -38,7 +38,7 @@ Run = Callable[..., Any]
 changes = [0]
 lock = RLock()
 
-_MOST_ACCEPTED = 64
+_MOST_KNOWN = 64
 
 REGISTRY: dict[str, type[Layer]] = {}
 _Class = TypeVar("_Class", bound=type)
@@ -139,7 +139,7 @@ class Layer:
         self._frozen: tuple[int | None, Run] | None = None
         self._noisy: tuple[Run, Run] | None = None  # `frozen`, and what it is in training
         self._axes: dict[int, int] = {}
-        self._accepted: set[Shape] = set()  # shapes of samples that a call need not check again
+        self._known = _core.KnownInputs(self.policy.real)  # what a call need not check again
 
     # -- what subclasses say ------------------------------------------------------------------------------------
 
@@ -453,18 +453,10 @@ class Layer:
         TypeError
             If the input does not hold numbers, or ``out`` has another dtype.
         """
-        if len(args) == 1 and not kwargs and type(args[0]) is np.ndarray:
-            x = args[0]
+        if len(args) == 1 and not kwargs:
             entry = self._frozen
-            if (
-                x.shape[1:] in self._accepted
-                and x.dtype is self.policy.real
-                and entry is not None
-                and (entry[0] is None or entry[0] == changes[0])
-            ):
-                flags = x.flags
-                if flags.c_contiguous and flags.aligned:
-                    return entry[1](x)
+            if entry is not None and (entry[0] is None or entry[0] == changes[0]) and self._known.takes(args[0], False):
+                return entry[1](args[0])
         out = lengths = None
         if len(args) != 1 or kwargs:
             out, lengths = kwargs.pop("out", None), kwargs.pop("lengths", None)
@@ -496,8 +488,8 @@ class Layer:
         if result is not self.policy.real:
             return map_tree(lambda array: copied(array, result) if array.dtype.kind == "f" else array, outputs)
         quick = self.allocates and self.casts_input and not kwargs and type(inputs) is np.ndarray
-        if quick and inputs.ndim and len(self._accepted) < _MOST_ACCEPTED:
-            self._accepted.add(inputs.shape[1:])
+        if quick and inputs.ndim and len(self._known) < _MOST_KNOWN:
+            self._known = self._known.adding(inputs.shape[1:], 0)
         return outputs
 
     def _run_into(self, out: Any, caller: list[Any], inputs: Any, arguments: dict[str, Any]) -> Any:
@@ -640,10 +632,13 @@ class Layer:
         return cls(**config)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "nodes": [], "_frozen": None, "_noisy": None}
+        state = {**self.__dict__, "nodes": [], "_frozen": None, "_noisy": None}
+        del state["_known"]
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._known = _core.KnownInputs(self.policy.real)
         if self._values is not None:
             self._values = tuple(_read_only(value) for value in self._values)
 

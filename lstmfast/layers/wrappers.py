@@ -268,13 +268,16 @@ class Bidirectional(Layer):
         count = self.forward_layer.states_count
         merge, sequences, states = self.merge_mode, self.return_sequences, self.return_state
         pairs = all(getattr(one, "takes_calls", False) for one in (forward, backward))
+        joint = 0  # units of both, where they write into one array
+        if pairs and merge == "concat":
+            joint = sum(one.core.units for one in (forward, backward))  # type: ignore[attr-defined]
 
         def run(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
             first = second = None
             if initial_state is not None:
                 first, second = initial_state[:count], initial_state[count:]
             if pairs:
-                pair = _core.Pair()
+                pair = _core.Pair(joint)
                 y, y_backward = forward(x, first, mask, calls=pair), backward(x, second, mask, calls=pair)
                 pair.finish()
             else:
@@ -283,6 +286,8 @@ class Bidirectional(Layer):
             if states:
                 final = (*y[1:], *y_backward[1:])
                 y, y_backward = y[0], y_backward[0]
+            if joint:  # y is both
+                return (y, *final) if states else y
             if sequences:
                 y_backward = y_backward[:, ::-1]
             if merge is None:

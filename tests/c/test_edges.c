@@ -3,6 +3,7 @@
  * place and in a layer; teams of a forked child. Next: csrc/core/layer.c and csrc/core/sequence.c. */
 #define _GNU_SOURCE
 #include <lstmfast.h>
+#include <core/threads.h>
 #include <isa/cpu.h>
 
 #include <fenv.h>
@@ -502,6 +503,60 @@ static void check_subnormals(void) {
     lf_layer_destroy(layer);
 }
 
+/* So much input, and so large a table, that what a step reads of them is fetched during the one before: the same bits
+ * from both, and for a row alone. */
+static void check_fetching(void) {
+    enum { STEPS = 60 };
+    lf_layer *layer = layer_of(LF_LSTM);
+    const size_t width = lf_projection_width(layer), cache = lf_private_cache_bytes();
+    const size_t rows = 5 * cache / (width * sizeof(float)) + 1,
+                 batch = 2 * cache / (STEPS * FEATURES * sizeof(float)) + 7;
+    float *vectors = malloc(rows * FEATURES * sizeof *vectors), *table = malloc(rows * width * sizeof *table);
+    float *x = malloc(batch * STEPS * FEATURES * sizeof *x), *y[3];
+    int32_t *indices = malloc(batch * STEPS * sizeof *indices);
+    for (int i = 0; i < 3; i++) y[i] = malloc(batch * UNITS * sizeof **y);
+    fill(LF_F32, vectors, rows * FEATURES, 1);
+    for (size_t i = 0; i < batch * STEPS; i++) {
+        indices[i] = (int32_t)(i * 7919 % rows);
+        memcpy(x + i * FEATURES, vectors + (size_t)indices[i] * FEATURES, FEATURES * sizeof *x);
+    }
+    expect(lf_layer_project(layer, vectors, FEATURES, rows, table) == LF_OK, "project");
+    for (int backwards = 0; backwards < 2; backwards++) {
+        lf_run of_x = {.batch = batch,
+                       .steps = STEPS,
+                       .x = x,
+                       .x_row_stride = STEPS * FEATURES,
+                       .x_step_stride = FEATURES,
+                       .y = y[0],
+                       .y_row_stride = UNITS,
+                       .go_backwards = backwards,
+                       .threads = 2};
+        const lf_run of_table = {.batch = batch,
+                                 .steps = STEPS,
+                                 .table = table,
+                                 .table_rows = rows,
+                                 .indices = indices,
+                                 .index_row_stride = STEPS,
+                                 .index_step_stride = 1,
+                                 .y = y[1],
+                                 .y_row_stride = UNITS,
+                                 .go_backwards = backwards,
+                                 .threads = 2};
+        expect(lf_layer_run(layer, &of_x) == LF_OK && lf_layer_run(layer, &of_table) == LF_OK, "run");
+        expect(memcmp(y[0], y[1], batch * UNITS * sizeof **y) == 0, "inputs and a table that are fetched ahead");
+        of_x.batch = 1;
+        of_x.y = y[2];
+        expect(lf_layer_run(layer, &of_x) == LF_OK, "run");
+        expect(memcmp(y[0], y[2], UNITS * sizeof **y) == 0, "a row of inputs that are fetched ahead");
+    }
+    for (int i = 0; i < 3; i++) free(y[i]);
+    free(indices);
+    free(x);
+    free(table);
+    free(vectors);
+    lf_layer_destroy(layer);
+}
+
 /* ---- activations --------------------------------------------------------------------------------------------------
  */
 
@@ -563,6 +618,7 @@ int main(void) {
         check_grids();
         check_threads();
         check_subnormals();
+        check_fetching();
         check_activations(LF_F32);
         check_activations(LF_F64);
     }
