@@ -464,6 +464,39 @@ def test_halves_have_to_fit():
         _core.Pair(7).run(large, x, *flags)
 
 
+@st.composite
+def lengths_as_mask(draw: st.DrawFn, batch: int, steps: int):
+    """Rows that end early or begin late, sorted or not, some empty, perhaps with a hole."""
+    random = np.random.default_rng(draw(st.integers(0, 2**16)))
+    time, lengths = np.arange(steps), random.integers(0, steps + 1, (batch, 1))
+    lengths = draw(st.sampled_from([lengths, np.sort(lengths, axis=0), np.sort(lengths, axis=0)[::-1]]))
+    padding = draw(st.sampled_from(["behind", "before", "both", "none"]))
+    late = time >= steps - lengths
+    mask = {"behind": time < lengths, "before": late, "both": late & (time < steps - 1), "none": late | True}[padding]
+    if draw(st.booleans()):
+        mask[random.integers(0, batch), random.integers(0, steps)] ^= True
+    return mask
+
+
+@given(data=st.data())
+def test_rows_that_a_mask_leaves_out_change_nothing(isa, data, many_processors):
+    kind, dtype, seed = data.draw(st.sampled_from(KINDS)), data.draw(DTYPES), data.draw(st.integers(0, 2**16))
+    features, units = data.draw(SIZES), data.draw(SIZES)
+    batch, steps = data.draw(st.integers(2, 40)), data.draw(st.integers(1, 12))
+    layer, x = bits.packed(kind, features, units, dtype, seed), bits.sequences(batch, steps, features, dtype, seed)
+    mask = data.draw(lengths_as_mask(batch, steps))
+    count = 2 if kind == "lstm" else 1
+    state = tuple(np.random.default_rng(seed).uniform(-1, 1, (count, batch, units)).astype(dtype))
+    state = data.draw(st.sampled_from([None, state]))
+    flags = {name: data.draw(st.booleans()) for name in ("return_sequences", "go_backwards", "zero_output_for_mask")}
+    y = bits.run(layer, x, mask, state, **flags, threads=data.draw(st.integers(1, 4)))
+    for row in range(batch):
+        rows = slice(row, row + 1)
+        own = None if state is None else tuple(rows_of(array, rows) for array in state)
+        alone = bits.run(layer, rows_of(x, rows), rows_of(mask, rows), own, **flags, threads=1)
+        assert_same_bits([array[rows] for array in y], alone, f"row {row}")
+
+
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("kind", ["lstm", "gru", "simple_rnn"])
 def test_inputs_that_are_fetched_ahead_change_nothing(isa, kind, backwards, many_processors):
@@ -490,7 +523,8 @@ def test_tables_of_any_size_give_the_bits_of_their_rows(isa, kind, units, many_p
         ids = random.integers(0, entries, (batch, steps)).astype("int32")
         table, mask = layer.project(vectors), layer_cases.draw_mask(random, "mixed", batch, steps)
         mask[:, 2:4] = False  # steps that no row takes
-        for given_mask, backwards, threads in itertools.product((None, mask), (False, True), (1, 2, 3)):
+        lengths = np.arange(steps) < random.integers(0, steps + 1, (batch, 1))
+        for given_mask, backwards, threads in itertools.product((None, mask, lengths), (False, True), (1, 2, 3)):
             flags = (given_mask, None, True, True, backwards, False, None, threads)
             got, expected = layer.run_indexed(ids, table, *flags), layer.run(vectors[ids], *flags)
             assert_same_bits(got, expected, f"{entries} entries, {threads} threads")

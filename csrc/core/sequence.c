@@ -3,9 +3,8 @@
  * h' is written straight into y where it can be, and the next step reads it from there.
  * Next: kernels/lstm_step.inc does the step; together.c runs several calls at once. */
 #include <stdatomic.h>
-#include <string.h>
 
-#include "sequence.h"
+#include "part.h"
 
 /* Rows a thread takes through all steps at once, in tiles. */
 enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16 };
@@ -27,48 +26,22 @@ enum { LEAST_READY = 2 };
 /* Between the states of two members, as LF_APART_BYTES between rows that are gone through. */
 enum { STATES_APART_BYTES = 1 << 10 };
 
-/* What one thread does: blocks [block_begin, block_end) of some rows. */
-struct part {
-    size_t rows;
-    ptrdiff_t row, row_step; /* of the call: the part's first, and 1 or -1 to the next */
-    size_t block_begin, block_end;
-    size_t me, members; /* that meet after each step, each with its part of the blocks; 0 where they never meet */
-    size_t even_blocks, even_members; /* of each member, and of those after the first so many one more */
-    char *h[2], *c[2];                /* (rows, units), stride state_stride */
-    char *projection;                 /* (project_steps, rows, block_end - block_begin, block_width) */
-    char *row_sums;
-    char *inputs;      /* (project_steps, rows, features): where the x of several rows and steps are put together */
-    ptrdiff_t *places; /* (2, rows): where steps of even and of odd number look in the table; instead of inputs */
-    size_t letters;    /* that a member has for a row of h */
-};
-
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-/* The units of some blocks: the columns of h, c and y that a member owns. */
-struct columns {
-    size_t begin, count;
-};
-
-static struct columns columns_of(const lf_panels *panels, size_t block_begin, size_t block_end) {
-    const size_t begin = lf_smaller(block_begin * panels->block_units, panels->units);
-    const size_t end = lf_smaller(block_end * panels->block_units, panels->units);
-    return (struct columns){begin, end - begin};
-}
-
 /* The blocks are shared out once a call, for divisions in each step would take longer than a small one's products. */
-static void share_blocks(const lf_panels *panels, struct part *part, size_t me, size_t members) {
+static void share_blocks(const lf_panels *panels, lf_part *part, size_t me, size_t members) {
     part->me = me;
     part->members = members;
     part->even_blocks = panels->block_count / members;
     part->even_members = members - panels->block_count % members;
 }
 
-static size_t first_block(const struct part *part, size_t member) {
+static size_t first_block(const lf_part *part, size_t member) {
     return member * part->even_blocks + (member > part->even_members ? member - part->even_members : 0);
 }
 
-static struct columns columns_of_member(const lf_panels *panels, const struct part *part, size_t member) {
-    return columns_of(panels, first_block(part, member), first_block(part, member + 1));
+static lf_columns columns_of_member(const lf_panels *panels, const lf_part *part, size_t member) {
+    return lf_columns_of(panels, first_block(part, member), first_block(part, member + 1));
 }
 
 /* Letters for a row of the largest part. */
@@ -77,60 +50,21 @@ static size_t letters_of_row(const lf_sequence *s, size_t blocks) {
     return (blocks * s->layer->panels.block_units + each - 1) / each;
 }
 
-static void copy_row(const lf_sequence *s, struct lf_rows to, struct lf_rows from, size_t row, struct columns own) {
-    const size_t bytes = s->layer->element_bytes;
-    memcpy(to.data + ((ptrdiff_t)row * to.stride + (ptrdiff_t)own.begin) * (ptrdiff_t)bytes,
-           from.data + ((ptrdiff_t)row * from.stride + (ptrdiff_t)own.begin) * (ptrdiff_t)bytes, own.count * bytes);
-}
-
-static void copy_rows(const lf_sequence *s, struct lf_rows to, struct lf_rows from, size_t rows, struct columns own) {
-    for (size_t row = 0; row < rows; row++) copy_row(s, to, from, row, own);
-}
-
-static struct lf_rows state_of(const lf_sequence *s, const struct part *part, const void *state) {
-    if (state == NULL) return (struct lf_rows){s->workspace, 0};
-    const ptrdiff_t units = (ptrdiff_t)s->layer->panels.units;
-    return (struct lf_rows){(char *)lf_at(state, part->row * units, s->layer->element_bytes), part->row_step * units};
-}
-
-static struct lf_rows x_at(const lf_sequence *s, const struct part *part, size_t step) {
-    const lf_run *run = s->run;
-    const ptrdiff_t place = part->row * run->x_row_stride + lf_time_of(run, step) * run->x_step_stride;
-    return (struct lf_rows){(char *)lf_at(run->x, place, s->layer->element_bytes), part->row_step * run->x_row_stride};
-}
-
-static struct lf_rows y_at(const lf_sequence *s, const struct part *part, size_t step) {
-    const lf_run *run = s->run;
-    const ptrdiff_t place =
-        part->row * run->y_row_stride + (run->return_sequences ? (ptrdiff_t)step * run->y_step_stride : 0);
-    return (struct lf_rows){(char *)lf_at(run->y, place, s->layer->element_bytes), part->row_step * run->y_row_stride};
-}
-
-/* Whether the part's row is valid in this step. */
-static int is_valid(const lf_sequence *s, const struct part *part, size_t row, size_t step) {
-    const lf_run *run = s->run;
-    const ptrdiff_t place = part->row + (ptrdiff_t)row * part->row_step;
-    return run->mask[place * run->mask_row_stride + lf_time_of(run, step) * run->mask_step_stride] != 0;
-}
-
 /* Where the rows of the table begin that a step takes. */
-static const ptrdiff_t *look_up(const lf_sequence *s, const struct part *part, size_t step) {
+static const ptrdiff_t *look_up(const lf_sequence *s, const lf_part *part, size_t step) {
     const lf_run *run = s->run;
-    const size_t width = s->layer->panels.block_count * s->layer->panels.block_width;
     const int32_t *index =
         run->indices + part->row * run->index_row_stride + lf_time_of(run, step) * run->index_step_stride;
     ptrdiff_t *places = part->places + step % 2 * part->rows;
-    for (size_t row = 0; row < part->rows; row++, index += part->row_step * run->index_row_stride) {
-        /* Checked before the call; whoever writes to the indices meanwhile gets a wrong row, but none outside. */
-        places[row] = (ptrdiff_t)((size_t)*(const volatile int32_t *)index % run->table_rows * width);
-    }
+    for (size_t row = 0; row < part->rows; row++, index += part->row_step * run->index_row_stride)
+        places[row] = lf_place_of(s, index);
     return places;
 }
 
 /* Whether what the steps look up comes from far, so that it is fetched a step ahead: a table of several times a core's
  * own cache, of which the call uses as much. 2000 rows of 100 steps of LSTM(64): 1.4 times as fast with 5 MB, 1.7 with
  * 20; 32 rows with 5 MB 0.99 (Zen 5). */
-static int is_far(const lf_sequence *s) {
+int lf_is_far(const lf_sequence *s) {
     enum { CACHES = 4 };
     const lf_panels *panels = &s->layer->panels;
     const double row_bytes = (double)(panels->block_count * panels->block_width * s->layer->element_bytes);
@@ -141,7 +75,7 @@ static int is_far(const lf_sequence *s) {
 /* Whether the tiles fetch of x what the next step reads. A core does it by itself where a step is long, or several lie
  * in one line and come in order, but not from many rows in turn: 2000 rows of 32 inputs, LSTM(32), 1.02 times as fast,
  * backwards 1.4; backwards 64 inputs 1.14, 128 1.04, 8 up to 1.2; 1024 in order 0.97 (Zen 5). */
-static int fetches_x(const lf_sequence *s) {
+int lf_fetches_x(const lf_sequence *s) {
     enum { LEAST_BYTES = 64, LEAST_BYTES_BACKWARDS = 16, MOST_BYTES = 512 };
     const lf_run *run = s->run;
     const size_t bytes = s->layer->panels.features * s->layer->element_bytes;
@@ -150,10 +84,10 @@ static int fetches_x(const lf_sequence *s) {
 }
 
 /* bias + x kernel of `steps` steps from `step` on, for the part's rows and blocks. */
-static void project(const lf_sequence *s, const struct part *part, size_t step, size_t steps) {
+static void project(const lf_sequence *s, const lf_part *part, size_t step, size_t steps) {
     const lf_layer *layer = s->layer;
     const size_t width = (part->block_end - part->block_begin) * layer->panels.block_width;
-    const struct lf_rows x = x_at(s, part, step);
+    const struct lf_rows x = lf_x_at(s, part, step);
     lf_project call = {.rows = part->rows * steps,
                        .block_begin = part->block_begin,
                        .block_end = part->block_end,
@@ -165,7 +99,7 @@ static void project(const lf_sequence *s, const struct part *part, size_t step, 
     if (part->rows > 1 && steps > 1) { /* side by side, so that the weights are read once for all */
         const size_t bytes = layer->panels.features * layer->element_bytes;
         for (size_t i = 0; i < steps; i++) {
-            const struct lf_rows from = x_at(s, part, step + i);
+            const struct lf_rows from = lf_x_at(s, part, step + i);
             for (size_t row = 0; row < part->rows; row++)
                 memcpy(part->inputs + (i * part->rows + row) * bytes,
                        lf_at(from.data, (ptrdiff_t)row * from.stride, layer->element_bytes), bytes);
@@ -176,38 +110,11 @@ static void project(const lf_sequence *s, const struct part *part, size_t step, 
     layer->kernels->project(&layer->panels, &call);
 }
 
-/* Masked rows keep their state, and repeat their output: the last one, or 0 before the first valid step or where the
- * caller wants zeros. Runs after the kernel, on the part's own columns. */
-static void apply_mask(const lf_sequence *s, const struct part *part, size_t step, struct columns own,
-                       struct lf_rows h_prev, struct lf_rows h_next, struct lf_rows c_prev, struct lf_rows c_next) {
-    const lf_run *run = s->run;
-    const size_t bytes = s->layer->element_bytes;
-    const struct lf_rows y = y_at(s, part, step);
-    const struct lf_rows y_prev = y_at(s, part, step > 0 ? step - 1 : 0);
-    for (size_t row = 0; row < part->rows; row++) {
-        if (is_valid(s, part, row, step)) {
-            copy_row(s, y, h_next, row, own);
-            continue;
-        }
-        copy_row(s, h_next, h_prev, row, own);
-        if (c_next.data != NULL) copy_row(s, c_next, c_prev, row, own);
-        char *out = y.data + ((ptrdiff_t)row * y.stride + (ptrdiff_t)own.begin) * (ptrdiff_t)bytes;
-        if (run->zero_output_for_mask || step == 0) memset(out, 0, own.count * bytes);
-        else if (run->return_sequences) copy_row(s, y, y_prev, row, own);
-    }
-}
-
-static int any_valid(const lf_sequence *s, const struct part *part, size_t step) {
-    for (size_t row = 0; row < part->rows; row++)
-        if (is_valid(s, part, row, step)) return 1;
-    return 0;
-}
-
 /* Each step has the same x, as after Keras's RepeatVector. */
 static int is_repeated(const lf_run *run) { return run->table == NULL && run->steps > 1 && run->x_step_stride == 0; }
 
 /* One step of the part's blocks; then, where members share, of what others have not begun. */
-static void run_step(lf_sequence *s, const struct part *part, lf_step *call) {
+static void run_step(lf_sequence *s, const lf_part *part, lf_step *call) {
     const lf_panels *panels = &s->layer->panels;
     lf_step_fn *const kernel = s->layer->kernels->step[s->layer->cell];
     if (s->queues == NULL || part->members <= 1) {
@@ -231,7 +138,7 @@ static void run_step(lf_sequence *s, const struct part *part, lf_step *call) {
 }
 
 /* What the others wrote comes all at once, instead of line by line as the products ask for it. */
-static void fetch_state(const lf_sequence *s, const struct part *part, struct lf_rows h) {
+static void fetch_state(const lf_sequence *s, const lf_part *part, struct lf_rows h) {
     enum { LINE = 64, LINES = 64 };
     const size_t bytes = s->layer->element_bytes, row_bytes = s->layer->panels.units * bytes;
     if (part->rows * row_bytes > LINES * LINE) return;
@@ -241,9 +148,9 @@ static void fetch_state(const lf_sequence *s, const struct part *part, struct lf
 }
 
 /* A member's part of h in its letters of a round, row by row: written by itself, read by the others. */
-static void pass_letters(lf_sequence *s, const struct part *part, struct lf_rows h, size_t member, unsigned round) {
+static void pass_letters(lf_sequence *s, const lf_part *part, struct lf_rows h, size_t member, unsigned round) {
     const size_t bytes = s->layer->element_bytes, each = lf_letter_holds(bytes);
-    const struct columns units = columns_of_member(&s->layer->panels, part, member);
+    const lf_columns units = columns_of_member(&s->layer->panels, part, member);
     lf_letter *letter = s->letters + (round % 2 * part->members + member) * s->chunk_rows * part->letters;
     for (size_t row = 0; row < part->rows; row++, letter += part->letters) {
         char *values = h.data + ((ptrdiff_t)row * h.stride + (ptrdiff_t)units.begin) * (ptrdiff_t)bytes;
@@ -261,7 +168,7 @@ static void pass_letters(lf_sequence *s, const struct part *part, struct lf_rows
 
 /* After a step, of which `h` is the new state: the member tells the others what it has, and goes on to what they need
  * not wait for. */
-static unsigned tell(lf_sequence *s, const struct part *part, struct lf_rows h) {
+static unsigned tell(lf_sequence *s, const lf_part *part, struct lf_rows h) {
     const unsigned round = lf_barrier_next_round(&s->barrier, (int)part->me, (int)part->members);
     pass_letters(s, part, h, part->me, round);
     lf_barrier_arrive(&s->barrier, (int)part->me);
@@ -269,17 +176,17 @@ static unsigned tell(lf_sequence *s, const struct part *part, struct lf_rows h) 
 }
 
 /* Whether the team goes on. */
-static int hear(lf_sequence *s, const struct part *part, struct lf_rows h, unsigned round) {
+static int hear(lf_sequence *s, const lf_part *part, struct lf_rows h, unsigned round) {
     for (size_t i = 1; i < part->members; i++) pass_letters(s, part, h, (part->me + i) % part->members, round);
     return lf_barrier_goes_on(&s->barrier, (int)part->me);
 }
 
 /* The parts of c that others had until the team scattered: each in its own states where `c` lies in those of member 0.
  */
-static void gather_cells(const lf_sequence *s, const struct part *part, struct lf_rows c) {
+static void gather_cells(const lf_sequence *s, const lf_part *part, struct lf_rows c) {
     for (size_t member = 1; member < part->members; member++) {
         const struct lf_rows from = {c.data + member * s->private_bytes, c.stride};
-        copy_rows(s, c, from, part->rows, columns_of_member(&s->layer->panels, part, member));
+        lf_copy_rows(s, c, from, part->rows, columns_of_member(&s->layer->panels, part, member));
     }
 }
 
@@ -297,20 +204,20 @@ struct input {
     const ptrdiff_t *places; /* of the step at hand, where they were looked up before it */
 };
 
-static struct input begin_input(const lf_sequence *s, const struct part *part, lf_step *call) {
+static struct input begin_input(const lf_sequence *s, const lf_part *part, lf_step *call) {
     const lf_run *run = s->run;
     const ptrdiff_t x_step = run->go_backwards ? -run->x_step_stride : run->x_step_stride;
     struct input input = {.x_step_bytes = x_step * (ptrdiff_t)s->layer->element_bytes,
-                          .looks_ahead = run->table != NULL && is_far(s)};
+                          .looks_ahead = run->table != NULL && lf_is_far(s)};
     if (run->table == NULL && s->project_steps == 0) {
-        call->x = x_at(s, part, 0).data;
-        call->x_ahead = fetches_x(s) ? x_step : 0;
+        call->x = lf_x_at(s, part, 0).data;
+        call->x_ahead = lf_fetches_x(s) ? x_step : 0;
     }
     return input;
 }
 
 /* Gives the call what the step reads: a row of the table each, the projection of some steps made at once, or x. */
-static void take_input(const lf_sequence *s, const struct part *part, size_t step, struct input *input, lf_step *call) {
+static void take_input(const lf_sequence *s, const lf_part *part, size_t step, struct input *input, lf_step *call) {
     const lf_run *run = s->run;
     const lf_panels *panels = &s->layer->panels;
     const size_t bytes = s->layer->element_bytes;
@@ -337,30 +244,37 @@ static void take_input(const lf_sequence *s, const struct part *part, size_t ste
     }
 }
 
+int lf_turns(const lf_layer *layer) { return layer->weight_bytes <= TURNING_CACHES * lf_private_cache_bytes(); }
+
+int lf_skips_h(const lf_layer *layer, const lf_run *run) {
+    return run->initial_h == NULL && layer->panels.recurrent != NULL && layer->panels.zeros_least > 0;
+}
+
 /* Takes the part's rows and blocks through all steps: whether its member is still needed. Where the team scatters,
  * member 0 goes on with all blocks; what it projects begins where that of all members began. */
-static int run_part(lf_sequence *s, struct part *part) {
+static int run_part(lf_sequence *s, lf_part *part) {
     const lf_layer *layer = s->layer;
     const lf_run *run = s->run;
-    struct columns own = columns_of(&layer->panels, part->block_begin, part->block_end);
+    lf_columns own = lf_columns_of(&layer->panels, part->block_begin, part->block_end);
     const ptrdiff_t stride = (ptrdiff_t)s->state_stride;
     const int has_state = layer->cell != LF_DENSE, has_cell = layer->cell == LF_LSTM;
-    const int masked = run->mask != NULL && has_state;
-    const int turns = layer->weight_bytes <= TURNING_CACHES * lf_private_cache_bytes();
-    const int skips_h = /* in the first step */
-        run->initial_h == NULL && layer->panels.recurrent != NULL && layer->panels.zeros_least > 0;
+    const int masked = run->mask != NULL && has_state && !lf_all_valid(s, part);
+    const int turns = lf_turns(layer), skips_h = lf_skips_h(layer, run);
 
-    struct lf_rows h_prev = state_of(s, part, run->initial_h);
-    struct lf_rows c_prev = state_of(s, part, run->initial_c);
+    const int is_whole = part->members <= 1 && s->passed == NULL;
+    if (masked && is_whole && s->ordered_bytes > 0 && part->rows > 1 && lf_run_ordered(s, part)) return 1;
+
+    struct lf_rows h_prev = lf_state_of(s, part, run->initial_h);
+    struct lf_rows c_prev = lf_state_of(s, part, run->initial_c);
     struct lf_rows final_c = {NULL, 0};
-    if (run->final_c != NULL) final_c = state_of(s, part, run->final_c);
+    if (run->final_c != NULL) final_c = lf_state_of(s, part, run->final_c);
     lf_step call = {.rows = part->rows,
                     .block_begin = part->block_begin,
                     .block_end = part->block_end,
                     .x_stride = part->row_step * run->x_row_stride,
                     .row_sums = part->row_sums};
     struct input input = begin_input(s, part, &call);
-    struct lf_rows y = y_at(s, part, 0);
+    struct lf_rows y = lf_y_at(s, part, 0);
     const ptrdiff_t y_step_bytes = run->return_sequences ? run->y_step_stride * (ptrdiff_t)layer->element_bytes : 0;
 
     for (size_t step = 0; step < run->steps; step++, y.data += y_step_bytes) {
@@ -374,7 +288,7 @@ static int run_part(lf_sequence *s, struct part *part) {
             if (last && !masked && final_c.data != NULL) c_next = final_c;
         }
 
-        if (!masked || any_valid(s, part, step)) {
+        if (!masked || lf_any_valid(s, part, step)) {
             take_input(s, part, step, &input, &call);
             call.descending = turns && step % 2 == 1;
             call.zeros = skips_h && step == 0 ? layer->panels.units : 0;
@@ -390,11 +304,11 @@ static int run_part(lf_sequence *s, struct part *part) {
         } else {
             input.places = NULL;
         }
-        if (masked) apply_mask(s, part, step, own, h_prev, h_next, c_prev, c_next);
+        if (masked) lf_apply_mask(s, part, step, own, h_prev, h_next, c_prev, c_next);
         if (s->passed != NULL) lf_barrier_pass(s->passed, s->level, last);
         const int meets = part->members > 1 && !(writes && last);
         const unsigned round = meets && writes ? tell(s, part, h_next) : 0;
-        if (gives_y && writes) copy_rows(s, y, h_next, part->rows, own);
+        if (gives_y && writes) lf_copy_rows(s, y, h_next, part->rows, own);
         h_prev = h_next;
         c_prev = c_next;
         if (meets && !(writes ? hear(s, part, h_next, round)
@@ -404,27 +318,27 @@ static int run_part(lf_sequence *s, struct part *part) {
             part->members = 0;
             part->block_end = call.block_end = layer->panels.block_count;
             call.block_begin = 0;
-            own = columns_of(&layer->panels, part->block_begin, part->block_end);
+            own = lf_columns_of(&layer->panels, part->block_begin, part->block_end);
             input.projected_end = 0;
         }
         if (part->members > 1 && !writes && !last) fetch_state(s, part, h_next);
         if (call.x != NULL) call.x = (const char *)call.x + input.x_step_bytes;
     }
 
-    if (run->final_h != NULL && has_state) copy_rows(s, state_of(s, part, run->final_h), h_prev, part->rows, own);
-    if (final_c.data != NULL && c_prev.data != final_c.data) copy_rows(s, final_c, c_prev, part->rows, own);
+    if (run->final_h != NULL && has_state) lf_copy_rows(s, lf_state_of(s, part, run->final_h), h_prev, part->rows, own);
+    if (final_c.data != NULL && c_prev.data != final_c.data) lf_copy_rows(s, final_c, c_prev, part->rows, own);
     return 1;
 }
 
-static void put_states(const lf_sequence *s, struct part *part, char *memory) {
+static void put_states(const lf_sequence *s, lf_part *part, char *memory) {
     for (int i = 0; i < 2; i++) {
         part->h[i] = memory + (size_t)i * s->state_bytes;
         part->c[i] = memory + (size_t)(2 + i) * s->state_bytes;
     }
 }
 
-static struct part part_in(const lf_sequence *s, char *memory) {
-    struct part part = {0};
+static lf_part part_in(const lf_sequence *s, char *memory) {
+    lf_part part = {0};
     put_states(s, &part, memory);
     part.projection = memory + 4 * s->state_bytes;
     part.row_sums = part.projection + s->projection_bytes;
@@ -433,13 +347,18 @@ static struct part part_in(const lf_sequence *s, char *memory) {
     return part;
 }
 
-/* `down`: the last row comes first. */
-static int run_chunk(lf_sequence *s, struct part *part, size_t chunk, int down) {
+/* `down`: the last row comes first. Of masked rows, which are often sorted by their length, each chunk takes some of
+ * all lengths. */
+static int run_chunk(lf_sequence *s, lf_part *part, size_t chunk, int down) {
     const size_t height = s->run->batch / s->chunks, taller = s->run->batch % s->chunks;
     const size_t row = chunk * height + lf_smaller(chunk, taller);
     part->rows = height + (chunk < taller);
     part->row = (ptrdiff_t)(down ? row + part->rows - 1 : row);
     part->row_step = down ? -1 : 1;
+    if (s->run->mask != NULL && s->members > 1) {
+        part->row = (ptrdiff_t)chunk;
+        part->row_step = (ptrdiff_t)s->chunks;
+    }
     return run_part(s, part);
 }
 
@@ -447,7 +366,7 @@ static int run_chunk(lf_sequence *s, struct part *part, size_t chunk, int down) 
  * same rows, whose outputs are still in its cache: 1.09 times as fast for 3000 rows of LSTM(8) on cores that share no
  * cache (Zen 5). And of every two neighbours the one runs away from the other, for a core fetches ahead rows that come
  * next in its direction, out of the hands of whoever writes them: there 1.2 times as fast for 32 rows of LSTM(32). */
-static void run_chunks(lf_sequence *s, struct part *part, size_t me, size_t team) {
+static void run_chunks(lf_sequence *s, lf_part *part, size_t me, size_t team) {
     const size_t own = s->chunks / s->members;
     if (team == 1) {
         for (size_t chunk = 0; chunk < s->chunks; chunk++) run_chunk(s, part, chunk, 0);
@@ -465,7 +384,7 @@ void lf_sequence_share(lf_sequence *s, size_t me, size_t team) {
     const lf_panels *panels = &s->layer->panels;
     char *memory = s->workspace + s->state_stride * s->layer->element_bytes;
     if (s->plan.split == LF_BY_UNITS) {
-        struct part part = part_in(s, memory);
+        lf_part part = part_in(s, memory);
         share_blocks(panels, &part, me, team);
         part.block_begin = first_block(&part, me);
         part.block_end = first_block(&part, me + 1);
@@ -485,7 +404,7 @@ void lf_sequence_share(lf_sequence *s, size_t me, size_t team) {
         for (size_t chunk = 0; chunk < s->chunks && run_chunk(s, &part, chunk, 0); chunk++) continue;
         return;
     }
-    struct part part = part_in(s, memory + me * s->member_bytes);
+    lf_part part = part_in(s, memory + me * s->member_bytes);
     part.block_end = panels->block_count;
     run_chunks(s, &part, me, team);
 }
@@ -592,6 +511,8 @@ lf_status lf_sequence_plan(lf_sequence *s, int most, double region_ns) {
         if (s->project_steps > 1 && s->chunk_rows > 1)
             fits = fits && lf_multiply(ahead, panels->features * bytes, &inputs_ahead);
         if (run->table != NULL) fits = fits && lf_multiply(s->chunk_rows, 2 * sizeof(ptrdiff_t), &inputs_ahead);
+        s->ordered_bytes = lf_ordered_bytes(s, s->chunk_rows);
+        inputs_ahead = larger(inputs_ahead, s->ordered_bytes);
     }
     if (gathers_rows(panels))
         fits =

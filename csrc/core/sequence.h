@@ -22,9 +22,10 @@ typedef struct lf_sequence {
     size_t project_steps;      /* 0: a step reads x itself */
     size_t state_stride;       /* elements of a row of h or c in the work space */
     size_t state_bytes, projection_bytes, row_sum_bytes, input_bytes;
-    size_t member_bytes; /* work space of one thread (by rows) or of all (by units, but for the inputs), and its gap */
-    char *workspace;     /* a row of zeros, then member_bytes for each member */
-    char *allocated;     /* what to release, if anything */
+    size_t ordered_bytes; /* of the inputs, for masked rows that are put in order; 0: they are not */
+    size_t member_bytes;  /* work space of one thread (by rows) or of all (by units, but for the inputs), and its gap */
+    char *workspace;      /* a row of zeros, then member_bytes for each member */
+    char *allocated;      /* what to release, if anything */
     lf_barrier barrier;
     int measures_barrier; /* before it begins */
     lf_watch watch;
