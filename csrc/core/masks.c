@@ -64,35 +64,19 @@ struct ordered {
     const uint8_t *mask; /* of step 0 */
 };
 
-/* Copies of x of up to so many bytes a row, where the rows in order do not lie a stride apart. */
-enum { COPIED_BYTES = 16 << 10 };
+/* The rows' x are put side by side, up to so many bytes each. To put them in order pays where it spares one of so many
+ * steps. */
+enum { COPIED_BYTES = 16 << 10, LEAST_SPARED = 16 };
 
-struct ordered_space {
-    struct ordered *rows;
-    ptrdiff_t *places; /* (2, rows) */
-    char *x;           /* (rows, features) */
-    size_t bytes;
-};
+static size_t row_bytes_of(const lf_sequence *s) { return s->layer->panels.features * s->layer->element_bytes; }
 
-static struct ordered_space space_of(const lf_sequence *s, char *memory, size_t rows) {
-    struct ordered_space space;
-    const size_t x_bytes = s->layer->panels.features * s->layer->element_bytes;
-    size_t done = 0;
-    space.rows = (struct ordered *)(memory + done);
-    done += lf_round_up(rows * sizeof(struct ordered), LF_ALIGNMENT);
-    space.places = (ptrdiff_t *)(memory + done);
-    if (s->run->table != NULL) done += lf_round_up(2 * rows * sizeof(ptrdiff_t), LF_ALIGNMENT);
-    space.x = memory + done;
-    if (s->run->table == NULL) done += lf_round_up(rows * x_bytes, LF_ALIGNMENT);
-    space.bytes = done;
-    return space;
-}
+/* The work space: (rows) struct ordered, then (2, rows) places or (rows, features) x. */
+static size_t ordered_rows_bytes(size_t rows) { return lf_round_up(rows * sizeof(struct ordered), LF_ALIGNMENT); }
 
 size_t lf_ordered_bytes(const lf_sequence *s, size_t rows) {
-    const size_t x_bytes = s->layer->panels.features * s->layer->element_bytes;
     if (s->run->mask == NULL || s->project_steps > 0 || rows < 2) return 0;
-    if (s->run->table == NULL && x_bytes > COPIED_BYTES) return 0;
-    return space_of(s, NULL, rows).bytes;
+    if (s->run->table != NULL) return ordered_rows_bytes(rows) + 2 * rows * sizeof(ptrdiff_t);
+    return row_bytes_of(s) > COPIED_BYTES ? 0 : ordered_rows_bytes(rows) + rows * row_bytes_of(s);
 }
 
 static size_t key_of(const struct ordered *row, int by_end) { return by_end ? SIZE_MAX - row->end : row->begin; }
@@ -131,7 +115,7 @@ static void copy_x(const lf_sequence *s, const lf_part *part, size_t step, const
                    char *to) {
     enum { LINE = 64, FETCHED_BYTES = 512 };
     const lf_run *run = s->run;
-    const size_t bytes = s->layer->element_bytes, row_bytes = s->layer->panels.features * bytes;
+    const size_t bytes = s->layer->element_bytes, row_bytes = row_bytes_of(s);
     const struct lf_rows x = lf_x_at(s, part, step);
     const struct lf_rows next = lf_x_at(s, part, step + 1 < run->steps ? step + 1 : step);
     const size_t fetched = row_bytes <= FETCHED_BYTES ? row_bytes : 0;
@@ -167,6 +151,41 @@ static void put_sequence(const lf_sequence *s, const lf_part *part, size_t step,
     }
 }
 
+static struct lf_rows states_of(const lf_sequence *s, char *states) {
+    return (struct lf_rows){states, (ptrdiff_t)s->state_stride};
+}
+
+/* Both states of each row are what it begins with. */
+static void begin_states(const lf_sequence *s, const lf_part *part, const struct ordered *rows) {
+    const size_t bytes = s->layer->element_bytes, row_bytes = s->layer->panels.units * bytes;
+    const struct lf_rows h = lf_state_of(s, part, s->run->initial_h), c = lf_state_of(s, part, s->run->initial_c);
+    for (size_t i = 0; i < 2 * part->rows; i++) {
+        const size_t place = i / 2, row = rows[place].row;
+        memcpy(row_of(states_of(s, part->h[i % 2]), place, bytes), row_of(h, row, bytes), row_bytes);
+        if (s->layer->cell == LF_LSTM)
+            memcpy(row_of(states_of(s, part->c[i % 2]), place, bytes), row_of(c, row, bytes), row_bytes);
+    }
+}
+
+/* What is left of each row behind its last step. */
+static void put_last(const lf_sequence *s, const lf_part *part, const struct ordered *rows, int by_end) {
+    const lf_run *run = s->run;
+    const size_t bytes = s->layer->element_bytes, row_bytes = s->layer->panels.units * bytes;
+    const struct lf_rows y = lf_y_at(s, part, 0);
+    const struct lf_rows final_h = lf_state_of(s, part, run->final_h), final_c = lf_state_of(s, part, run->final_c);
+    for (size_t i = 0; i < part->rows; i++) {
+        const size_t row = rows[i].row;
+        const size_t taken = by_end ? rows[i].end : run->steps; /* steps that wrote its state; 0: both hold it */
+        const char *h = row_of(states_of(s, part->h[(taken + 1) % 2]), i, bytes);
+        const int has_output = rows[i].end > 0 && !(run->zero_output_for_mask && rows[i].end < run->steps);
+        if (!run->return_sequences && has_output) memcpy(row_of(y, row, bytes), h, row_bytes);
+        else if (!run->return_sequences) memset(row_of(y, row, bytes), 0, row_bytes);
+        if (run->final_h != NULL) memcpy(row_of(final_h, row, bytes), h, row_bytes);
+        if (run->final_c != NULL)
+            memcpy(row_of(final_c, row, bytes), row_of(states_of(s, part->c[(taken + 1) % 2]), i, bytes), row_bytes);
+    }
+}
+
 /* A row that a step leaves out lies behind those that it computes, in whichever state it had last: of those that end,
  * in the states that its last step wrote; of those that are to begin, in both. */
 int lf_run_ordered(const lf_sequence *s, const lf_part *part) {
@@ -175,23 +194,12 @@ int lf_run_ordered(const lf_sequence *s, const lf_part *part) {
     const size_t bytes = layer->element_bytes, row_bytes = layer->panels.units * bytes, steps = run->steps;
     const ptrdiff_t stride = (ptrdiff_t)s->state_stride, mask_stride = mask_step(run);
     const int has_cell = layer->cell == LF_LSTM, turns = lf_turns(layer);
-    const struct ordered_space space = space_of(s, part->inputs, part->rows);
-    struct ordered *const rows = space.rows;
+    struct ordered *const rows = (struct ordered *)part->inputs;
+    char *const copied_x = part->inputs + ordered_rows_bytes(part->rows);
+    ptrdiff_t *const places_of_steps = (ptrdiff_t *)copied_x;
     int by_end;
-    if (put_in_order(s, part, rows, &by_end) < part->rows * steps / 16) return 0;
-
-    int is_moved = 0;
-    const struct lf_rows first_h = lf_state_of(s, part, run->initial_h), first_c = lf_state_of(s, part, run->initial_c);
-    for (size_t i = 0; i < part->rows; i++) {
-        is_moved |= rows[i].row != i;
-        for (int k = 0; k < 2; k++) {
-            memcpy(row_of((struct lf_rows){part->h[k], stride}, i, bytes), row_of(first_h, rows[i].row, bytes),
-                   row_bytes);
-            if (has_cell)
-                memcpy(row_of((struct lf_rows){part->c[k], stride}, i, bytes), row_of(first_c, rows[i].row, bytes),
-                       row_bytes);
-        }
-    }
+    if (put_in_order(s, part, rows, &by_end) < part->rows * steps / LEAST_SPARED) return 0;
+    begin_states(s, part, rows);
 
     lf_step call = {.block_end = layer->panels.block_count,
                     .h_prev_stride = stride,
@@ -200,31 +208,24 @@ int lf_run_ordered(const lf_sequence *s, const lf_part *part) {
                     .c_next_stride = stride,
                     .row_sums = part->row_sums};
     const int looks_ahead = run->table != NULL && lf_is_far(s);
-    const ptrdiff_t x_step = run->go_backwards ? -run->x_step_stride : run->x_step_stride;
-    const ptrdiff_t x_ahead = lf_fetches_x(s) ? x_step : 0;
     const ptrdiff_t *places = NULL; /* of the step at hand, where they were looked up before it */
     size_t computed = by_end ? part->rows : 0;
     for (size_t step = 0; step < steps; step++) {
         while (by_end && computed > 0 && rows[computed - 1].end <= step) computed--;
         while (!by_end && computed < part->rows && rows[computed].begin <= step) computed++;
-        const struct lf_rows h_prev = {part->h[(step + 1) % 2], stride}, h_next = {part->h[step % 2], stride};
-        const struct lf_rows c_prev = {part->c[(step + 1) % 2], stride}, c_next = {part->c[step % 2], stride};
+        const struct lf_rows h_prev = states_of(s, part->h[(step + 1) % 2]), h_next = states_of(s, part->h[step % 2]);
+        const struct lf_rows c_prev = states_of(s, part->c[(step + 1) % 2]), c_next = states_of(s, part->c[step % 2]);
         if (computed > 0) {
             call.rows = computed;
             if (run->table != NULL) {
+                const int ahead = looks_ahead && step + 1 < steps;
                 call.projection = run->table;
-                call.places = places != NULL ? places : look_up(s, part, step, rows, space.places);
-                call.places_ahead = places =
-                    looks_ahead && step + 1 < steps ? look_up(s, part, step + 1, rows, space.places) : NULL;
-            } else if (is_moved) {
-                copy_x(s, part, step, rows, computed, space.x);
-                call.x = space.x;
-                call.x_stride = (ptrdiff_t)layer->panels.features;
+                call.places = places != NULL ? places : look_up(s, part, step, rows, places_of_steps);
+                call.places_ahead = places = ahead ? look_up(s, part, step + 1, rows, places_of_steps) : NULL;
             } else {
-                const struct lf_rows x = lf_x_at(s, part, step);
-                call.x = x.data;
-                call.x_stride = x.stride;
-                call.x_ahead = step + 1 < steps ? x_ahead : 0;
+                copy_x(s, part, step, rows, computed, copied_x);
+                call.x = copied_x;
+                call.x_stride = (ptrdiff_t)layer->panels.features;
             }
             call.descending = turns && step % 2 == 1;
             call.zeros = step == 0 && lf_skips_h(layer, run) ? layer->panels.units : 0;
@@ -241,18 +242,6 @@ int lf_run_ordered(const lf_sequence *s, const lf_part *part) {
         }
         if (run->return_sequences) put_sequence(s, part, step, rows, h_next, computed);
     }
-
-    const struct lf_rows y = lf_y_at(s, part, 0), final_h = lf_state_of(s, part, run->final_h);
-    const struct lf_rows final_c = lf_state_of(s, part, run->final_c);
-    for (size_t i = 0; i < part->rows; i++) {
-        const size_t taken = by_end ? rows[i].end : steps; /* steps that wrote its state; 0: both hold it */
-        const char *h = row_of((struct lf_rows){part->h[(taken + 1) % 2], stride}, i, bytes);
-        const char *c = row_of((struct lf_rows){part->c[(taken + 1) % 2], stride}, i, bytes);
-        const int has_output = rows[i].end > 0 && !(run->zero_output_for_mask && rows[i].end < steps);
-        if (!run->return_sequences && has_output) memcpy(row_of(y, rows[i].row, bytes), h, row_bytes);
-        else if (!run->return_sequences) memset(row_of(y, rows[i].row, bytes), 0, row_bytes);
-        if (run->final_h != NULL) memcpy(row_of(final_h, rows[i].row, bytes), h, row_bytes);
-        if (run->final_c != NULL) memcpy(row_of(final_c, rows[i].row, bytes), c, row_bytes);
-    }
+    put_last(s, part, rows, by_end);
     return 1;
 }
