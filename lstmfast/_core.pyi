@@ -21,6 +21,8 @@ class KnownInputs:
         """How many shapes."""
     def takes(self, x: object, bounded: bool) -> bool:
         """Whether x is such an array, with ``bounded`` of no more rows than are run at once."""
+    def converts(self, x: object, bounded: bool) -> bool:
+        """The same but for its dtype, which is real or bool, and how it lies in memory."""
 
 class PackedLayer:
     """Weights of one layer, packed for this CPU; immutable, so that any number of threads may run it at once.
@@ -161,8 +163,8 @@ class Calls:
 class Pair(Calls):
     """Two calls that know nothing of each other, run at the same time where that is sooner: the same bits.
 
-    width 0: each has outputs of its own. Else the units of both, whose outputs are then the halves of one array,
-    (batch, [steps,] width), that both return; the second's steps are there from the last to the first.
+    A sequence that the second one gives has its steps from the last to the first. width 0: each has outputs of its own.
+    Else the units of both, whose outputs are then the halves of one array, (batch, [steps,] width), that both return.
     """
 
     def __init__(self, width: int) -> None: ...

@@ -254,13 +254,19 @@ cdef class KnownInputs:
         return len(self.samples)
 
     def takes(self, x, bint bounded):
-        cdef Py_ssize_t i, bytes_
+        return (cnp.PyArray_CheckExact(x) and <object> cnp.PyArray_DESCR(x) is self.dtype
+                and cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_ISALIGNED(x) and self._fits(x, bounded))
+
+    def converts(self, x, bint bounded):
+        return (cnp.PyArray_CheckExact(x)
+                and (cnp.PyArray_ISFLOAT(x) or cnp.PyArray_ISINTEGER(x) or cnp.PyArray_ISBOOL(x))
+                and self._fits(x, bounded))
+
+    cdef bint _fits(self, object x, bint bounded):
+        cdef Py_ssize_t i, bytes_ = (cnp.PyArray_NDIM(x) - 1) * <Py_ssize_t> sizeof(cnp.npy_intp)
         cdef bytes sample
-        if not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(x) == 0 or <object> cnp.PyArray_DESCR(x) is not self.dtype:
+        if cnp.PyArray_NDIM(x) == 0:
             return False
-        if not (cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_ISALIGNED(x)):
-            return False
-        bytes_ = (cnp.PyArray_NDIM(x) - 1) * <Py_ssize_t> sizeof(cnp.npy_intp)
         for i in range(len(self.samples)):
             sample = <bytes> self.samples[i]
             if len(sample) == bytes_ and memcmp(<char *> sample, cnp.PyArray_DIMS(x) + 1, bytes_) == 0:
@@ -874,6 +880,9 @@ cdef class Calls:
         """What gives the calls their outputs, where they share an array."""
         return None
 
+    cdef void placed(self, lf_run *call, PackedLayer layer) noexcept:
+        """The call, whose outputs have their place, is the next one."""
+
     cdef int _room(self) except -1:
         if self.held is None or self.count >= LF_LEVELS_MOST:
             raise ValueError(f"there is room for {LF_LEVELS_MOST} calls")
@@ -884,6 +893,7 @@ cdef class Calls:
                       object out):
         result = layer.fill(&self.calls[self.count], x, mask, initial_state, return_sequences, return_state,
                             go_backwards, zero_output_for_mask, out, 0, self.joint())
+        self.placed(&self.calls[self.count], layer)
         self.held.append((layer, x, table, mask, initial_state, result))
         self.count += 1
         return result
@@ -958,11 +968,13 @@ cdef class Pair(Calls):
         call.y = _at(cnp.PyArray_DATA(self.whole), self.taken, layer.itemsize)
         call.y_row_stride = _stride(self.whole, 0, layer.itemsize)
         call.y_step_stride = _stride(self.whole, 1, layer.itemsize) if ndim == 3 else 0
-        if self.count == 1 and ndim == 3:
-            call.y = _at(call.y, (sizes[1] - 1) * call.y_step_stride, layer.itemsize)
-            call.y_step_stride = -call.y_step_stride
         self.taken += units
         return self.whole
+
+    cdef void placed(self, lf_run *call, PackedLayer layer) noexcept:
+        if self.count == 1 and call.return_sequences:
+            call.y = _at(call.y, (<ptrdiff_t> call.steps - 1) * call.y_step_stride, layer.itemsize)
+            call.y_step_stride = -call.y_step_stride
 
     def finish(self):
         if self.count != 2:

@@ -23,6 +23,8 @@ from lstmfast.layers.core import identity
 Array = np.ndarray[Any, Any]
 Masks = list[Any]
 
+_MOST_SHAPES = 64
+
 
 class Port:
     """One input of a model: what it expects, and how an array becomes that."""
@@ -71,12 +73,15 @@ class Operation:
         "arguments",
         "auto_mask",
         "call",
+        "carrying",
         "cast",
         "compute_mask",
         "inputs",
         "layer",
         "masked",
         "outputs",
+        "places",
+        "plain",
         "release",
         "run",
         "single",
@@ -94,8 +99,14 @@ class Operation:
             {**node.kwargs, "training": True} if training else node.kwargs
         )
         self.call = self.run  # `run`, or what a plan knows to be the same and faster
+        self.carrying: Any = getattr(self.run, "with_masks", None)
         self.inputs = map_tree(place, node.args[0])
         self.single: int | None = self.inputs.index if isinstance(self.inputs, Slot) else None
+        # the places of several inputs, where these are a list
+        self.places: list[int] | None = None
+        if type(self.inputs) is list and all(type(leaf) is Slot for leaf in self.inputs):
+            self.places = [leaf.index for leaf in self.inputs]
+        self.plain = False  # takes one array, and gives one, with nothing beside it
         self.arguments = {name: map_tree(place, value) for name, value in node.kwargs.items()}
         self.outputs = [slots[id(tensor)] for tensor in node.outputs]
         self.release: list[int] = []
@@ -143,8 +154,8 @@ class Plan:
     ) -> None:
         self.ports = [Port(tensor, any_steps) for tensor in inputs]
         self.dtype = self.ports[0].dtype
-        # what a chain has taken before, and how many such rows are run at once
-        self.known = _core.KnownInputs(self.dtype)
+        # what the inputs were before, and how many such rows are run at once
+        self.known = [_core.KnownInputs(port.dtype) for port in self.ports]
         self.input_tensors = inputs
         self.nodes = nodes
         slots: dict[int, int] = {}
@@ -161,6 +172,9 @@ class Plan:
         self._plan_casts(nodes)
         self._plan_lookups()
         self._plan_release()
+        for operation in self.operations:
+            alone = operation.single is not None and len(operation.outputs) == 1 and not operation.arguments
+            operation.plain = alone and operation.cast is None and not operation.masked and not operation.auto_mask
         self.owned = self._owned(nodes, outputs)
         self.results = [
             None if numpy_dtype(tensor.dtype) is real_of(tensor.dtype) else numpy_dtype(tensor.dtype)
@@ -176,8 +190,9 @@ class Plan:
         self.chain: tuple[Callable[..., Array], ...] | None = self._as_chain()
         # whether the chain's last function can put its result where it is told
         self.takes_out = bool(self.chain) and bool(getattr(self.chain[-1], "takes_out", False))  # type: ignore[index]
-        # shapes of the inputs, and of the outputs that go with them
+        # shapes of the inputs, and of the outputs that go with them; and what `row_bytes` found for them
         self.known_outputs: dict[tuple[Shape, ...], list[Shape]] = {}
+        self._known_bytes: dict[tuple[Shape, ...], int] = {}
 
     # -- planning -----------------------------------------------------------------------------------------------
 
@@ -196,8 +211,7 @@ class Plan:
                 operation.uses_mask and not explicit and incoming and (rules.mask_beside_state or not other)
             )
             operation.stops_mask = rules.recurrent_stops and layer.stops_mask_since_316
-            carries = getattr(operation.run, "with_masks", None) is not None
-            operation.masked = carries or (
+            operation.masked = operation.carrying is not None or (
                 not operation.stops_mask and (layer.makes_mask or (incoming and operation.supports_mask))
             )
             if operation.masked:
@@ -282,18 +296,43 @@ class Plan:
     # -- running ------------------------------------------------------------------------------------------------
 
     def quick(self, x: Array, bounded: bool) -> Any:
-        """What the chain gives for an array that needs neither check nor conversion; None where it does.
+        """What the chain gives for an array that needs no check, at most conversion; else None.
 
         With ``bounded``, and where no row depends on another, only for as many rows as are run at once.
         """
-        if not self.known.takes(x, bounded or self.by_rows):
-            return None
+        bounded = bounded or self.by_rows
+        known = self.known[0]
+        if not known.takes(x, bounded):
+            if not known.converts(x, bounded):
+                return None
+            x = self.ports[0].prepare(x)
         if self.keepers:
             with self.keeping_states():
                 return self._through(x)
         for run in self.chain:  # type: ignore[union-attr]
             x = run(x)
         return x
+
+    def quick_graph(self, arrays: list[Any], bounded: bool) -> list[Array] | None:
+        """As `quick`, for plans that are no chain: all outputs."""
+        if self.keepers or len(arrays) != len(self.ports):
+            return None
+        bounded = bounded or self.by_rows
+        prepared: list[Array] = []
+        for x, known, port in zip(arrays, self.known, self.ports, strict=True):
+            if not known.takes(x, bounded):
+                if not known.converts(x, bounded):
+                    return None
+                x = port.prepare(x)
+            if prepared and len(x) != len(prepared[0]):
+                return None
+            prepared.append(x)
+        return self.finish(self.run(prepared)[0])
+
+    def remember(self, shapes: list[Shape], rows: int) -> None:
+        """Inputs of these shapes, and any dtype, need no check from now on; so many rows of them are run at once."""
+        if len(self.known[0]) < _MOST_SHAPES:
+            self.known = [known.adding(shape, rows) for known, shape in zip(self.known, shapes, strict=True)]
 
     def _through(self, x: Any) -> Any:
         for run in self.chain:  # type: ignore[union-attr]
@@ -329,7 +368,18 @@ class Plan:
 
         for operation in self.operations:
             single = operation.single
-            x = values[single] if single is not None else map_tree(value_of, operation.inputs)
+            if operation.plain and single is not None and not some_mask:
+                y = operation.call(values[single])
+                values[operation.outputs[0]] = y if type(y) is np.ndarray else flatten(y)[0]
+                for slot in operation.release:
+                    values[slot] = None
+                continue
+            if single is not None:
+                x = values[single]
+            elif operation.places is not None:
+                x = [values[place] for place in operation.places]
+            else:
+                x = map_tree(value_of, operation.inputs)
             if operation.cast is not None:
                 x = map_tree(partial(convert, dtype=operation.cast), x)
             arguments = operation.arguments
@@ -345,9 +395,8 @@ class Plan:
                     if auto and (single is None or incoming is not None):
                         arguments = {**arguments, "mask": incoming}
                 masked = masked or (some_mask and operation.supports_mask and not operation.stops_mask)
-            carrying = getattr(operation.run, "with_masks", None)
-            if carrying is not None:
-                y, out_masks = carrying(x, **arguments)
+            if operation.carrying is not None:
+                y, out_masks = operation.carrying(x, **arguments)
             else:
                 y = operation.call(x, **arguments)
                 out_masks = operation.compute_mask(x, incoming) if masked else None
@@ -377,6 +426,15 @@ class Plan:
 
     def row_bytes(self, shapes: list[Shape]) -> int:
         """About how many bytes one row takes between two layers at most, for single-sample shapes of the inputs."""
+        key = tuple(shapes)
+        if key in self._known_bytes:  # `get` would lock the dict in CPython 3.13t: a child forked then waits for ever
+            return self._known_bytes[key]
+        found = self._row_bytes(shapes)
+        if len(self._known_bytes) < _MOST_SHAPES:
+            self._known_bytes[key] = found
+        return found
+
+    def _row_bytes(self, shapes: list[Shape]) -> int:
         known: dict[int, Shape] = {
             id(tensor): (1, *shape) for tensor, shape in zip(self.input_tensors, shapes, strict=True)
         }

@@ -326,7 +326,7 @@ class Model(Layer):
         """The shape of each output, for these shapes of the inputs."""
         known = self.plan().known_outputs
         key = tuple(shapes)
-        if key in known:  # not `get`: see Plan.quick
+        if key in known:  # not `get`: see Plan.row_bytes
             return known[key]
         found = _flat_shapes(self.compute_output_shape(_alone(shapes)))
         if len(known) < _MOST_SHAPES:
@@ -403,7 +403,7 @@ class Model(Layer):
         """
         entry = self._plan
         if entry is not None and entry[0] == changes[0] and not training and mask is out is lengths is None:
-            outputs = entry[1].quick(inputs, False)
+            outputs = self._quick(entry[1], inputs, False)
             if outputs is not None:
                 return outputs
         if training:
@@ -429,6 +429,13 @@ class Model(Layer):
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """As calling the model."""
         return self(inputs, training, mask)
+
+    def _quick(self, plan: Plan, inputs: Any, bounded: bool) -> Any:
+        """The outputs for arrays like those of an earlier call; None where they have to be looked at."""
+        if plan.chain is not None:
+            return plan.quick(inputs, bounded)
+        outputs = plan.quick_graph(inputs if type(inputs) is list else [inputs], bounded)
+        return None if outputs is None else self._pack_outputs(outputs)
 
     def _build_for(self, inputs: Any) -> None:
         """Build a model that waits for its first input."""
@@ -460,10 +467,14 @@ class Model(Layer):
 
     def _outputs(self, plan: Plan, arrays: list[Array], masks: Any, targets: list[Array] | None) -> list[Array]:
         prepared = [port.prepare(array) for port, array in zip(plan.ports, arrays, strict=True)]
+        shapes = [array.shape[1:] for array in prepared]
+        by_batch = plan.stateful or plan.by_batch is not None
+        rows = 0 if by_batch else self._slice_rows(plan, shapes, None)
         if masks is not None or plan.chain is None:
-            return plan.finish(plan.run(prepared, masks)[0])
+            outputs = plan.finish(plan.run(prepared, masks)[0])
+            plan.remember(shapes, rows)
+            return outputs
         y = prepared[0]
-        shape = y.shape[1:]
         if targets is not None and plan.takes_out:
             for run in plan.chain[:-1]:
                 y = run(y)
@@ -471,8 +482,8 @@ class Model(Layer):
         else:
             for run in plan.chain:
                 y = run(y)
-        if isinstance(self._outputs_struct, KerasTensor) and len(plan.known) < _MOST_SHAPES:
-            plan.known = plan.known.adding(shape, 0 if plan.stateful else self._slice_rows(plan, [shape], None))
+        if isinstance(self._outputs_struct, KerasTensor):
+            plan.remember(shapes, rows)
         return [y]
 
     def predict(
@@ -544,13 +555,13 @@ class Model(Layer):
         """
         entry = self._plan
         if (
-            type(x) is np.ndarray
-            and batch_size is steps is callbacks is out is lengths is None
+            steps is callbacks is out is lengths is None
+            and (batch_size is None or _is_one_batch(x, batch_size))
             and (verbose == "auto" or verbose == 0)
             and entry is not None
             and entry[0] == changes[0]
         ):
-            outputs = entry[1].quick(x, True)
+            outputs = self._quick(entry[1], x, True)
             if outputs is not None:
                 return outputs
         if callbacks:
@@ -1197,6 +1208,13 @@ def _tuples(function: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, list):
         return [_tuples(function, value) for value in tree]
     return function(tree)
+
+
+def _is_one_batch(x: Any, batch_size: Any) -> bool:
+    """Whether x is an array, or a list of them, of no more rows than a batch."""
+    if type(x) is list and x:
+        x = x[0]
+    return type(x) is np.ndarray and type(batch_size) is int and x.ndim > 0 and 0 < x.shape[0] <= batch_size
 
 
 def _alone(struct: Any) -> Any:

@@ -188,6 +188,39 @@ def test_only_what_needs_no_check_is_known():
         more.adding((None, 2), 1)
 
 
+def test_calls_like_earlier_ones_give_the_same():
+    """What is known of arrays is no more than what was checked; all else is checked as in the first call."""
+    steps, side, ids = lstmfast.Input((4, 3), name="steps"), lstmfast.Input((5,)), lstmfast.Input((4,), dtype="int32")
+    recurrent = layers.LSTM(6, return_state=True)(steps, initial_state=[layers.Dense(6)(side), layers.Dense(6)(side)])
+    words = layers.LSTM(2)(layers.Embedding(9, 3, mask_zero=True)(ids))
+    model = lstmfast.Model([steps, side, ids], {"y": layers.Concatenate()([recurrent[0], words]), "h": recurrent[1]})
+    random = np.random.default_rng(0)
+    given = [
+        random.standard_normal((70, 4, 3)).astype("float32"),
+        random.standard_normal((70, 5)).astype("float32"),
+        random.integers(0, 9, (70, 4)).astype("int32"),
+    ]
+    expected = model(given)
+    for call in (model, lambda x: model.predict(x, verbose=0), lambda x: model.predict(x, batch_size=80, verbose=0)):
+        for form in (given, tuple(given), [given[0].astype("float64"), np.asfortranarray(given[1]), given[2].tolist()]):
+            got = call(form)
+            assert sorted(got) == ["h", "y"]
+            for name in got:
+                assert_same_bits(got[name], expected[name], name)
+        for wrong in (given[:2], [given[0][:, :, :2], *given[1:]], [given[0][:5], *given[1:]], given[0]):
+            with pytest.raises(ValueError, match=r"expects 3 input|expected shape|cardinality"):
+                call(wrong)
+        assert_same_bits(call([array[:1] for array in given])["y"], expected["y"][:1])
+    masked = lstmfast.Sequential([lstmfast.Input((4, 3)), layers.Masking(), layers.LSTM(6)])
+    sparse = given[0] * (random.random((70, 4, 1)) < 0.5).astype("float32")
+    first = masked(sparse)
+    for form in (sparse, sparse.astype("float64"), sparse[::-1][::-1], [sparse], sparse.tolist()):
+        assert_same_bits(masked(form), first)
+        assert_same_bits(masked.predict(form, verbose=0), first)
+    with pytest.raises(ValueError, match="expected shape"):
+        masked(sparse[..., :2])
+
+
 def test_results_are_fresh(model, x):
     first, second = model(x), model(x)
     assert not np.shares_memory(first, second)

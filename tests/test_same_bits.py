@@ -444,6 +444,11 @@ def test_directions_write_the_halves_of_one_array(isa, kind, sequences, states, 
         reversed_ = backward[0][:, ::-1] if sequences else backward[0]
         expected = [np.concatenate([forward[0], reversed_], axis=-1), *forward[1:], *backward[1:]]
         assert_same_bits(layer_cases.flatten(layer(x, mask=given_mask)), expected, f"{threads} threads")
+        apart = layers.Bidirectional(layer.forward_layer, None, backward_layer=layer.backward_layer, dtype=dtype)
+        apart.build(x.shape)
+        apart.set_weights(layer.get_weights())
+        expected = [forward[0], reversed_, *forward[1:], *backward[1:]]
+        assert_same_bits(layer_cases.flatten(apart(x, mask=given_mask)), expected, f"apart, {threads} threads")
 
 
 def test_halves_have_to_fit():

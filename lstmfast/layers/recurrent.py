@@ -199,6 +199,15 @@ class Recurrent(Layer):
             )
 
     def _checked_states(self, initial_state: Any, batch: int) -> tuple[Array, ...]:
+        real = self.policy.real
+        if type(initial_state) in (tuple, list) and len(initial_state) == self.states_count:
+            for state, shape in zip(initial_state, self._state_shapes, strict=True):
+                if type(state) is not np.ndarray or state.dtype is not real or state.shape != (batch, *shape):
+                    break
+                if not (state.flags.c_contiguous and state.flags.aligned):
+                    break
+            else:
+                return tuple(initial_state)
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
         if any(isinstance(state, (list, tuple)) for state in states) and len(states) != self.states_count:
             states = flatten(states)
@@ -206,7 +215,7 @@ class Recurrent(Layer):
             raise ValueError(
                 f"Layer '{self.name}' has {self.states_count} states, but `initial_state` holds {len(states)}."
             )
-        real, checked = self.policy.real, []
+        checked = []
         for state, shape in zip(states, self._state_shapes, strict=True):
             array = convert(state, real, f"the initial state of layer '{self.name}'")
             if array.shape != (batch, *shape):

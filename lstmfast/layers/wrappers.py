@@ -288,11 +288,11 @@ class Bidirectional(Layer):
                 y, y_backward = y[0], y_backward[0]
             if joint:  # y is both
                 return (y, *final) if states else y
-            if sequences:
+            if sequences and not pairs:
                 y_backward = y_backward[:, ::-1]
             if merge is None:
                 return (y, contiguous(y_backward), *final)
-            y = merged(y, y_backward, merge)
+            y = merged(y, y_backward, merge, pairs)
             return (y, *final) if states else y
 
         run.parts = (forward, backward)  # type: ignore[attr-defined]
@@ -328,14 +328,15 @@ def _in_type(run: Run, inside: Any, outside: Any) -> Run:
     return converting
 
 
-def merged(y: Array, y_backward: Array, mode: str) -> Array:
-    """The two outputs of a Bidirectional layer as one."""
+def merged(y: Array, y_backward: Array, mode: str, in_place: bool = False) -> Array:
+    """The two outputs of a Bidirectional layer as one; with ``in_place``, y may become it."""
     if mode == "concat":
         return joined([y, y_backward], -1)
-    if mode == "mul":
-        product: Array = spread(np.multiply, y, y_backward)
-        return product
-    total: Array = spread(np.add, y, y_backward)
+    combine, total = np.multiply if mode == "mul" else np.add, y
+    if in_place:
+        update(combine, y, y_backward)
+    else:
+        total = spread(combine, y, y_backward)
     if mode == "ave":
         update(np.true_divide, total, 2)
     return total
