@@ -16,7 +16,7 @@ class KnownInputs:
 
     def __init__(self, dtype: np.dtype[Any]) -> None: ...
     def adding(self, sample: tuple[int, ...], rows: int) -> KnownInputs:
-        """The same, and samples of one shape more, of which ``rows`` are run at once."""
+        """The same, and samples of one shape more, of which ``rows`` are run at once; itself if it has that or 64."""
     def __len__(self) -> int:
         """How many shapes."""
     def takes(self, x: object, bounded: bool) -> bool:
@@ -167,7 +167,8 @@ class Pair(Calls):
     Else the units of both, whose outputs are then the halves of one array, (batch, [steps,] width), that both return.
     """
 
-    def __init__(self, width: int) -> None: ...
+    def __init__(self, width: int, out: Array | None = None) -> None:
+        """``out`` is a place for that one array."""
     def finish(self) -> None:
         """Runs both."""
 

@@ -228,6 +228,9 @@ cdef int _raise_what_waits() except -1:
     return -1
 
 
+cdef Py_ssize_t _MOST_SAMPLES = 64
+
+
 @cython.final
 cdef class KnownInputs:
     """Which arrays a caller may hand on as they are. Asked of every call: NumPy takes longer to tell an array's shape."""
@@ -241,11 +244,14 @@ cdef class KnownInputs:
         self.samples = self.rows = ()
 
     def adding(self, tuple sample, Py_ssize_t rows):
-        cdef KnownInputs more = KnownInputs(self.dtype)
+        cdef KnownInputs more
         cdef cnp.npy_intp size
         encoded = b""
         for size in sample:
             encoded += (<char *> &size)[: sizeof(size)]
+        if encoded in self.samples or len(self.samples) >= _MOST_SAMPLES:
+            return self
+        more = KnownInputs(self.dtype)
         more.samples = (encoded, *self.samples)
         more.rows = (rows, *self.rows)
         return more
@@ -739,7 +745,7 @@ cdef class PackedLayer:
             call.y_row_stride = _stride(y, 0, self.itemsize)
             call.y_step_stride = _stride(y, 1, self.itemsize) if return_sequences else 0
         else:
-            y = joint.half(call, self, ndim, shape)
+            y = joint.half(call, self, ndim, shape, (x, mask, *(initial_state or ())))
         h = c = None
         if return_state:
             shape[1] = width
@@ -939,18 +945,19 @@ cdef class Calls:
 @cython.final
 cdef class Pair(Calls):
     cdef Py_ssize_t width, taken
-    cdef object whole
+    cdef object whole, out
 
-    def __init__(self, Py_ssize_t width):
+    def __init__(self, Py_ssize_t width, out=None):
         Calls.__init__(self)
-        if width < 0:
-            raise ValueError(f"width: expected at least 0, got {width}")
+        if width < 0 or (width == 0 and out is not None):
+            raise ValueError(f"width: expected at least {0 if out is None else 1}, got {width}")
         self.width = width
+        self.out = out
 
     cdef Pair joint(self):
         return self if self.width > 0 else None
 
-    cdef object half(self, lf_run *call, PackedLayer layer, int ndim, const cnp.npy_intp *shape):
+    cdef object half(self, lf_run *call, PackedLayer layer, int ndim, const cnp.npy_intp *shape, tuple inputs):
         """Let a call, whose own outputs would be of that shape, fill its part of the array of both."""
         cdef cnp.npy_intp sizes[3]
         cdef Py_ssize_t units = shape[ndim - 1]
@@ -960,8 +967,10 @@ cdef class Pair(Calls):
         sizes[ndim - 1] = self.width
         if units > self.width - self.taken or (self.count == 1 and units < self.width - self.taken):
             raise ValueError(f"{units} units do not fit {self.width - self.taken} of {self.width}")
+        if self.out is not None:
+            _refuse_overlap(self.out, inputs)
         if self.count == 0:
-            self.whole = cnp.PyArray_EMPTY(ndim, sizes, layer.typenum, 0)
+            self.whole = layer._output(self.out, ndim, sizes, ())
         elif (cnp.PyArray_TYPE(self.whole) != layer.typenum
               or self.whole.shape != tuple([sizes[axis] for axis in range(ndim)])):
             raise ValueError("the second call's outputs have another shape or dtype than the first's")

@@ -331,8 +331,7 @@ class Plan:
 
     def remember(self, shapes: list[Shape], rows: int) -> None:
         """Inputs of these shapes, and any dtype, need no check from now on; so many rows of them are run at once."""
-        if len(self.known[0]) < _MOST_SHAPES:
-            self.known = [known.adding(shape, rows) for known, shape in zip(self.known, shapes, strict=True)]
+        self.known = [known.adding(shape, rows) for known, shape in zip(self.known, shapes, strict=True)]
 
     def _through(self, x: Any) -> Any:
         for run in self.chain:  # type: ignore[union-attr]

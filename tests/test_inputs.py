@@ -184,6 +184,10 @@ def test_only_what_needs_no_check_is_known():
         None,
     ):
         assert not more.takes(other, False)
+    assert more.adding((5, 2), 1) is more
+    for size in range(100):
+        more = more.adding((size,), 1)
+    assert len(more) == 64
     with pytest.raises(TypeError):
         more.adding((None, 2), 1)
 

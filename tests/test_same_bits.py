@@ -444,6 +444,10 @@ def test_directions_write_the_halves_of_one_array(isa, kind, sequences, states, 
         reversed_ = backward[0][:, ::-1] if sequences else backward[0]
         expected = [np.concatenate([forward[0], reversed_], axis=-1), *forward[1:], *backward[1:]]
         assert_same_bits(layer_cases.flatten(layer(x, mask=given_mask)), expected, f"{threads} threads")
+        if not states:
+            out = np.full((7, *expected[0].shape[1:-1], 30), np.nan, dtype)[..., 2:25]
+            assert layer(x, mask=given_mask, out=out) is out
+            assert_same_bits(out, expected[0], f"out, {threads} threads")
         apart = layers.Bidirectional(layer.forward_layer, None, backward_layer=layer.backward_layer, dtype=dtype)
         apart.build(x.shape)
         apart.set_weights(layer.get_weights())
@@ -467,6 +471,14 @@ def test_halves_have_to_fit():
     assert_same_bits(y[:, ::-1, 3:], large.run(x, *flags, 1))
     with pytest.raises(ValueError, match="do not fit"):
         _core.Pair(7).run(large, x, *flags)
+    out = np.empty((2, 5, 11), "float32")
+    for wrong in (out[:, :4], out.astype("float64"), out[..., ::-1]):
+        with pytest.raises((ValueError, TypeError), match="out: expected"):
+            _core.Pair(11, wrong).run(small, x, *flags)
+    with pytest.raises(ValueError, match="width"):
+        _core.Pair(0, out)
+    with pytest.raises(ValueError, match="overlaps"):
+        _core.Pair(11, out).run(small, out[..., :4], *flags)
 
 
 @st.composite

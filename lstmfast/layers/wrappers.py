@@ -216,7 +216,8 @@ class Bidirectional(Layer):
         if self.merge_mode is None:
             return (shape, shape, *states, *states)
         if self.merge_mode == "concat":
-            shape = (*shape[:-1], shape[-1] * 2)
+            backward = self.backward_layer.compute_output_shape(sequences_shape)
+            shape = (*shape[:-1], shape[-1] + (backward[0] if self.return_state else backward)[-1])
         return (shape, *states, *states) if self.return_state else shape
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
@@ -272,12 +273,18 @@ class Bidirectional(Layer):
         if pairs and merge == "concat":
             joint = sum(one.core.units for one in (forward, backward))  # type: ignore[attr-defined]
 
-        def run(x: Array, initial_state: Any = None, mask: Array | None = None, training: Any = False) -> Any:
+        def run(
+            x: Array,
+            initial_state: Any = None,
+            mask: Array | None = None,
+            training: Any = False,
+            out: Array | None = None,
+        ) -> Any:
             first = second = None
             if initial_state is not None:
                 first, second = initial_state[:count], initial_state[count:]
             if pairs:
-                pair = _core.Pair(joint)
+                pair = _core.Pair(joint, out)
                 y, y_backward = forward(x, first, mask, calls=pair), backward(x, second, mask, calls=pair)
                 pair.finish()
             else:
@@ -296,6 +303,7 @@ class Bidirectional(Layer):
             return (y, *final) if states else y
 
         run.parts = (forward, backward)  # type: ignore[attr-defined]
+        run.takes_out = joint > 0 and not states  # type: ignore[attr-defined]
         run.takes_lookup = all(getattr(one, "takes_lookup", False) for one in (forward, backward))  # type: ignore[attr-defined]
         return run
 
