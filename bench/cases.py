@@ -229,6 +229,18 @@ _MODELS = {
             Layer("Dense", {"units": 1, "activation": "sigmoid"}),
         ),
     ),
+    # A label for each word.
+    "tagger": (
+        60,
+        0,
+        (1, 32, 2000),
+        FULL,
+        (
+            Layer("Embedding", {"input_dim": 5000, "output_dim": 64}),
+            Layer("Bidirectional", inner=_lstm(64, return_sequences=True)),
+            Layer("TimeDistributed", inner=Layer("Dense", {"units": 10, "activation": "softmax"})),
+        ),
+    ),
 }
 
 

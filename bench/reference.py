@@ -10,7 +10,18 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-x))
 
 
-_ACTIVATION = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0), "sigmoid": _sigmoid, "linear": lambda x: x}
+def _softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+_ACTIVATION = {
+    "softmax": _softmax,
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": _sigmoid,
+    "linear": lambda x: x,
+}
 
 
 def lstm_step(gates: np.ndarray, c: np.ndarray, activation: str) -> tuple[np.ndarray, np.ndarray]:
@@ -56,10 +67,10 @@ def _apply(layer: Layer, weights: list[np.ndarray], x: np.ndarray) -> np.ndarray
         return _lstm(x, weights, options)
     if layer.kind in ("ConvLSTM1D", "ConvLSTM2D"):
         return _conv_lstm(x, weights, options)
-    if layer.kind == "Bidirectional":  # of the last outputs: a returned sequence would have to be turned round
-        return np.concatenate(
-            [_lstm(x, weights[:3], layer.inner.options), _lstm(x, weights[3:], layer.inner.options, True)], axis=-1
-        )
+    if layer.kind == "Bidirectional":
+        forward = _lstm(x, weights[:3], layer.inner.options)
+        backward = _lstm(x, weights[3:], layer.inner.options, True)
+        return np.concatenate([forward, backward[:, ::-1] if backward.ndim == 3 else backward], axis=-1)
     if layer.kind == "TimeDistributed":
         return _apply(layer.inner, weights, x)
     if layer.kind == "Dense":

@@ -53,7 +53,8 @@ class JaxScan(Peer):
 
 def _activation(jax, name: str):
     numpy = jax.numpy
-    return {"tanh": numpy.tanh, "sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu, "linear": lambda x: x}[name]
+    functions = {"tanh": numpy.tanh, "sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu, "softmax": jax.nn.softmax}
+    return functions.get(name, lambda x: x)
 
 
 def _step(jax, state, gates, activation: str):
@@ -84,7 +85,8 @@ def _apply(jax, layer: Layer, weights, x, time_major: bool):
     if layer.kind == "Bidirectional":
         x = x.swapaxes(0, 1)
         halves = (_lstm(jax, x, weights[3 * i : 3 * i + 3], layer.inner.options, reverse=i == 1) for i in range(2))
-        return numpy.concatenate(list(halves), axis=-1)
+        y = numpy.concatenate(list(halves), axis=-1)
+        return y if y.ndim == 2 else y.swapaxes(0, 1)
     if layer.kind == "TimeDistributed":
         return _apply(jax, layer.inner, weights, x, time_major)
     if layer.kind == "Dense":

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bench.cases import GATES, Case, Layer
 
-_ACTIVATION = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid"}
+_ACTIVATION = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "softmax": "Softmax"}
 
 
 def _gates(array: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """PyTorch: nn.LSTM in inference mode, which runs oneDNN on a CPU."""
 
+from functools import partial
+
 import numpy as np
 
 from bench.cases import Case, Layer
@@ -83,7 +85,8 @@ def _stage(torch, layer: Layer, weights: list[np.ndarray]):
         return _stage(torch, layer.inner, weights)
     if layer.kind == "Dense":
         kernel, bias = torch.from_numpy(weights[0].T.copy()), torch.from_numpy(weights[1])
-        activation = getattr(torch, layer.options.get("activation", "clone"))
+        name = layer.options.get("activation", "clone")
+        activation = partial(torch.softmax, dim=-1) if name == "softmax" else getattr(torch, name)
         return lambda x: activation(torch.nn.functional.linear(x, kernel, bias))
     if layer.kind == "RepeatVector":
         return lambda x: x[:, None].expand(-1, layer.options["n"], -1)

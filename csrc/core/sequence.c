@@ -61,26 +61,26 @@ static const ptrdiff_t *look_up(const lf_sequence *s, const lf_part *part, size_
     return places;
 }
 
-/* Whether what the steps look up comes from far, so that it is fetched a step ahead: a table of several times a core's
- * own cache, of which the call uses as much. 2000 rows of 100 steps of LSTM(64): 1.4 times as fast with 5 MB, 1.7 with
- * 20; 32 rows with 5 MB 0.99 (Zen 5). */
+/* Whether what the steps look up comes from far, so that it is fetched a step ahead: from a table of several times a
+ * core's own cache. 2000 rows of 100 steps of LSTM(64): 1.4 times as fast with 5 MB, 1.7 with 20 (Zen 5). */
 int lf_is_far(const lf_sequence *s) {
     enum { CACHES = 4 };
     const lf_panels *panels = &s->layer->panels;
     const double row_bytes = (double)(panels->block_count * panels->block_width * s->layer->element_bytes);
-    const double used = (double)s->run->batch * (double)s->run->steps, rows = (double)s->run->table_rows;
-    return (used < rows ? used : rows) * row_bytes > CACHES * (double)lf_private_cache_bytes();
+    return (double)s->run->table_rows * row_bytes > CACHES * (double)lf_private_cache_bytes();
 }
 
 /* Whether the tiles fetch of x what the next step reads. A core does it by itself where a step is long, or several lie
  * in one line and come in order, but not from many rows in turn: 2000 rows of 32 inputs, LSTM(32), 1.02 times as fast,
- * backwards 1.4; backwards 64 inputs 1.14, 128 1.04, 8 up to 1.2; 1024 in order 0.97 (Zen 5). */
+ * backwards 1.4; backwards 64 inputs 1.14, 128 1.04, 8 up to 1.2; 1024 in order 0.97 (Zen 5). Backwards also where all
+ * of x would fit a cache: a model that takes many rows runs some of them at a time, whose x was not in any before. */
 int lf_fetches_x(const lf_sequence *s) {
-    enum { LEAST_BYTES = 64, LEAST_BYTES_BACKWARDS = 16, MOST_BYTES = 512 };
+    enum { LEAST_BYTES = 64, LEAST_BYTES_BACKWARDS = 16, MOST_BYTES = 512, PART_OF_CACHE_BACKWARDS = 16 };
     const lf_run *run = s->run;
-    const size_t bytes = s->layer->panels.features * s->layer->element_bytes;
+    const size_t bytes = s->layer->panels.features * s->layer->element_bytes, cache = lf_private_cache_bytes();
     if (bytes > MOST_BYTES || bytes < (run->go_backwards ? LEAST_BYTES_BACKWARDS : LEAST_BYTES)) return 0;
-    return (double)run->batch * (double)run->steps * (double)bytes > (double)lf_private_cache_bytes();
+    const size_t least = run->go_backwards ? cache / PART_OF_CACHE_BACKWARDS : cache;
+    return (double)run->batch * (double)run->steps * (double)bytes > (double)least;
 }
 
 /* bias + x kernel of `steps` steps from `step` on, for the part's rows and blocks. */
