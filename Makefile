@@ -78,8 +78,9 @@ demo: .venv-demo/.installed
 bench: .venv-bench/.installed
 	.venv-bench/bin/python -m bench
 
-# What is not in the table: sequences that decay through the subnormal numbers; more threads than cores; stacked layers.
-.PHONY: bench-decaying bench-oversubscribed bench-stacks
+# What is not in the table: sequences that decay through the subnormal numbers; more threads than cores; stacked layers;
+# rows of different lengths.
+.PHONY: bench-decaying bench-oversubscribed bench-stacks bench-padded
 bench-decaying: .venv-bench/.installed
 	.venv-bench/bin/python -m bench.decaying
 
@@ -88,6 +89,9 @@ bench-oversubscribed: .venv-bench/.installed
 
 bench-stacks: .venv-bench/.installed
 	.venv-bench/bin/python -m bench.stacks
+
+bench-padded: .venv-bench/.installed
+	.venv-bench/bin/python -m bench.padded
 
 # ---- tests ---------------------------------------------------------------------------------------------------------
 
