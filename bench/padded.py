@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 
 import lstmfast
-from bench.timing import per_call
+from bench.timing import in_turn
 from lstmfast import layers
 
 # rows, steps, features, units
@@ -50,10 +50,7 @@ def main() -> None:
             mask = padding(np.arange(steps), lengths)
             check(layer, x, mask)
             calls = [partial(layer, x), partial(layer, x, mask=mask)]
-            times: list[list[float]] = [[], []]
-            for repeat in range(_REPEATS):
-                for place in (0, 1) if repeat % 2 else (1, 0):
-                    times[place].append(per_call(calls[place], options.seconds)[0] / 1e3)
+            times = in_turn(calls, options.seconds, _REPEATS)
             whole, padded = map(median, times)
             part = median(second / first for first, second in zip(*times, strict=True))
             shape = f"{rows} x {steps} x {features}, {units}"

@@ -13,7 +13,7 @@ import numpy as np
 
 import lstmfast
 from bench.machine import moment
-from bench.timing import per_call
+from bench.timing import in_turn
 from lstmfast import layers
 from lstmfast._stack import Stack
 
@@ -52,10 +52,7 @@ def main() -> None:
         runs = [layer.run_for({}) for layer in stack]
         calls = [partial(one_after_the_other, runs, x), partial(Stack(runs), x)]
         np.testing.assert_array_equal(*[call() for call in calls])
-        times: list[list[float]] = [[], []]
-        for repeat in range(_REPEATS):
-            for place in (0, 1) if repeat % 2 else (1, 0):
-                times[place].append(per_call(calls[place], options.seconds)[0] / 1e3)
+        times = in_turn(calls, options.seconds, _REPEATS)
         apart, together = map(median, times)
         ratio = median(first / second for first, second in zip(*times, strict=True))
         shape = " x ".join(map(str, (rows, steps, features)))
