@@ -295,17 +295,16 @@ class Plan:
 
     # -- running ------------------------------------------------------------------------------------------------
 
-    def quick(self, x: Array, bounded: bool) -> Any:
+    def quick(self, x: Any, bounded: bool) -> Any:
         """What the chain gives for an array that needs no check, at most conversion; else None.
 
         With ``bounded``, and where no row depends on another, only for as many rows as are run at once.
         """
         bounded = bounded or self.by_rows
-        known = self.known[0]
-        if not known.takes(x, bounded):
-            if not known.converts(x, bounded):
+        if not self.known[0].takes(x, bounded):
+            x = self._converted(x, 0, bounded)
+            if x is None:
                 return None
-            x = self.ports[0].prepare(x)
         if self.keepers:
             with self.keeping_states():
                 return self._through(x)
@@ -319,15 +318,17 @@ class Plan:
             return None
         bounded = bounded or self.by_rows
         prepared: list[Array] = []
-        for x, known, port in zip(arrays, self.known, self.ports, strict=True):
-            if not known.takes(x, bounded):
-                if not known.converts(x, bounded):
-                    return None
-                x = port.prepare(x)
-            if prepared and len(x) != len(prepared[0]):
+        for position, x in enumerate(arrays):
+            if not self.known[position].takes(x, bounded):
+                x = self._converted(x, position, bounded)
+            if x is None or (prepared and len(x) != len(prepared[0])):
                 return None
             prepared.append(x)
         return self.finish(self.run(prepared)[0])
+
+    def _converted(self, x: Any, position: int, bounded: bool) -> Array | None:
+        """An input of a known shape as its port takes it; None for another."""
+        return self.ports[position].prepare(x) if self.known[position].converts(x, bounded) else None
 
     def remember(self, shapes: list[Shape], rows: int) -> None:
         """Inputs of these shapes, and any dtype, need no check from now on; so many rows of them are run at once."""

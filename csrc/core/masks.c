@@ -57,21 +57,14 @@ int lf_any_valid(const lf_sequence *s, const lf_part *part, size_t step) {
 
 /* ---- rows in order ----------------------------------------------------------------------------------------------- */
 
-/* A row of the part, in its place: it takes no step before `begin`, and none from `end` on. */
-struct ordered {
-    size_t row;
-    size_t begin, end;
-    const uint8_t *mask; /* of step 0 */
-};
-
 /* The rows' x are put side by side, up to so many bytes each. To put them in order pays where it spares one of so many
  * steps. */
 enum { COPIED_BYTES = 16 << 10, LEAST_SPARED = 16 };
 
 static size_t row_bytes_of(const lf_sequence *s) { return s->layer->panels.features * s->layer->element_bytes; }
 
-/* The work space: (rows) struct ordered, then (2, rows) places or (rows, features) x. */
-static size_t ordered_rows_bytes(size_t rows) { return lf_round_up(rows * sizeof(struct ordered), LF_ALIGNMENT); }
+/* The work space: (rows) struct lf_ordered, then (2, rows) places or (rows, features) x. */
+static size_t ordered_rows_bytes(size_t rows) { return lf_round_up(rows * sizeof(struct lf_ordered), LF_ALIGNMENT); }
 
 size_t lf_ordered_bytes(const lf_sequence *s, size_t rows) {
     if (s->run->mask == NULL || s->project_steps > 0 || rows < 2) return 0;
@@ -79,16 +72,16 @@ size_t lf_ordered_bytes(const lf_sequence *s, size_t rows) {
     return row_bytes_of(s) > COPIED_BYTES ? 0 : ordered_rows_bytes(rows) + rows * row_bytes_of(s);
 }
 
-static size_t key_of(const struct ordered *row, int by_end) { return by_end ? SIZE_MAX - row->end : row->begin; }
+static size_t key_of(const struct lf_ordered *row, int by_end) { return by_end ? SIZE_MAX - row->end : row->begin; }
 
 /* The rows that end, or else those that begin, one after the other: `*by_end`. How many of their steps that spares. */
-static size_t put_in_order(const lf_sequence *s, const lf_part *part, struct ordered *rows, int *by_end) {
+static size_t put_in_order(const lf_sequence *s, const lf_part *part, struct lf_ordered *rows, int *by_end) {
     const size_t steps = s->run->steps;
     const ptrdiff_t stride = mask_step(s->run);
     size_t before = 0, behind = 0;
     for (size_t i = 0; i < part->rows; i++) {
-        struct ordered *row = &rows[i];
-        *row = (struct ordered){.row = i, .end = steps, .mask = mask_of(s, part, i)};
+        struct lf_ordered *row = &rows[i];
+        *row = (struct lf_ordered){.row = i, .end = steps, .mask = mask_of(s, part, i)};
         while (row->end > 0 && row->mask[(ptrdiff_t)(row->end - 1) * stride] == 0) row->end--;
         while (row->begin < row->end && row->mask[(ptrdiff_t)row->begin * stride] == 0) row->begin++;
         if (row->end == 0) row->begin = steps;
@@ -97,7 +90,7 @@ static size_t put_in_order(const lf_sequence *s, const lf_part *part, struct ord
     }
     *by_end = behind >= before;
     for (size_t i = 1; i < part->rows; i++) { /* some ten rows, seldom a hundred */
-        const struct ordered row = rows[i];
+        const struct lf_ordered row = rows[i];
         size_t place = i;
         for (; place > 0 && key_of(&rows[place - 1], *by_end) > key_of(&row, *by_end); place--)
             rows[place] = rows[place - 1];
@@ -111,7 +104,7 @@ static char *row_of(struct lf_rows rows, size_t row, size_t bytes) {
 }
 
 /* x of the first `count` rows, side by side; on the way, the next step's are fetched. */
-static void copy_x(const lf_sequence *s, const lf_part *part, size_t step, const struct ordered *rows, size_t count,
+static void copy_x(const lf_sequence *s, const lf_part *part, size_t step, const struct lf_ordered *rows, size_t count,
                    char *to) {
     enum { LINE = 64, FETCHED_BYTES = 512 };
     const lf_run *run = s->run;
@@ -125,19 +118,8 @@ static void copy_x(const lf_sequence *s, const lf_part *part, size_t step, const
     }
 }
 
-static const ptrdiff_t *look_up(const lf_sequence *s, const lf_part *part, size_t step, const struct ordered *rows,
-                                ptrdiff_t *places) {
-    const lf_run *run = s->run;
-    const int32_t *first =
-        run->indices + part->row * run->index_row_stride + lf_time_of(run, step) * run->index_step_stride;
-    places += step % 2 * part->rows;
-    for (size_t i = 0; i < part->rows; i++)
-        places[i] = lf_place_of(s, first + (ptrdiff_t)rows[i].row * part->row_step * run->index_row_stride);
-    return places;
-}
-
 /* What a step gives for the part's rows: their state, what the step before gave, or zeros. */
-static void put_sequence(const lf_sequence *s, const lf_part *part, size_t step, const struct ordered *rows,
+static void put_sequence(const lf_sequence *s, const lf_part *part, size_t step, const struct lf_ordered *rows,
                          struct lf_rows h, size_t computed) {
     const lf_run *run = s->run;
     const size_t bytes = s->layer->element_bytes, row_bytes = s->layer->panels.units * bytes;
@@ -156,7 +138,7 @@ static struct lf_rows states_of(const lf_sequence *s, char *states) {
 }
 
 /* Both states of each row are what it begins with. */
-static void begin_states(const lf_sequence *s, const lf_part *part, const struct ordered *rows) {
+static void begin_states(const lf_sequence *s, const lf_part *part, const struct lf_ordered *rows) {
     const size_t bytes = s->layer->element_bytes, row_bytes = s->layer->panels.units * bytes;
     const struct lf_rows h = lf_state_of(s, part, s->run->initial_h), c = lf_state_of(s, part, s->run->initial_c);
     for (size_t i = 0; i < 2 * part->rows; i++) {
@@ -168,7 +150,7 @@ static void begin_states(const lf_sequence *s, const lf_part *part, const struct
 }
 
 /* What is left of each row behind its last step. */
-static void put_last(const lf_sequence *s, const lf_part *part, const struct ordered *rows, int by_end) {
+static void put_last(const lf_sequence *s, const lf_part *part, const struct lf_ordered *rows, int by_end) {
     const lf_run *run = s->run;
     const size_t bytes = s->layer->element_bytes, row_bytes = s->layer->panels.units * bytes;
     const struct lf_rows y = lf_y_at(s, part, 0);
@@ -194,7 +176,7 @@ int lf_run_ordered(const lf_sequence *s, const lf_part *part) {
     const size_t bytes = layer->element_bytes, row_bytes = layer->panels.units * bytes, steps = run->steps;
     const ptrdiff_t stride = (ptrdiff_t)s->state_stride, mask_stride = mask_step(run);
     const int has_cell = layer->cell == LF_LSTM, turns = lf_turns(layer);
-    struct ordered *const rows = (struct ordered *)part->inputs;
+    struct lf_ordered *const rows = (struct lf_ordered *)part->inputs;
     char *const copied_x = part->inputs + ordered_rows_bytes(part->rows);
     ptrdiff_t *const places_of_steps = (ptrdiff_t *)copied_x;
     int by_end;
@@ -220,8 +202,8 @@ int lf_run_ordered(const lf_sequence *s, const lf_part *part) {
             if (run->table != NULL) {
                 const int ahead = looks_ahead && step + 1 < steps;
                 call.projection = run->table;
-                call.places = places != NULL ? places : look_up(s, part, step, rows, places_of_steps);
-                call.places_ahead = places = ahead ? look_up(s, part, step + 1, rows, places_of_steps) : NULL;
+                call.places = places != NULL ? places : lf_look_up(s, part, step, rows, places_of_steps);
+                call.places_ahead = places = ahead ? lf_look_up(s, part, step + 1, rows, places_of_steps) : NULL;
             } else {
                 copy_x(s, part, step, rows, computed, copied_x);
                 call.x = copied_x;

@@ -10,7 +10,7 @@
 /* What one thread does: blocks [block_begin, block_end) of some rows. */
 typedef struct lf_part {
     size_t rows;
-    ptrdiff_t row, row_step; /* of the call: the part's first, and 1 or -1 to the next */
+    ptrdiff_t row, row_step; /* of the call: the part's first, and 1, -1 or, of masked rows, more to the next */
     size_t block_begin, block_end;
     size_t me, members; /* that meet after each step, each with its part of the blocks; 0 where they never meet */
     size_t even_blocks, even_members; /* of each member, and of those after the first so many one more */
@@ -64,14 +64,18 @@ static inline struct lf_rows lf_y_at(const lf_sequence *s, const lf_part *part, 
     return (struct lf_rows){(char *)lf_at(run->y, place, s->layer->element_bytes), part->row_step * run->y_row_stride};
 }
 
-/* Where in the table the row begins that an index stands for. */
-static inline ptrdiff_t lf_place_of(const lf_sequence *s, const int32_t *index) {
-    const size_t width = s->layer->panels.block_count * s->layer->panels.block_width;
-    /* Checked before the call; whoever writes to the indices meanwhile gets a wrong row, but none outside. */
-    return (ptrdiff_t)((size_t)*(const volatile int32_t *)index % s->run->table_rows * width);
-}
+/* A row of the part, in its place: it takes no step before `begin`, and none from `end` on. */
+struct lf_ordered {
+    size_t row;
+    size_t begin, end;
+    const uint8_t *mask; /* of step 0 */
+};
 
-/* sequence.c: whether every other step begins with the last blocks, the first step leaves h's products out, and what
+/* sequence.c: where the rows of the table begin that a step takes, of the part's rows in order, or as they are (NULL),
+ * into places (2, rows), which steps of even and of odd number take in turn */
+const ptrdiff_t *lf_look_up(const lf_sequence *s, const lf_part *part, size_t step, const struct lf_ordered *order,
+                            ptrdiff_t *places);
+/* Whether every other step begins with the last blocks, the first step leaves h's products out, and what
  * the next step looks up or reads of x is fetched */
 int lf_turns(const lf_layer *layer);
 int lf_skips_h(const lf_layer *layer, const lf_run *run);

@@ -1,7 +1,7 @@
 /* One call: the time loop, direction, masks and state of a layer, over rows and unit blocks that threads share out.
  *   for each step: (x, h, c) -> kernel -> (h', c'),  y[step] = h'
  * h' is written straight into y where it can be, and the next step reads it from there.
- * Next: kernels/lstm_step.inc does the step; together.c runs several calls at once. */
+ * Next: kernels/lstm_step.inc does the step; masks.c leaves rows out; together.c runs several calls at once. */
 #include <stdatomic.h>
 
 #include "part.h"
@@ -50,14 +50,19 @@ static size_t letters_of_row(const lf_sequence *s, size_t blocks) {
     return (blocks * s->layer->panels.block_units + each - 1) / each;
 }
 
-/* Where the rows of the table begin that a step takes. */
-static const ptrdiff_t *look_up(const lf_sequence *s, const lf_part *part, size_t step) {
+const ptrdiff_t *lf_look_up(const lf_sequence *s, const lf_part *part, size_t step, const struct lf_ordered *order,
+                            ptrdiff_t *places) {
     const lf_run *run = s->run;
-    const int32_t *index =
+    const size_t width = s->layer->panels.block_count * s->layer->panels.block_width;
+    const int32_t *first =
         run->indices + part->row * run->index_row_stride + lf_time_of(run, step) * run->index_step_stride;
-    ptrdiff_t *places = part->places + step % 2 * part->rows;
-    for (size_t row = 0; row < part->rows; row++, index += part->row_step * run->index_row_stride)
-        places[row] = lf_place_of(s, index);
+    places += step % 2 * part->rows;
+    for (size_t i = 0; i < part->rows; i++) {
+        const ptrdiff_t row = (ptrdiff_t)(order != NULL ? order[i].row : i) * part->row_step;
+        /* Checked before the call; whoever writes to the indices meanwhile gets a wrong row, but none outside. */
+        const size_t entry = (size_t)*(const volatile int32_t *)(first + row * run->index_row_stride) % run->table_rows;
+        places[i] = (ptrdiff_t)(entry * width);
+    }
     return places;
 }
 
@@ -224,8 +229,9 @@ static void take_input(const lf_sequence *s, const lf_part *part, size_t step, s
     const int last = step + 1 == run->steps;
     if (run->table != NULL) {
         call->projection = lf_at(run->table, (ptrdiff_t)(part->block_begin * panels->block_width), bytes);
-        call->places = input->places != NULL ? input->places : look_up(s, part, step);
-        call->places_ahead = input->places = input->looks_ahead && !last ? look_up(s, part, step + 1) : NULL;
+        call->places = input->places != NULL ? input->places : lf_look_up(s, part, step, NULL, part->places);
+        call->places_ahead = input->places =
+            input->looks_ahead && !last ? lf_look_up(s, part, step + 1, NULL, part->places) : NULL;
     } else if (s->project_steps > 0) {
         const size_t width = (part->block_end - part->block_begin) * panels->block_width;
         const int repeated = is_repeated(run);
