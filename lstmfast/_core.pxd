@@ -91,15 +91,67 @@ cdef extern from "lstmfast.h" nogil:
 
     lf_status lf_layer_create(const lf_layer_config *config, lf_layer **layer)
     lf_status lf_layer_run(const lf_layer *layer, const lf_run *run)
-    lf_status lf_layer_run_pair(const lf_layer *const *layers, const lf_run *const *runs)
-    lf_status lf_layer_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count)
+    ctypedef enum lf_together:
+        LF_BESIDE
+        LF_ABOVE
+
+    lf_status lf_layers_run(const lf_layer *const *layers, const lf_run *const *runs, int count, lf_together together)
     enum:
         LF_LEVELS_MOST
     void lf_layer_destroy(lf_layer *layer)
     size_t lf_projection_width(const lf_layer *layer)
     lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row_stride, size_t rows,
                                void *projection)
-    lf_status lf_activate(lf_real real, lf_activation activation, const void *x, void *y, size_t rows, size_t columns)
+
+    ctypedef enum lf_pass_kind:
+        LF_PASS_ACTIVATION
+        LF_PASS_SCALE
+        LF_PASS_LAYER_NORM
+        LF_PASS_RMS_NORM
+        LF_PASS_UNIT_NORM
+        LF_PASS_MEAN
+        LF_PASS_MAX
+
+    ctypedef struct lf_pass:
+        lf_pass_kind kind
+        lf_real real
+        lf_activation activation
+        size_t rows
+        size_t columns
+        const void *x
+        void *y
+        const void *shift
+        const void *scale
+        const void *offset
+        double epsilon
+        size_t steps
+        size_t windows
+        size_t extent
+        size_t stride
+        size_t before
+        const uint8_t *step_mask
+        int threads
+
+    lf_status lf_pass_run(const lf_pass *call)
+
+    ctypedef struct lf_products:
+        lf_real real
+        size_t count
+        size_t rows
+        size_t inner
+        size_t columns
+        const void *a
+        ptrdiff_t a_stride
+        ptrdiff_t a_row_stride
+        const void *b
+        ptrdiff_t b_stride
+        ptrdiff_t b_row_stride
+        ptrdiff_t b_column_stride
+        void *y
+        int threads
+
+    lf_status lf_products_run(const lf_products *products)
+
     int lf_activation_find(const char *name)
     const char *lf_activation_name(int kind)
     int lf_threads()

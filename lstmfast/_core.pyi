@@ -195,6 +195,29 @@ def set_slice_seconds(seconds: float) -> float:
 def activate(activation: Activation, x: Array) -> Array:
     """activation(x) for a C-contiguous float32 or float64 array of any rank; row-wise ones work on the last axis."""
 
+def scale(x: Array, shift: Array | None, scale: Array | None, offset: Array | None) -> Array:
+    """(x - shift) * scale + offset along the last axis of a C-contiguous array; each has its size, or is None."""
+
+def normalize(kind: str, x: Array, columns: int, epsilon: float, scale: Array | None, offset: Array | None) -> Array:
+    """Rows of so many columns of a C-contiguous array, normalized, times scale, plus offset, (columns,) each or None.
+
+    kind "layer": (row - mean) / sqrt(variance + epsilon); "rms": row / sqrt(mean of squares + epsilon); "unit": row /
+    sqrt(max(sum of squares, epsilon)).
+    """
+
+def pool(means: bool, x: Array, windows: int, extent: int, stride: int, before: int, step_mask: Array | None) -> Array:
+    """(batch, windows, columns): the means, or the largest numbers, of windows of steps of x (batch, steps, columns).
+
+    Window w spans ``extent`` steps from w * stride - before on, without what lies outside; each has to hold a step.
+    With a step_mask (batch, steps) only those steps count where it is True; nan where there are none.
+    """
+
+def multiply(a: Array, b: Array) -> Array:
+    """(batch, m, k) times (batch, k, n): a row's bits are those that a dense layer with the kernel b[i] gives it.
+
+    The last axis of ``a`` has to be contiguous; ``b`` may have any strides.
+    """
+
 def activation_names() -> tuple[str, ...]: ...
 def get_num_threads() -> int: ...
 def set_num_threads(threads: int) -> int:

@@ -29,9 +29,9 @@ cdef size_t _STEPS = 12
 # machine in up to 10. So many rows, for each thread, may begin a page between two looks at signals.
 cdef size_t _PAGE_BITS = 21
 cdef size_t _PAGES = 2
-# What a value takes that is activated, and values between two looks at signals.
-cdef double _ACTIVATE_SECONDS = 5e-9
-cdef size_t _ACTIVATED = 2_000_000
+# What a pass takes for a value of an array; and at most, where that begins one of those pages.
+cdef double _PASS_SECONDS = 2e-9
+cdef double _FRESH_SECONDS = 2e-8
 
 cdef dict _CELLS = {
     "lstm": LF_LSTM,
@@ -853,10 +853,6 @@ cdef class PackedLayer:
         return y
 
 
-cdef lf_status _run_at_once(const lf_layer **layers, const lf_run **calls, int count, bint stacked) noexcept nogil:
-    return lf_layer_run_stack(layers, calls, count) if stacked else lf_layer_run_pair(layers, calls)
-
-
 cdef class Calls:
     """Calls of packed layers, noted first and run later."""
 
@@ -920,7 +916,7 @@ cdef class Calls:
             layer.execute(&self.calls[i])
         return True
 
-    cdef int _run_noted(self, bint stacked) except -1:
+    cdef int _run_noted(self, lf_together together) except -1:
         cdef const lf_layer *layers[LF_LEVELS_MOST]
         cdef const lf_run *calls[LF_LEVELS_MOST]
         cdef PackedLayer layer
@@ -934,10 +930,10 @@ cdef class Calls:
             calls[i] = &self.calls[i]
             seconds += layer._seconds(calls[i])
         if seconds < _BRIEF_SECONDS:
-            status = _run_at_once(layers, calls, count, stacked)
+            status = lf_layers_run(layers, calls, count, together)
         else:
             with nogil:
-                status = _run_at_once(layers, calls, count, stacked)
+                status = lf_layers_run(layers, calls, count, together)
         layer = self.held[0][0]
         return layer._finish(status, calls[0])
 
@@ -989,7 +985,7 @@ cdef class Pair(Calls):
         if self.count != 2:
             raise ValueError("a pair has two calls")
         if not self._one_by_one():
-            self._run_noted(False)
+            self._run_noted(LF_BESIDE)
 
 
 @cython.final
@@ -998,7 +994,7 @@ cdef class Stack(Calls):
         if not 0 < self.count <= LF_LEVELS_MOST:
             raise ValueError("a stack has calls, and runs once")
         if not self._one_by_one():
-            self._run_noted(True)
+            self._run_noted(LF_ABOVE)
 
 
 @cython.final
@@ -1116,38 +1112,167 @@ cdef class StepChain:
         return x
 
 
-def activate(activation, x):
-    cdef lf_activation description
-    cdef lf_status status = LF_OK
-    cdef int typenum = _typenum(x)
-    cdef int ndim = cnp.PyArray_NDIM(x)
-    cdef size_t columns = cnp.PyArray_DIM(x, ndim - 1) if ndim > 0 else 1
-    cdef size_t row = 0, rows = 0, at_once, count
-    cdef Py_ssize_t itemsize = cnp.PyArray_ITEMSIZE(x)
-    cdef lf_real real = LF_F32 if typenum == cnp.NPY_FLOAT32 else LF_F64
-    cdef const void *source
-    cdef void *target
+cdef dict _NORMS = {"layer": LF_PASS_LAYER_NORM, "rms": LF_PASS_RMS_NORM, "unit": LF_PASS_UNIT_NORM}
+
+
+cdef int _begin_pass(lf_pass *call, lf_pass_kind kind, object x) except -1:
+    if _typenum(x) != cnp.NPY_FLOAT32 and _typenum(x) != cnp.NPY_FLOAT64:
+        raise TypeError(f"x: expected float32 or float64, got {x.dtype}")
     if not cnp.PyArray_IS_C_CONTIGUOUS(x):
         raise TypeError("x: expected a C-contiguous array")
-    _activation(activation, &description)
-    y = cnp.PyArray_EMPTY(ndim, cnp.PyArray_DIMS(x), typenum, 0)
+    memset(call, 0, sizeof(lf_pass))
+    call.kind = kind
+    call.real = LF_F32 if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32 else LF_F64
+    return 0
+
+
+cdef const void *_of_columns(object values, object x, size_t columns, str what) except? NULL:
+    """What a pass has for each column; None: nothing."""
+    if values is None:
+        return NULL
+    _check_weights(values, cnp.PyArray_TYPE(x), (columns,), what)
+    return cnp.PyArray_DATA(values)
+
+
+cdef object _run_rows(lf_pass *call, object x, size_t columns):
+    """A pass of which each row of columns becomes one as long: an array like x."""
+    y = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
+    call.columns = columns
     if columns > 0:
-        rows = cnp.PyArray_SIZE(x) // columns
-        at_once = _ACTIVATED // columns + 1
+        _run_pass(call, x, y, cnp.PyArray_SIZE(x) // columns, columns, columns)
+    return y
+
+
+cdef int _run_pass(lf_pass *call, object x, object y, size_t rows, size_t row_inputs, size_t row_outputs) except -1:
+    cdef lf_status status = LF_OK
+    cdef Py_ssize_t itemsize = cnp.PyArray_ITEMSIZE(x)
+    cdef size_t row = 0, at_once
+    cdef size_t row_values = max(max(row_inputs, row_outputs), <size_t> 1)
+    cdef const uint8_t *step_mask = call.step_mask
+    at_once = <size_t> (_SLICE_SECONDS / (_FRESH_SECONDS * row_values)) + 1
     while row < rows:
-        count = min(rows - row, at_once)
-        source = _at(cnp.PyArray_DATA(x), row * columns, itemsize)
-        target = _at(cnp.PyArray_DATA(y), row * columns, itemsize)
-        if count * columns * _ACTIVATE_SECONDS < _BRIEF_SECONDS:
-            status = lf_activate(real, description, source, target, count, columns)
+        call.rows = min(rows - row, at_once)
+        call.x = _at(cnp.PyArray_DATA(x), row * row_inputs, itemsize)
+        call.y = _at(cnp.PyArray_DATA(y), row * row_outputs, itemsize)
+        if step_mask != NULL:
+            call.step_mask = step_mask + row * call.steps
+        if call.rows * row_values * _PASS_SECONDS < _BRIEF_SECONDS:
+            status = lf_pass_run(call)
         else:
             with nogil:
-                status = lf_activate(real, description, source, target, count, columns)
+                status = lf_pass_run(call)
         if status != LF_OK:
             _raise(status, "this call")
-        row += count
+        row += call.rows
         if row < rows:
             PyErr_CheckSignals()
+    return 0
+
+
+def activate(activation, x):
+    cdef lf_pass call
+    cdef int ndim
+    _begin_pass(&call, LF_PASS_ACTIVATION, x)
+    _activation(activation, &call.activation)
+    ndim = cnp.PyArray_NDIM(x)
+    return _run_rows(&call, x, cnp.PyArray_DIM(x, ndim - 1) if ndim > 0 else 1)
+
+
+def scale(x, shift, scale, offset):
+    cdef lf_pass call
+    cdef size_t columns
+    _begin_pass(&call, LF_PASS_SCALE, x)
+    if cnp.PyArray_NDIM(x) == 0:
+        raise ValueError("x: expected an array with a last axis")
+    columns = cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1)
+    call.shift = _of_columns(shift, x, columns, "shift")
+    call.scale = _of_columns(scale, x, columns, "scale")
+    call.offset = _of_columns(offset, x, columns, "offset")
+    return _run_rows(&call, x, columns)
+
+
+def normalize(str kind, x, Py_ssize_t columns, double epsilon, scale, offset):
+    cdef lf_pass call
+    if kind not in _NORMS:
+        raise ValueError(f"unknown kind {kind!r}; expected one of {', '.join(_NORMS)}")
+    _begin_pass(&call, _NORMS[kind], x)
+    if columns < 1 or cnp.PyArray_SIZE(x) % columns:
+        raise ValueError(f"columns: expected a divisor of the size {cnp.PyArray_SIZE(x)}, got {columns}")
+    call.epsilon = epsilon
+    call.scale = _of_columns(scale, x, columns, "scale")
+    call.offset = _of_columns(offset, x, columns, "offset")
+    return _run_rows(&call, x, columns)
+
+
+def pool(bint means, x, Py_ssize_t windows, Py_ssize_t extent, Py_ssize_t stride, Py_ssize_t before, step_mask):
+    cdef lf_pass call
+    cdef cnp.npy_intp shape[3]
+    _begin_pass(&call, LF_PASS_MEAN if means else LF_PASS_MAX, x)
+    if cnp.PyArray_NDIM(x) != 3:
+        raise ValueError(f"x: expected (batch, steps, columns), got shape {x.shape}")
+    if windows < 0 or extent < 1 or stride < 1 or before < 0:
+        raise ValueError(f"expected windows of at least one step, got {(windows, extent, stride, before)}")
+    call.steps = cnp.PyArray_DIM(x, 1)
+    call.windows = windows
+    call.extent = extent
+    call.stride = stride
+    call.before = before
+    if step_mask is not None:
+        if not means or not isinstance(step_mask, cnp.ndarray) or step_mask.dtype != bool:
+            raise TypeError("step_mask: expected an array of bool, of means")
+        if step_mask.shape != x.shape[:2] or not cnp.PyArray_IS_C_CONTIGUOUS(step_mask):
+            raise ValueError(f"step_mask: expected shape {x.shape[:2]} in C order, got {step_mask.shape}")
+        call.step_mask = <const uint8_t *> cnp.PyArray_DATA(step_mask)
+    shape[0] = cnp.PyArray_DIM(x, 0)
+    shape[1] = windows
+    shape[2] = call.columns = cnp.PyArray_DIM(x, 2)
+    y = cnp.PyArray_EMPTY(3, shape, cnp.PyArray_TYPE(x), 0)
+    if windows > 0:
+        _run_pass(&call, x, y, shape[0], call.steps * call.columns, windows * call.columns)
+    return y
+
+
+def multiply(a, b):
+    cdef lf_products call
+    cdef lf_status status
+    cdef cnp.npy_intp shape[3]
+    cdef int typenum = _typenum(a)
+    cdef Py_ssize_t itemsize = 4 if typenum == cnp.NPY_FLOAT32 else 8
+    cdef size_t sample = 0, samples, at_once
+    cdef double seconds
+    if _typenum(b) != typenum:
+        raise TypeError(f"b: expected {a.dtype}, got {b.dtype}")
+    if cnp.PyArray_NDIM(a) != 3 or cnp.PyArray_NDIM(b) != 3 or a.shape[0] != b.shape[0] or a.shape[2] != b.shape[1]:
+        raise ValueError(f"expected (batch, m, k) and (batch, k, n), got {a.shape} and {b.shape}")
+    if not _last_axis_contiguous(a, 2, itemsize):
+        raise TypeError("a: expected a contiguous last axis")
+    memset(&call, 0, sizeof(call))
+    call.real = LF_F32 if typenum == cnp.NPY_FLOAT32 else LF_F64
+    shape[0] = samples = a.shape[0]
+    shape[1] = call.rows = a.shape[1]
+    shape[2] = call.columns = b.shape[2]
+    call.inner = a.shape[2]
+    call.a_stride = _stride(a, 0, itemsize)
+    call.a_row_stride = _stride(a, 1, itemsize)
+    call.b_stride = _stride(b, 0, itemsize)
+    call.b_row_stride = _stride(b, 1, itemsize)
+    call.b_column_stride = _stride(b, 2, itemsize)
+    if call.inner == 0:
+        return cnp.PyArray_ZEROS(3, shape, typenum, 0)
+    y = cnp.PyArray_EMPTY(3, shape, typenum, 0)
+    seconds = 1e-10 * (call.rows + 16) * call.inner * (call.columns + 16)
+    at_once = <size_t> (_SLICE_SECONDS / (seconds + 1e-7)) + 1
+    while sample < samples:
+        call.count = min(samples - sample, at_once)
+        call.a = _at(cnp.PyArray_DATA(a), sample * call.a_stride, itemsize)
+        call.b = _at(cnp.PyArray_DATA(b), sample * call.b_stride, itemsize)
+        call.y = _at(cnp.PyArray_DATA(y), sample * call.rows * call.columns, itemsize)
+        with nogil:
+            status = lf_products_run(&call)
+        if status != LF_OK:
+            _raise(status, "this product")
+        sample += call.count
+        PyErr_CheckSignals()
     return y
 
 

@@ -10,14 +10,13 @@ Each name of this module is an `Activation`, callable on arrays, with Keras's pa
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lstmfast import _core, _pieces
+from lstmfast import _core
 from lstmfast._arrays import FLOAT32, FLOAT64, as_array
-from lstmfast._pieces import cast, contiguous, in_pieces
+from lstmfast._pieces import cast, contiguous
 
 _INFINITY = float("inf")
 
@@ -68,9 +67,7 @@ class Activation:
         assert self.core is not None
         axis = self.parameters.get("axis", -1)
         if axis in (-1, x.ndim - 1):
-            if x.size <= _pieces.PIECE:
-                return _core.activate(self.core, x)
-            return in_pieces(partial(_core.activate, self.core), x, cut=-1 if "axis" in self.parameters else None)
+            return _core.activate(self.core, x)
         rows = contiguous(np.moveaxis(x, axis, -1))
         return contiguous(np.moveaxis(Activation(self.name).run(rows), -1, axis))
 

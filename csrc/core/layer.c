@@ -61,9 +61,7 @@ void lf_release(void *memory) {
 #endif
 }
 
-static int is_activation(lf_activation activation) {
-    return activation.kind >= 0 && activation.kind < LF_ACTIVATION_COUNT;
-}
+int lf_is_activation(lf_activation activation) { return activation.kind >= 0 && activation.kind < LF_ACTIVATION_COUNT; }
 
 static int has_its_recurrent_kernel(const lf_layer_config *config) {
     if (config->cell == LF_DENSE) return config->recurrent_kernel == NULL;
@@ -73,12 +71,12 @@ static int has_its_recurrent_kernel(const lf_layer_config *config) {
 lf_status lf_layer_create(const lf_layer_config *config, lf_layer **result) {
     if (config == NULL || result == NULL || config->cell < 0 || config->cell >= LF_CELL_COUNT || config->real < 0 ||
         config->real >= LF_REAL_COUNT || config->features == 0 || config->units == 0 || config->kernel == NULL ||
-        !has_its_recurrent_kernel(config) || !is_activation(config->activation))
+        !has_its_recurrent_kernel(config) || !lf_is_activation(config->activation))
         return LF_INVALID;
     const lf_kernels *kernels = lf_kernels_selected(config->real);
     if (kernels->step[config->cell] == NULL) return LF_UNAVAILABLE;
     const int has_gates = config->cell != LF_DENSE && config->cell != LF_SIMPLE_RNN;
-    if (has_gates && !is_activation(config->recurrent_activation)) return LF_INVALID;
+    if (has_gates && !lf_is_activation(config->recurrent_activation)) return LF_INVALID;
 
     lf_layer *layer = lf_allocate(sizeof *layer);
     if (layer == NULL) return LF_NO_MEMORY;
@@ -196,15 +194,15 @@ lf_status lf_layer_run(const lf_layer *layer, const lf_run *run) {
     return places_of(run->convolution) > 0 ? lf_convolution_run(layer, run) : LF_OK;
 }
 
-lf_status lf_layer_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]) {
-    for (int i = 0; i < 2; i++) {
-        const lf_status status = check_run(layers[i], runs[i]);
-        if (status != LF_OK) return status;
+static lf_status run_beside(const lf_layer *const *layers, const lf_run *const *runs, int count) {
+    lf_status status = LF_OK;
+    for (int i = 0; i < count && status == LF_OK; i++) {
+        const int both = i + 1 < count && runs[i]->convolution == NULL && runs[i + 1]->convolution == NULL &&
+                         runs[i]->batch > 0 && runs[i + 1]->batch > 0;
+        status = both ? lf_sequence_run_pair(layers + i, runs + i) : lf_layer_run(layers[i], runs[i]);
+        i += both;
     }
-    const int sequences = runs[0]->convolution == NULL && runs[1]->convolution == NULL;
-    if (sequences && runs[0]->batch > 0 && runs[1]->batch > 0) return lf_sequence_run_pair(layers, runs);
-    const lf_status status = lf_layer_run(layers[0], runs[0]);
-    return status == LF_OK ? lf_layer_run(layers[1], runs[1]) : status;
+    return status;
 }
 
 /* Whether the call reads what the one below writes, step by step. */
@@ -217,21 +215,14 @@ static int lies_on(const lf_layer *layer, const lf_run *run, const lf_layer *bel
            (run->steps == 1 || run->x_step_stride != 0);
 }
 
-lf_status lf_layer_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count) {
-    if (layers == NULL || runs == NULL || count < 1) return LF_INVALID;
+lf_status lf_layers_run(const lf_layer *const *layers, const lf_run *const *runs, int count, lf_together together) {
+    const int above = together == LF_ABOVE;
+    if (layers == NULL || runs == NULL || count < 1 || (!above && together != LF_BESIDE)) return LF_INVALID;
     for (int i = 0; i < count; i++) {
         const lf_status status = check_run(layers[i], runs[i]);
         if (status != LF_OK) return status;
-        if (i > 0 && !lies_on(layers[i], runs[i], layers[i - 1], runs[i - 1])) return LF_INVALID;
+        if (above && i > 0 && !lies_on(layers[i], runs[i], layers[i - 1], runs[i - 1])) return LF_INVALID;
     }
-    if (runs[0]->batch == 0) return LF_OK;
-    return count == 1 ? lf_layer_run(layers[0], runs[0]) : lf_sequence_run_stack(layers, runs, (size_t)count);
-}
-
-lf_status lf_activate(lf_real real, lf_activation activation, const void *x, void *y, size_t rows, size_t columns) {
-    if (real < 0 || real >= LF_REAL_COUNT || !is_activation(activation)) return LF_INVALID;
-    if (rows == 0 || columns == 0) return LF_OK;
-    if (x == NULL || y == NULL) return LF_INVALID;
-    lf_kernels_selected(real)->activate(&activation, x, (ptrdiff_t)columns, y, (ptrdiff_t)columns, rows, columns);
-    return LF_OK;
+    if (!above || count == 1) return run_beside(layers, runs, count);
+    return runs[0]->batch == 0 ? LF_OK : lf_sequence_run_stack(layers, runs, (size_t)count);
 }

@@ -40,11 +40,13 @@ struct lf_rows { /* (rows, units), or one row for all where stride is 0 */
 void *lf_allocate(size_t bytes);
 void lf_release(void *memory);
 
+int lf_is_activation(lf_activation activation);
+
 /* pack.c: fills layer->panels from Keras's arrays. */
 lf_status lf_pack(const lf_layer_config *config, lf_layer *layer);
 void lf_pack_release(lf_layer *layer);
 
-/* sequence.c, together.c: everything of lf_layer_run, _pair and _stack behind the checks. */
+/* sequence.c, together.c: everything of lf_layer_run and lf_layers_run behind the checks. */
 lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run);
 lf_status lf_sequence_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]);
 lf_status lf_sequence_run_stack(const lf_layer *const *layers, const lf_run *const *runs, size_t count);

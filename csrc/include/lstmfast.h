@@ -104,13 +104,14 @@ typedef struct lf_run {
 
 lf_status lf_layer_create(const lf_layer_config *config, lf_layer **layer);
 lf_status lf_layer_run(const lf_layer *layer, const lf_run *run);
-/* Two calls that know nothing of each other, as the directions of a Bidirectional, at the same time where that is
- * sooner: the same bits. Neither may write what the other reads or writes. */
-lf_status lf_layer_run_pair(const lf_layer *const layers[2], const lf_run *const runs[2]);
-/* Calls of recurrent layers on top of each other, the lowest first: runs[i]->x and its strides are those of
- * runs[i - 1]->y, which is a sequence. One step behind each other, on a thread each, where that is sooner: the same
- * bits as one call after the other. Beside that, none may write what another reads or writes. */
-lf_status lf_layer_run_stack(const lf_layer *const *layers, const lf_run *const *runs, int count);
+/* How calls of several layers belong together: each for itself, as the directions of a Bidirectional, of which none may
+ * write what another reads or writes; or on top of each other, the lowest first: runs[i]->x and its strides are those
+ * of runs[i - 1]->y, which is a sequence, and all layers are recurrent. */
+typedef enum lf_together { LF_BESIDE, LF_ABOVE } lf_together;
+
+/* The same bits as one call after the other, but at the same time where that is sooner: two beside each other with half
+ * of the threads each, those above each other one step apart, on a thread each. */
+lf_status lf_layers_run(const lf_layer *const *layers, const lf_run *const *runs, int count, lf_together together);
 enum { LF_LEVELS_MOST = 8 };            /* that run at once */
 void lf_layer_destroy(lf_layer *layer); /* NULL is allowed */
 
@@ -119,8 +120,50 @@ void lf_layer_destroy(lf_layer *layer); /* NULL is allowed */
 size_t lf_projection_width(const lf_layer *layer);
 lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row_stride, size_t rows, void *projection);
 
-/* y = activation(x), both (rows, columns) C order; y may be x. Softmax and its kin work along a row. */
-lf_status lf_activate(lf_real real, lf_activation activation, const void *x, void *y, size_t rows, size_t columns);
+/* What one pass over an array makes of each row of it. Rows know nothing of each other. */
+typedef enum lf_pass_kind {
+    LF_PASS_ACTIVATION, /* y = activation(x); softmax and its kin work along a row */
+    LF_PASS_SCALE,      /* y = (x - shift) * scale + offset */
+    LF_PASS_LAYER_NORM, /* y = (x - mean) / sqrt(variance + epsilon) * scale + offset, both of the row */
+    LF_PASS_RMS_NORM,   /* y = x / sqrt(mean of the row's squares + epsilon) * scale + offset */
+    LF_PASS_UNIT_NORM,  /* y = x / sqrt(max(sum of the row's squares, epsilon)) * scale + offset */
+    LF_PASS_MEAN,       /* of the steps of each window: the mean, column by column */
+    LF_PASS_MAX,        /* the largest number, or NaN where there is one */
+    LF_PASS_COUNT
+} lf_pass_kind;
+
+/* A row has `columns` columns or, for LF_PASS_MEAN and LF_PASS_MAX, `steps` of them. Window w of those spans `extent`
+ * steps from w * stride - before on, without what lies outside of the row, and holds one step at least. */
+typedef struct lf_pass {
+    lf_pass_kind kind;
+    lf_real real;
+    lf_activation activation;
+    size_t rows, columns;
+    const void *x; /* (rows, columns) or (rows, steps, columns) */
+    void *y;       /* (rows, columns), which may be x, or (rows, windows, columns), which may not */
+    const void *shift, *scale, *offset; /* (columns) each; NULL: 0, 1 and 0 */
+    double epsilon;
+    size_t steps, windows, extent, stride, before;
+    const uint8_t *step_mask; /* (rows, steps), of LF_PASS_MEAN: 0 = the step does not count; NULL: all do */
+    int threads;              /* as of lf_run */
+} lf_pass;
+
+lf_status lf_pass_run(const lf_pass *pass);
+
+/* y[i] = a[i] b[i]: products of matrices that are no layer's weights, such as an attention's. A row of y has the bits
+ * that a layer LF_DENSE with the kernel b[i] would give it. */
+typedef struct lf_products {
+    lf_real real;
+    size_t count, rows, inner, columns;
+    const void *a; /* (count, rows, inner), the last axis contiguous */
+    ptrdiff_t a_stride, a_row_stride;
+    const void *b; /* (count, inner, columns) */
+    ptrdiff_t b_stride, b_row_stride, b_column_stride;
+    void *y;     /* (count, rows, columns) C order */
+    int threads; /* as of lf_run */
+} lf_products;
+
+lf_status lf_products_run(const lf_products *products);
 
 /* Number of the activation `name`, or -1. */
 int lf_activation_find(const char *name);

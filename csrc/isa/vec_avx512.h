@@ -130,6 +130,19 @@ LF_INLINE vec_f64 mantissa_f64(vec_f64 a) { return _mm512_getmant_pd(a, _MM_MANT
 LF_INLINE vec_f32 exponent_f32(vec_f32 a) { return _mm512_getexp_ps(a); }
 LF_INLINE vec_f64 exponent_f64(vec_f64 a) { return _mm512_getexp_pd(a); }
 
+/* The sum of all lanes: by halves, the upper onto the lower one. */
+LF_INLINE float sum_lanes_f32(vec_f32 a) {
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+LF_INLINE double sum_lanes_f64(vec_f64 a) {
+    const __m256d half = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
+    const __m128d sum = _mm_add_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(sum, _mm_unpackhi_pd(sum, sum)));
+}
+
 /* Sign bits. */
 LF_INLINE vec_f32 abs_f32(vec_f32 a) { return _mm512_abs_ps(a); }
 LF_INLINE vec_f64 abs_f64(vec_f64 a) { return _mm512_abs_pd(a); }

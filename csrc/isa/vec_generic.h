@@ -143,6 +143,10 @@ LF_INLINE vec_f32 max_f32(vec_f32 a, vec_f32 b) { return select_f32(less_f32(b, 
 LF_INLINE vec_f64 max_f64(vec_f64 a, vec_f64 b) { return select_f64(less_f64(b, a), a, b); }
 #endif
 
+/* The sum of all lanes: by halves, the upper onto the lower one. */
+LF_INLINE float sum_lanes_f32(vec_f32 a) { return (a[0] + a[2]) + (a[1] + a[3]); }
+LF_INLINE double sum_lanes_f64(vec_f64 a) { return a[0] + a[1]; }
+
 /* Sign bits. */
 LF_INLINE vec_f32 abs_f32(vec_f32 a) { return (vec_f32)((mask_f32)a & INT32_MAX); }
 LF_INLINE vec_f64 abs_f64(vec_f64 a) { return (vec_f64)((mask_f64)a & INT64_MAX); }

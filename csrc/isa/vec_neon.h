@@ -117,6 +117,13 @@ LF_INLINE vec_f64 min_f64(vec_f64 a, vec_f64 b) { return vbslq_f64(vcltq_f64(a, 
 LF_INLINE vec_f32 max_f32(vec_f32 a, vec_f32 b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 LF_INLINE vec_f64 max_f64(vec_f64 a, vec_f64 b) { return vbslq_f64(vcgtq_f64(a, b), a, b); }
 
+/* The sum of all lanes: by halves, the upper onto the lower one. */
+LF_INLINE float sum_lanes_f32(vec_f32 a) {
+    const float32x2_t sum = vadd_f32(vget_low_f32(a), vget_high_f32(a));
+    return vget_lane_f32(sum, 0) + vget_lane_f32(sum, 1);
+}
+LF_INLINE double sum_lanes_f64(vec_f64 a) { return vgetq_lane_f64(a, 0) + vgetq_lane_f64(a, 1); }
+
 /* Sign bits. */
 LF_INLINE vec_f32 abs_f32(vec_f32 a) { return vabsq_f32(a); }
 LF_INLINE vec_f64 abs_f64(vec_f64 a) { return vabsq_f64(a); }

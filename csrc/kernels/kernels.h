@@ -99,8 +99,8 @@ typedef struct lf_project {
 
 typedef void lf_step_fn(const lf_panels *panels, const lf_step *step);
 typedef void lf_project_fn(const lf_panels *panels, const lf_project *project);
-typedef void lf_activate_fn(const lf_activation *activation, const void *x, ptrdiff_t x_stride, void *y,
-                            ptrdiff_t y_stride, size_t rows, size_t columns);
+/* Rows begin to end of a pass. */
+typedef void lf_pass_fn(const lf_pass *pass, size_t begin, size_t end);
 
 /* LF_MULTIPLY_CHAINS times `count` products of vectors, as fast as this core makes any. */
 typedef void lf_multiply_fn(size_t count);
@@ -121,7 +121,7 @@ typedef struct lf_kernels {
     size_t strip_vectors;
     lf_step_fn *step[LF_CELL_COUNT];
     lf_project_fn *project;
-    lf_activate_fn *activate;
+    lf_pass_fn *pass;
     lf_multiply_fn *multiply;
     lf_speed *speed;
 } lf_kernels;

@@ -1,15 +1,16 @@
-"""Normalizing layers. Sums are folded in an order that neither the batch nor the memory layout changes.
+"""Normalizing layers: over the last axes in the core, over others by sums whose order the batch does not change.
 
 Next: base.py.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from lstmfast import _pieces, initializers
+from lstmfast import _core, _pieces, initializers
 from lstmfast._arrays import ordered_mean, ordered_sum
 from lstmfast._graph import Shape
 from lstmfast._pieces import cast, contiguous, in_pieces, spread
@@ -146,6 +147,8 @@ class BatchNormalization(_Normalization):
         if "beta" in values:
             offset = offset + values["beta"]
         shape = self._feature_shape()
+        if shape == (-1,):
+            return lambda x, training=None, mask=None: _core.scale(contiguous(x), None, scale, offset)
         scale, offset = scale.reshape(shape), offset.reshape(shape)
 
         def run(
@@ -291,6 +294,8 @@ class LayerNormalization(_Normalization):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         ndim = len(self.build_shape)
         from_end = tuple(axis - ndim for axis in _axes(self.axis, ndim))
+        if from_end == tuple(range(-len(from_end), 0)) and not self.rms_scaling:
+            return self._over_rows(self.named(weights), math.prod(self.build_shape[from_end[0] :]))
         shape = [1] * -min(from_end)
         for axis in from_end:
             shape[axis] = self.build_shape[axis]
@@ -316,6 +321,12 @@ class LayerNormalization(_Normalization):
             return normalized(x, mean, variance)
 
         return run
+
+    def _over_rows(self, values: dict[str, Array], columns: int) -> Run:
+        """Where all that is normalized together lies together."""
+        gamma, beta = (values[name].reshape(-1) if name in values else None for name in ("gamma", "beta"))
+        epsilon = self.epsilon
+        return lambda x: _core.normalize("layer", contiguous(x), columns, epsilon, gamma, beta)
 
 
 @register()
@@ -412,6 +423,8 @@ class UnitNormalization(Layer):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         axis = self.axis
+        if self.per_step:
+            return lambda x: _core.normalize("unit", contiguous(x), x.shape[-1], 1e-12, None, None)
 
         def normalized(x: Array, total: Array) -> Array:
             if x.size > _pieces.PIECE:
@@ -480,6 +493,15 @@ class Normalization(Layer):
             for value in given
         )
         deviation = np.maximum(np.sqrt(variance), real.type(1e-7))
+        columns = self.build_shape[-1]
+        if columns is not None and all(size == 1 for size in self._shape[:-1]):
+            mean, deviation = (
+                np.ascontiguousarray(np.broadcast_to(one.reshape(-1), (columns,))) for one in (mean, deviation)
+            )
+            factor = 1 / deviation
+            if invert:
+                return lambda x: _core.scale(contiguous(x), None, deviation, mean)
+            return lambda x: _core.scale(contiguous(x), mean, factor, None)
 
         def normalized(x: Array, mean: Array = mean, deviation: Array = deviation) -> Array:
             if x.size > _pieces.PIECE:

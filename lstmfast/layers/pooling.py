@@ -1,18 +1,19 @@
-"""Pooling over steps, planes and volumes.
+"""Pooling over steps, planes and volumes; over steps, and over all of them, in the core.
 
 Next: base.py.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from lstmfast._arrays import ordered_mean, ordered_sum
-from lstmfast._pieces import contiguous, copied, reduced, spread, update
+from lstmfast import _core
+from lstmfast._pieces import contiguous, copied, filled, update
 from lstmfast.layers.base import Array, Layer, Run, register
-from lstmfast.layers.convolution import pad_same, per_axis, to_channels_last, windows_out
+from lstmfast.layers.convolution import pad_same, per_axis, same_amounts, to_channels_last, windows_out
 
 
 class _Pooling(Layer):
@@ -48,6 +49,14 @@ class _Pooling(Layer):
         pool, strides, rank, means = self.pool_size, self.strides, self.rank, self.means
         first, same = self.data_format == "channels_first", self.padding == "same"
         name, padding = self.name, self.padding
+
+        def run_steps(x: Array) -> Array:
+            x = contiguous(to_channels_last(x, first))
+            steps = x.shape[1]
+            windows = windows_out(steps, pool[0], strides[0], 1, padding, name)
+            before = same_amounts((steps,), pool, strides, (1,))[0][0] if same else 0
+            y = _core.pool(means, x, windows, pool[0], strides[0], before, None)
+            return contiguous(np.moveaxis(y, -1, 1)) if first else y
 
         def run(x: Array) -> Array:
             x = to_channels_last(x, first)
@@ -85,7 +94,7 @@ class _Pooling(Layer):
             return result  # type: ignore[no-any-return]
 
         assert rank
-        return run
+        return run_steps if rank == 1 else run
 
 
 class _GlobalPooling(Layer):
@@ -112,24 +121,23 @@ class _GlobalPooling(Layer):
         return tuple(size for axis, size in enumerate(input_shape) if axis not in axes)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        axes, keepdims = self._reduced(), self.keepdims
-        if self.means:
-            return lambda x: np.ascontiguousarray(ordered_mean(x, axes, keepdims))
-        return lambda x: reduced(np.maximum, x, axes, keepdims)
+        first, keepdims, means = self.data_format == "channels_first", self.keepdims, self.means
 
+        def run(x: Array, mask: Array | None = None) -> Array:
+            spatial = (1,) * (x.ndim - 2)
+            x = contiguous(to_channels_last(x, first))
+            batch, *sizes, channels = x.shape
+            steps = math.prod(sizes)
+            if steps:
+                kept = None if mask is None else contiguous(mask)
+                y = _core.pool(means, x.reshape(batch, steps, channels), 1, steps, 1, 0, kept)
+            else:
+                y = filled((batch, channels), np.nan if means else -np.inf, x.dtype)
+            if not keepdims:
+                return y.reshape(batch, channels)
+            return y.reshape((batch, channels, *spatial) if first else (batch, *spatial, channels))
 
-def _masked_mean(layer: _GlobalPooling) -> Run:
-    """Of (batch, steps, features), over the steps that the mask leaves."""
-    axes, keepdims = layer._reduced(), layer.keepdims
-
-    def run(x: Array, mask: Array | None = None) -> Array:
-        if mask is None:
-            return np.ascontiguousarray(ordered_mean(x, axes, keepdims))
-        kept = np.expand_dims(mask, 2 if axes == (1,) else 1).astype(x.dtype)
-        y: Array = ordered_sum(spread(np.multiply, x, kept), axes, keepdims) / ordered_sum(kept, axes, keepdims)
-        return y
-
-    return run
+        return run
 
 
 @register("MaxPool1D")
@@ -202,9 +210,6 @@ class GlobalAveragePooling1D(_GlobalPooling):
     rank, means = 1, True
     uses_mask = True
     call_arguments = ("inputs", "mask")
-
-    def freeze(self, weights: tuple[Array, ...]) -> Run:
-        return _masked_mean(self)
 
 
 @register("GlobalAvgPool2D")

@@ -283,7 +283,7 @@ static void check_problem(const struct problem *p) {
         memset(other.y, 7, outputs * bytes);
         const lf_layer *const layers[2] = {layer, layer};
         const lf_run *const both[2] = {&calls[0], &calls[1]};
-        if (lf_layer_run_pair(layers, both) != LF_OK) fail("lf_layer_run_pair", "status");
+        if (lf_layers_run(layers, both, 2, LF_BESIDE) != LF_OK) fail("lf_layers_run", "status");
         for (int i = 0; i < 2; i++) same_bits(p, "y as one of a pair", whole.y, pair[i].y, outputs);
         release(pair[1]);
         release(other);
@@ -392,7 +392,7 @@ static void check_stack(lf_cell cell, lf_real real, int count, size_t features, 
             calls[i] = &runs[i];
             memset(together[i].y, 7, batch * steps * p.units * bytes_of(real));
         }
-        if (lf_layer_run_stack(levels, calls, count) != LF_OK) fail("lf_layer_run_stack", "status");
+        if (lf_layers_run(levels, calls, count, LF_ABOVE) != LF_OK) fail("lf_layers_run", "status");
         for (int i = 0; i < count; i++) {
             same_bits(&problems[i], "y in a stack", apart[i].y, together[i].y, batch * steps * problems[i].units);
             same_bits(&problems[i], "h in a stack", apart[i].h, together[i].h, batch * problems[i].units);
@@ -400,8 +400,8 @@ static void check_stack(lf_cell cell, lf_real real, int count, size_t features, 
         lf_run wrong = runs[1];
         wrong.x = problems[0].x;
         calls[1] = &wrong;
-        if (lf_layer_run_stack(levels, calls, count) != LF_INVALID)
-            fail("lf_layer_run_stack", "reads what is not below");
+        if (lf_layers_run(levels, calls, count, LF_ABOVE) != LF_INVALID)
+            fail("lf_layers_run", "reads what is not below");
     }
     for (int i = 0; i < count; i++) {
         release(apart[i]);

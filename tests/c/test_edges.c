@@ -384,7 +384,8 @@ static void check_grids(void) {
         expect(lf_layer_run(own, &run) == (i == 0 ? LF_OK : LF_INVALID), "grids: out of range");
         const lf_layer *const pair[2] = {own, own};
         const lf_run *const runs[2] = {&run, &run};
-        expect(lf_layer_run_pair(pair, runs) == (i == 0 ? LF_OK : LF_INVALID), "a pair of grids: out of range");
+        expect(lf_layers_run(pair, runs, 2, LF_BESIDE) == (i == 0 ? LF_OK : LF_INVALID),
+               "a pair of grids: out of range");
         if (i > 0) continue;
         grids.places[2] = grids.h.size[2] = 0;
         expect(lf_layer_run(own, &run) == LF_OK, "grids without places");
@@ -573,11 +574,14 @@ static void check_activations(lf_real real) {
     for (int kind = 0; lf_activation_name(kind) != NULL; kind++) {
         const lf_activation activation = {.kind = kind, .parameters = {1, 6, 0.5}};
         fill(real, x, ROWS * COLUMNS, 4);
-        expect(lf_activate(real, activation, x, y, ROWS, COLUMNS) == LF_OK, "activate");
+        lf_pass pass = {.real = real, .activation = activation, .rows = ROWS, .columns = COLUMNS, .x = x, .y = y};
+        expect(lf_pass_run(&pass) == LF_OK, "activate");
+        pass.rows = 1;
         memcpy(z, x, ROWS * COLUMNS * bytes);
         for (size_t row = 0; row < ROWS; row++) {
             char *in_place = (char *)z + row * COLUMNS * bytes;
-            expect(lf_activate(real, activation, in_place, in_place, 1, COLUMNS) == LF_OK, "activate");
+            pass.x = pass.y = in_place;
+            expect(lf_pass_run(&pass) == LF_OK, "activate");
         }
         expect(memcmp(y, z, ROWS * COLUMNS * bytes) == 0, lf_activation_name(kind));
         const lf_layer_config config = {.cell = LF_DENSE,
@@ -595,11 +599,6 @@ static void check_activations(lf_real real) {
         lf_layer_destroy(layer);
         expect(lf_activation_find(lf_activation_name(kind)) == kind, "activation by name");
     }
-    const lf_activation none = {.kind = -1}, first = {.kind = 0};
-    expect(lf_activate(real, none, x, y, 1, 1) == LF_INVALID, "activate: no such");
-    expect(lf_activate(LF_REAL_COUNT, first, x, y, 1, 1) == LF_INVALID, "activate: no such type");
-    expect(lf_activate(real, first, NULL, y, 1, 1) == LF_INVALID, "activate: no x");
-    expect(lf_activate(real, first, NULL, NULL, 0, 1) == LF_OK, "activate: nothing");
     expect(lf_activation_find(NULL) == -1 && lf_activation_find("none such") == -1, "no activation by that name");
     expect(lf_activation_name(-1) == NULL, "no name");
 }

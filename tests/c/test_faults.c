@@ -220,23 +220,24 @@ static void check_stack(void) {
         layers[i] = layer;
         calls[i] = &runs[i];
     }
-    expect(lf_layer_run_stack(layers, calls, LEVELS) == LF_OK, "a stack");
+    expect(lf_layers_run(layers, calls, LEVELS, LF_ABOVE) == LF_OK, "a stack");
     memcpy(expected, y[LEVELS - 1], outputs * sizeof *expected);
     const long before = allocated;
     lf_status status = LF_NO_MEMORY;
     int failed = 0;
     for (; failed < MOST && status == LF_NO_MEMORY; failed++) {
         fail_number(failed + 1);
-        status = lf_layer_run_stack(layers, calls, LEVELS);
+        status = lf_layers_run(layers, calls, LEVELS, LF_ABOVE);
         expect(allocated == before, "a stack: nothing stays allocated");
     }
     expect(failed > 1 && status == LF_OK, "a stack: as soon as there is memory");
     expect(memcmp(y[LEVELS - 1], expected, outputs * sizeof *expected) == 0, "a stack: the same bits after failures");
     fail_number(0);
 
-    expect(lf_layer_run_stack(NULL, calls, 1) == LF_INVALID, "a stack of no layers");
-    expect(lf_layer_run_stack(layers, NULL, 1) == LF_INVALID, "a stack of no calls");
-    expect(lf_layer_run_stack(layers, calls, 0) == LF_INVALID, "a stack without levels");
+    expect(lf_layers_run(NULL, calls, 1, LF_ABOVE) == LF_INVALID, "a stack of no layers");
+    expect(lf_layers_run(layers, NULL, 1, LF_ABOVE) == LF_INVALID, "a stack of no calls");
+    expect(lf_layers_run(layers, calls, 0, LF_ABOVE) == LF_INVALID, "a stack without levels");
+    expect(lf_layers_run(layers, calls, 1, (lf_together)7) == LF_INVALID, "neither beside nor above");
     for (int i = 0; i < 7; i++) {
         runs[1] = runs[2];
         runs[1].x = y[0];
@@ -247,7 +248,8 @@ static void check_stack(void) {
         if (i == 4) runs[1].x_row_stride++;
         if (i == 5) runs[1].x_step_stride--;
         if (i == 6) runs[1].steps = 0;
-        expect(lf_layer_run_stack(layers, calls, 2) == (i == 0 ? LF_OK : LF_INVALID), "a stack: what lies on what");
+        expect(lf_layers_run(layers, calls, 2, LF_ABOVE) == (i == 0 ? LF_OK : LF_INVALID),
+               "a stack: what lies on what");
     }
     for (int i = 0; i < LEVELS; i++) free(y[i]);
     lf_layer_destroy(layer);

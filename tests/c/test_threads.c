@@ -176,7 +176,7 @@ static lf_status run_stack(const struct job *job, lf_run call) {
         if (i + 1 < levels) own[i].final_h = own[i].final_c = NULL;
         runs[i] = &own[i];
     }
-    const lf_status status = lf_layer_run_stack(layers, runs, levels);
+    const lf_status status = lf_layers_run(layers, runs, levels, LF_ABOVE);
     for (int i = 0; i + 1 < levels; i++) free(own[i].y);
     return status;
 }
