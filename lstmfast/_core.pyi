@@ -192,20 +192,40 @@ def check_out(out: Any, dtype: np.dtype[Any], shape: tuple[int, ...], inputs: Se
 def set_slice_seconds(seconds: float) -> float:
     """How long a call may keep signals waiting, for tests of what slicing changes; returns the number from before."""
 
-def activate(activation: Activation, x: Array) -> Array:
-    """activation(x) for a C-contiguous float32 or float64 array of any rank; row-wise ones work on the last axis."""
+def activate(activation: Activation, x: Array, out: Array | None = None) -> Array:
+    """activation(x) for a C-contiguous float32 or float64 array of any rank; row-wise ones work on the last axis.
 
-def scale(x: Array, shift: Array | None, scale: Array | None, offset: Array | None) -> Array:
+    Like all passes below it puts its results into ``out``, a C-contiguous array apart from x, where that is given.
+    """
+
+def scale(x: Array, shift: Array | None, scale: Array | None, offset: Array | None, out: Array | None = None) -> Array:
     """(x - shift) * scale + offset along the last axis of a C-contiguous array; each has its size, or is None."""
 
-def normalize(kind: str, x: Array, columns: int, epsilon: float, scale: Array | None, offset: Array | None) -> Array:
+def normalize(
+    kind: str,
+    x: Array,
+    columns: int,
+    epsilon: float,
+    scale: Array | None,
+    offset: Array | None,
+    out: Array | None = None,
+) -> Array:
     """Rows of so many columns of a C-contiguous array, normalized, times scale, plus offset, (columns,) each or None.
 
     kind "layer": (row - mean) / sqrt(variance + epsilon); "rms": row / sqrt(mean of squares + epsilon); "unit": row /
     sqrt(max(sum of squares, epsilon)).
     """
 
-def pool(means: bool, x: Array, windows: int, extent: int, stride: int, before: int, step_mask: Array | None) -> Array:
+def pool(
+    means: bool,
+    x: Array,
+    windows: int,
+    extent: int,
+    stride: int,
+    before: int,
+    step_mask: Array | None,
+    out: Array | None = None,
+) -> Array:
     """(batch, windows, columns): the means, or the largest numbers, of windows of steps of x (batch, steps, columns).
 
     Window w spans ``extent`` steps from w * stride - before on, without what lies outside; each has to hold a step.

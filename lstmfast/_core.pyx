@@ -1134,9 +1134,20 @@ cdef const void *_of_columns(object values, object x, size_t columns, str what) 
     return cnp.PyArray_DATA(values)
 
 
-cdef object _run_rows(lf_pass *call, object x, size_t columns):
+cdef object _place(object x, int ndim, cnp.npy_intp *shape, object out):
+    """An array for what a pass makes of x: a fresh one, or `out` where that can be it."""
+    if out is None:
+        return cnp.PyArray_EMPTY(ndim, shape, cnp.PyArray_TYPE(x), 0)
+    _check_out(out, x.dtype, tuple([shape[i] for i in range(ndim)]))
+    if not cnp.PyArray_IS_C_CONTIGUOUS(out):
+        raise TypeError("out: expected a C-contiguous array")
+    _refuse_overlap(out, (x,))
+    return out
+
+
+cdef object _run_rows(lf_pass *call, object x, size_t columns, object out):
     """A pass of which each row of columns becomes one as long: an array like x."""
-    y = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
+    y = _place(x, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), out)
     call.columns = columns
     if columns > 0:
         _run_pass(call, x, y, cnp.PyArray_SIZE(x) // columns, columns, columns)
@@ -1169,16 +1180,16 @@ cdef int _run_pass(lf_pass *call, object x, object y, size_t rows, size_t row_in
     return 0
 
 
-def activate(activation, x):
+def activate(activation, x, out=None):
     cdef lf_pass call
     cdef int ndim
     _begin_pass(&call, LF_PASS_ACTIVATION, x)
     _activation(activation, &call.activation)
     ndim = cnp.PyArray_NDIM(x)
-    return _run_rows(&call, x, cnp.PyArray_DIM(x, ndim - 1) if ndim > 0 else 1)
+    return _run_rows(&call, x, cnp.PyArray_DIM(x, ndim - 1) if ndim > 0 else 1, out)
 
 
-def scale(x, shift, scale, offset):
+def scale(x, shift, scale, offset, out=None):
     cdef lf_pass call
     cdef size_t columns
     _begin_pass(&call, LF_PASS_SCALE, x)
@@ -1188,10 +1199,10 @@ def scale(x, shift, scale, offset):
     call.shift = _of_columns(shift, x, columns, "shift")
     call.scale = _of_columns(scale, x, columns, "scale")
     call.offset = _of_columns(offset, x, columns, "offset")
-    return _run_rows(&call, x, columns)
+    return _run_rows(&call, x, columns, out)
 
 
-def normalize(str kind, x, Py_ssize_t columns, double epsilon, scale, offset):
+def normalize(str kind, x, Py_ssize_t columns, double epsilon, scale, offset, out=None):
     cdef lf_pass call
     if kind not in _NORMS:
         raise ValueError(f"unknown kind {kind!r}; expected one of {', '.join(_NORMS)}")
@@ -1201,10 +1212,11 @@ def normalize(str kind, x, Py_ssize_t columns, double epsilon, scale, offset):
     call.epsilon = epsilon
     call.scale = _of_columns(scale, x, columns, "scale")
     call.offset = _of_columns(offset, x, columns, "offset")
-    return _run_rows(&call, x, columns)
+    return _run_rows(&call, x, columns, out)
 
 
-def pool(bint means, x, Py_ssize_t windows, Py_ssize_t extent, Py_ssize_t stride, Py_ssize_t before, step_mask):
+def pool(bint means, x, Py_ssize_t windows, Py_ssize_t extent, Py_ssize_t stride, Py_ssize_t before, step_mask,
+         out=None):
     cdef lf_pass call
     cdef cnp.npy_intp shape[3]
     _begin_pass(&call, LF_PASS_MEAN if means else LF_PASS_MAX, x)
@@ -1226,7 +1238,7 @@ def pool(bint means, x, Py_ssize_t windows, Py_ssize_t extent, Py_ssize_t stride
     shape[0] = cnp.PyArray_DIM(x, 0)
     shape[1] = windows
     shape[2] = call.columns = cnp.PyArray_DIM(x, 2)
-    y = cnp.PyArray_EMPTY(3, shape, cnp.PyArray_TYPE(x), 0)
+    y = _place(x, 3, shape, out)
     if windows > 0:
         _run_pass(&call, x, y, shape[0], call.steps * call.columns, windows * call.columns)
     return y

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast import _pieces, activations, initializers
+from lstmfast import _core, _pieces, activations, initializers
 from lstmfast._pieces import contiguous, in_pieces, spread
-from lstmfast.layers.base import Array, Layer, Run, register
+from lstmfast.layers.base import Array, Layer, Run, passing, register
 from lstmfast.layers.core import identity
 
 
@@ -29,7 +29,9 @@ class _ActivationLayer(Layer):
         function = self._function()
         if function.is_linear:
             return identity
-        apply = function.run
+        core, apply = function.core, function.run
+        if core is not None and function.parameters.get("axis", -1) == -1:
+            return passing(lambda x, out: _core.activate(core, x, out))
         return lambda x: apply(contiguous(x))
 
     @property

@@ -28,7 +28,7 @@ from lstmfast._graph import (
     snake_case,
     unique_name,
 )
-from lstmfast._pieces import copied, put
+from lstmfast._pieces import contiguous, copied, put
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., Any]
@@ -659,6 +659,19 @@ class Layer:
         if len(self.nodes) != 1:
             raise AttributeError(f"The layer {self.name} has been called {len(self.nodes)} times on symbolic inputs.")
         return self.nodes[0]
+
+
+def passing(function: Callable[[Array, Array | None], Array]) -> Run:
+    """What runs a layer that is one pass of the core, ``function(x, out)``, over an array in C order."""
+
+    def run(x: Array, out: Array | None = None, training: Any = None, mask: Any = None) -> Array:
+        if out is None or out.flags.c_contiguous:
+            return function(contiguous(x), out)
+        put(out, function(contiguous(x), None))
+        return out
+
+    run.takes_out = True  # type: ignore[attr-defined]
+    return run
 
 
 def fill(targets: list[Array], outputs: Any) -> Any:

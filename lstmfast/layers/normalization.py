@@ -14,7 +14,7 @@ from lstmfast import _core, _pieces, initializers
 from lstmfast._arrays import ordered_mean, ordered_sum
 from lstmfast._graph import Shape
 from lstmfast._pieces import cast, contiguous, in_pieces, spread
-from lstmfast.layers.base import Array, Layer, Run, as_mask, keys_of, positive, register
+from lstmfast.layers.base import Array, Layer, Run, as_mask, keys_of, passing, positive, register
 
 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
@@ -148,7 +148,7 @@ class BatchNormalization(_Normalization):
             offset = offset + values["beta"]
         shape = self._feature_shape()
         if shape == (-1,):
-            return lambda x, training=None, mask=None: _core.scale(contiguous(x), None, scale, offset)
+            return passing(lambda x, out: _core.scale(x, None, scale, offset, out))
         scale, offset = scale.reshape(shape), offset.reshape(shape)
 
         def run(
@@ -326,7 +326,7 @@ class LayerNormalization(_Normalization):
         """Where all that is normalized together lies together."""
         gamma, beta = (values[name].reshape(-1) if name in values else None for name in ("gamma", "beta"))
         epsilon = self.epsilon
-        return lambda x: _core.normalize("layer", contiguous(x), columns, epsilon, gamma, beta)
+        return passing(lambda x, out: _core.normalize("layer", x, columns, epsilon, gamma, beta, out))
 
 
 @register()
@@ -424,7 +424,7 @@ class UnitNormalization(Layer):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         axis = self.axis
         if self.per_step:
-            return lambda x: _core.normalize("unit", contiguous(x), x.shape[-1], 1e-12, None, None)
+            return passing(lambda x, out: _core.normalize("unit", x, x.shape[-1], 1e-12, None, None, out))
 
         def normalized(x: Array, total: Array) -> Array:
             if x.size > _pieces.PIECE:
@@ -500,8 +500,8 @@ class Normalization(Layer):
             )
             factor = 1 / deviation
             if invert:
-                return lambda x: _core.scale(contiguous(x), None, deviation, mean)
-            return lambda x: _core.scale(contiguous(x), mean, factor, None)
+                return passing(lambda x, out: _core.scale(x, None, deviation, mean, out))
+            return passing(lambda x, out: _core.scale(x, mean, factor, None, out))
 
         def normalized(x: Array, mean: Array = mean, deviation: Array = deviation) -> Array:
             if x.size > _pieces.PIECE:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lstmfast import _core
 from lstmfast._pieces import contiguous, copied, filled, update
-from lstmfast.layers.base import Array, Layer, Run, register
+from lstmfast.layers.base import Array, Layer, Run, passing, register
 from lstmfast.layers.convolution import pad_same, per_axis, same_amounts, to_channels_last, windows_out
 
 
@@ -50,13 +50,11 @@ class _Pooling(Layer):
         first, same = self.data_format == "channels_first", self.padding == "same"
         name, padding = self.name, self.padding
 
-        def run_steps(x: Array) -> Array:
-            x = contiguous(to_channels_last(x, first))
+        def pooled(x: Array, out: Array | None = None) -> Array:
             steps = x.shape[1]
             windows = windows_out(steps, pool[0], strides[0], 1, padding, name)
             before = same_amounts((steps,), pool, strides, (1,))[0][0] if same else 0
-            y = _core.pool(means, x, windows, pool[0], strides[0], before, None)
-            return contiguous(np.moveaxis(y, -1, 1)) if first else y
+            return _core.pool(means, x, windows, pool[0], strides[0], before, None, out)
 
         def run(x: Array) -> Array:
             x = to_channels_last(x, first)
@@ -93,8 +91,11 @@ class _Pooling(Layer):
                     update(function, result, part)
             return result  # type: ignore[no-any-return]
 
-        assert rank
-        return run_steps if rank == 1 else run
+        if rank > 1:
+            return run
+        if first:
+            return lambda x: contiguous(np.moveaxis(pooled(to_channels_last(x, first)), -1, 1))
+        return passing(pooled)
 
 
 class _GlobalPooling(Layer):
