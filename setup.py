@@ -146,7 +146,10 @@ setup(
             ["lstmfast/_core.pyx", *SOURCES],
             include_dirs=["csrc/include", "csrc"],
             depends=[*HEADERS, *glob("lstmfast/*.pxd")],
-            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+            define_macros=[
+                ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
+                ("NPY_TARGET_VERSION", "NPY_1_22_API_VERSION"),  # the first with memory handlers
+            ],
         )
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 GATES = 4  # i, f, c, o: Keras's order
+EPSILON = 1e-3  # what Keras's normalizations add to a variance
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,15 @@ def _weights(random: np.random.Generator, layer: Layer, width: int) -> tuple[lis
         return [_uniform(random, width, units), random.uniform(-0.1, 0.1, units)], units
     if layer.kind == "LSTM":
         return _gates(random, width, options["units"], options["units"]), options["units"]
+    if layer.kind == "Conv1D":
+        (window,), filters = options["kernel_size"], options["filters"]
+        kernel = _uniform(random, window * width, filters).reshape(window, width, filters)
+        return [kernel, random.uniform(-0.1, 0.1, filters)], filters
+    if layer.kind == "LayerNormalization":
+        return [random.uniform(0.8, 1.2, width), random.uniform(-0.1, 0.1, width)], width
+    if layer.kind == "BatchNormalization":  # gamma, beta, mean, variance
+        bounds = ((0.8, 1.2), (-0.1, 0.1), (-0.1, 0.1), (0.1, 0.4))
+        return [random.uniform(*bound, width) for bound in bounds], width
     if layer.kind in ("ConvLSTM1D", "ConvLSTM2D"):
         filters, window = options["filters"], options["kernel_size"]
         taps = math.prod(window)
@@ -227,6 +237,35 @@ _MODELS = {
             Layer("Embedding", {"input_dim": 5000, "output_dim": 128}),
             Layer("Bidirectional", inner=_lstm(64)),
             Layer("Dense", {"units": 1, "activation": "sigmoid"}),
+        ),
+    ),
+    # Windows of sensors: features of neighbouring steps, half as many steps, and a class.
+    "sensors": (
+        128,
+        9,
+        (1, 32, 2000),
+        FULL,
+        (
+            Layer("Conv1D", {"filters": 64, "kernel_size": (5,), "padding": "same", "activation": "relu"}),
+            Layer("BatchNormalization"),
+            Layer("MaxPooling1D", {"pool_size": 2}),
+            _lstm(64),
+            Layer("Dense", {"units": 6, "activation": "softmax"}),
+        ),
+    ),
+    # What keeps deeper ones in range: each layer's outputs normalized, and the mean of all steps.
+    "normalized": (
+        60,
+        16,
+        (1, 32, 2000),
+        FULL,
+        (
+            _lstm(64, return_sequences=True),
+            Layer("LayerNormalization"),
+            _lstm(64, return_sequences=True),
+            Layer("LayerNormalization"),
+            Layer("GlobalAveragePooling1D"),
+            Layer("Dense", {"units": 1}),
         ),
     ),
     # A label for each word.

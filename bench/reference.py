@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bench.cases import Case, Layer
+from bench.cases import EPSILON, Case, Layer
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -61,12 +61,27 @@ def _conv_lstm(x: np.ndarray, weights: list[np.ndarray], options: dict) -> np.nd
     return h
 
 
+def _normalized(x: np.ndarray, mean: np.ndarray, variance: np.ndarray, gamma: np.ndarray, beta: np.ndarray):
+    return (x - mean) / np.sqrt(variance + x.dtype.type(EPSILON)) * gamma + beta
+
+
 def _apply(layer: Layer, weights: list[np.ndarray], x: np.ndarray) -> np.ndarray:
     options = layer.options
     if layer.kind == "LSTM":
         return _lstm(x, weights, options)
     if layer.kind in ("ConvLSTM1D", "ConvLSTM2D"):
         return _conv_lstm(x, weights, options)
+    if layer.kind == "Conv1D":
+        products = _windows(x, options["kernel_size"]) @ weights[0].reshape(-1, options["filters"])
+        return _ACTIVATION[options["activation"]](products + weights[1])
+    if layer.kind == "BatchNormalization":
+        return _normalized(x, weights[2], weights[3], *weights[:2])
+    if layer.kind == "LayerNormalization":
+        return _normalized(x, x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True), *weights)
+    if layer.kind == "MaxPooling1D":
+        return x.reshape(len(x), -1, options["pool_size"], x.shape[-1]).max(axis=2)
+    if layer.kind == "GlobalAveragePooling1D":
+        return x.mean(axis=1)
     if layer.kind == "Bidirectional":
         forward = _lstm(x, weights[:3], layer.inner.options)
         backward = _lstm(x, weights[3:], layer.inner.options, True)

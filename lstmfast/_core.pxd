@@ -152,6 +152,7 @@ cdef extern from "lstmfast.h" nogil:
 
     lf_status lf_products_run(const lf_products *products)
 
+    void *lf_block_resize(void *block, size_t size)
     int lf_activation_find(const char *name)
     const char *lf_activation_name(int kind)
     int lf_threads()

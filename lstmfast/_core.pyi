@@ -186,6 +186,12 @@ class StepChain:
     def step(self, x: Array, out: Array | None = None) -> Array:
         """What the last one gives, written to out where it can do that; no Stepper has moved where one raises."""
 
+class Blocks:
+    """A context in which all arrays of this thread, also NumPy's, get memory that earlier ones may have had."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
 def check_out(out: Any, dtype: np.dtype[Any], shape: tuple[int, ...], inputs: Sequence[Any]) -> None:
     """Raise unless out is a writable array of this dtype and shape, in C order but for gaps, apart from the inputs."""
 

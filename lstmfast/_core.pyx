@@ -4,9 +4,10 @@
 cimport cython
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_New
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, uint8_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memset, strcpy
 
 from time import perf_counter
 
@@ -43,6 +44,81 @@ cdef dict _CELLS = {
 cdef dict _KINDS = {cell: kind for kind, cell in _CELLS.items()}
 # Columns of a cell's weights per unit.
 cdef dict _GATES = {LF_LSTM: 4, LF_GRU: 3, LF_GRU_RESET_BEFORE: 3, LF_SIMPLE_RNN: 1, LF_DENSE: 1}
+
+
+# Arrays from this size on get memory that an earlier one may have had.
+cdef Py_ssize_t _LARGE_BYTES = 64 << 10
+
+
+cdef extern from "numpy/arrayobject.h":
+    ctypedef struct PyDataMemAllocator:
+        void *ctx
+        void *(*malloc)(void *ctx, size_t size) noexcept
+        void *(*calloc)(void *ctx, size_t count, size_t size) noexcept
+        void *(*realloc)(void *ctx, void *memory, size_t size) noexcept
+        void (*free)(void *ctx, void *memory, size_t size) noexcept
+
+    ctypedef struct PyDataMem_Handler:
+        char name[127]
+        uint8_t version
+        PyDataMemAllocator allocator
+
+    object PyDataMem_SetHandler(object handler)
+
+
+cdef void *_take(void *ctx, size_t size) noexcept:
+    return lf_block_resize(NULL, max(size, <size_t> 1))
+
+
+cdef void *_take_cleared(void *ctx, size_t count, size_t size) noexcept:
+    cdef void *memory = NULL
+    if count == 0 or size <= (<size_t> -1) // count:
+        memory = _take(ctx, count * size)
+    if memory != NULL:
+        memset(memory, 0, count * size)
+    return memory
+
+
+cdef void *_take_larger(void *ctx, void *memory, size_t size) noexcept:
+    return lf_block_resize(memory, max(size, <size_t> 1))
+
+
+cdef void _give(void *ctx, void *memory, size_t size) noexcept:
+    if memory != NULL:
+        lf_block_resize(memory, 0)
+
+
+cdef PyDataMem_Handler _blocks
+strcpy(_blocks.name, "lstmfast")
+_blocks.version = 1
+_blocks.allocator = PyDataMemAllocator(NULL, _take, _take_cleared, _take_larger, _give)
+cdef object _handler = PyCapsule_New(&_blocks, "mem_handler", NULL)
+
+
+cdef object _empty(int ndim, cnp.npy_intp *shape, int typenum):
+    """An array of its own, not cleared."""
+    cdef Py_ssize_t size = 4 if typenum == cnp.NPY_FLOAT32 else 8
+    cdef int axis
+    for axis in range(ndim):
+        size *= shape[axis]
+    if size < _LARGE_BYTES:
+        return cnp.PyArray_EMPTY(ndim, shape, typenum, 0)
+    before = PyDataMem_SetHandler(_handler)
+    try:
+        return cnp.PyArray_EMPTY(ndim, shape, typenum, 0)
+    finally:
+        PyDataMem_SetHandler(before)
+
+
+@cython.final
+cdef class Blocks:
+    cdef object before
+
+    def __enter__(self):
+        self.before = PyDataMem_SetHandler(_handler)
+
+    def __exit__(self, *_):
+        PyDataMem_SetHandler(self.before)
 
 
 cdef int _raise(lf_status status, str what) except -1:
@@ -566,7 +642,7 @@ cdef class PackedLayer:
         cdef cnp.npy_intp shape[2]
         shape[0] = rows
         shape[1] = self._width(call)
-        return cnp.PyArray_EMPTY(2, shape, self.typenum, 0)
+        return _empty(2, shape, self.typenum)
 
     cdef void _place_inputs(self, lf_run *part, const lf_run *call, size_t row, size_t step) noexcept:
         """Let a part of a call read from this row and this step on."""
@@ -634,7 +710,7 @@ cdef class PackedLayer:
         """A fresh array, or `out` if it can be written to without changing an input."""
         cdef int i
         if out is None:
-            return cnp.PyArray_EMPTY(ndim, shape, self.typenum, 0)
+            return _empty(ndim, shape, self.typenum)
         _check_out(out, self.dtype, tuple([shape[i] for i in range(ndim)]))
         _refuse_overlap(out, inputs)
         return out
@@ -1137,7 +1213,7 @@ cdef const void *_of_columns(object values, object x, size_t columns, str what) 
 cdef object _place(object x, int ndim, cnp.npy_intp *shape, object out):
     """An array for what a pass makes of x: a fresh one, or `out` where that can be it."""
     if out is None:
-        return cnp.PyArray_EMPTY(ndim, shape, cnp.PyArray_TYPE(x), 0)
+        return _empty(ndim, shape, cnp.PyArray_TYPE(x))
     _check_out(out, x.dtype, tuple([shape[i] for i in range(ndim)]))
     if not cnp.PyArray_IS_C_CONTIGUOUS(out):
         raise TypeError("out: expected a C-contiguous array")
@@ -1271,7 +1347,7 @@ def multiply(a, b):
     call.b_column_stride = _stride(b, 2, itemsize)
     if call.inner == 0:
         return cnp.PyArray_ZEROS(3, shape, typenum, 0)
-    y = cnp.PyArray_EMPTY(3, shape, typenum, 0)
+    y = _empty(3, shape, typenum)
     seconds = 1e-10 * (call.rows + 16) * call.inner * (call.columns + 16)
     at_once = <size_t> (_SLICE_SECONDS / (seconds + 1e-7)) + 1
     while sample < samples:

@@ -24,6 +24,7 @@ Array = np.ndarray[Any, Any]
 Masks = list[Any]
 
 _MOST_SHAPES = 64
+_LARGE_BYTES = 64 << 10  # between two layers: from there on it pays to look after their memory
 
 
 class Port:
@@ -193,6 +194,7 @@ class Plan:
         # shapes of the inputs, and of the outputs that go with them; and what `row_bytes` found for them
         self.known_outputs: dict[tuple[Shape, ...], list[Shape]] = {}
         self._known_bytes: dict[tuple[Shape, ...], int] = {}
+        self.most_bytes = 0  # of them
 
     # -- planning -----------------------------------------------------------------------------------------------
 
@@ -307,7 +309,9 @@ class Plan:
                 return None
         if self.keepers:
             with self.keeping_states():
-                return self._through(x)
+                return self.through(x)
+        if len(x) * self.most_bytes >= _LARGE_BYTES:
+            return self.through(x)
         for run in self.chain:  # type: ignore[union-attr]
             x = run(x)
         return x
@@ -324,7 +328,10 @@ class Plan:
             if x is None or (prepared and len(x) != len(prepared[0])):
                 return None
             prepared.append(x)
-        return self.finish(self.run(prepared)[0])
+        if len(prepared[0]) * self.most_bytes < _LARGE_BYTES:
+            return self.finish(self.run(prepared)[0])
+        with _core.Blocks():
+            return self.finish(self.run(prepared)[0])
 
     def _converted(self, x: Any, position: int, bounded: bool) -> Array | None:
         """An input of a known shape as its port takes it; None for another."""
@@ -333,11 +340,16 @@ class Plan:
     def remember(self, shapes: list[Shape], rows: int) -> None:
         """Inputs of these shapes, and any dtype, need no check from now on; so many rows of them are run at once."""
         self.known = [known.adding(shape, rows) for known, shape in zip(self.known, shapes, strict=True)]
+        self.most_bytes = max(self.most_bytes, self.row_bytes(shapes))
 
-    def _through(self, x: Any) -> Any:
-        for run in self.chain:  # type: ignore[union-attr]
-            x = run(x)
-        return x
+    def through(self, x: Any, out: Array | None = None) -> Array:
+        """What the chain gives, put into ``out`` where it is given and the chain takes it."""
+        chain = self.chain or ()
+        last = len(chain) - 1 if out is not None and self.takes_out else -1
+        with _core.Blocks():
+            for place, run in enumerate(chain):
+                x = run(x) if place != last else run(x, out=out)
+        return x  # type: ignore[no-any-return]
 
     @contextlib.contextmanager
     def keeping_states(self) -> Iterator[None]:

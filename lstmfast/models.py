@@ -471,17 +471,11 @@ class Model(Layer):
         by_batch = plan.stateful or plan.by_batch is not None
         rows = 0 if by_batch else self._slice_rows(plan, shapes, None)
         if masks is not None or plan.chain is None:
-            outputs = plan.finish(plan.run(prepared, masks)[0])
+            with _core.Blocks():
+                outputs = plan.finish(plan.run(prepared, masks)[0])
             plan.remember(shapes, rows)
             return outputs
-        y = prepared[0]
-        if targets is not None and plan.takes_out:
-            for run in plan.chain[:-1]:
-                y = run(y)
-            y = plan.chain[-1](y, out=targets[0])
-        else:
-            for run in plan.chain:
-                y = run(y)
+        y = plan.through(prepared[0], None if targets is None else targets[0])
         if isinstance(self._outputs_struct, KerasTensor):
             plan.remember(shapes, rows)
         return [y]

@@ -174,7 +174,7 @@ def test_the_core_computes_nothing_in_cython():
 def test_the_public_header_is_small_and_plain():
     text = without_comments((CSRC / "include" / "lstmfast.h").read_text())
     functions = re.findall(r"\b(lf_\w+)\(", text)
-    assert 5 <= len(functions) <= 16, functions
+    assert 5 <= len(functions) <= 17, functions
     assert set(re.findall(r"#\s*include\s+<([^>]+)>", text)) <= {"stddef.h", "stdint.h"}
 
 

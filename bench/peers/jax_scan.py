@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from bench.cases import Case, Layer
+from bench.cases import EPSILON, Case, Layer
 from bench.peers.base import XLA_ISA, Peer, Prepared, time_major
 
 
@@ -77,6 +77,10 @@ def _lstm(jax, x, weights, options, reverse=False):
     return h if outputs is None else outputs
 
 
+def _normalized(x, mean, variance, gamma, beta):
+    return (x - mean) / (variance + x.dtype.type(EPSILON)) ** 0.5 * gamma + beta
+
+
 def _apply(jax, layer: Layer, weights, x, time_major: bool):
     numpy, options = jax.numpy, layer.options
     if layer.kind == "LSTM":
@@ -91,6 +95,17 @@ def _apply(jax, layer: Layer, weights, x, time_major: bool):
         return _apply(jax, layer.inner, weights, x, time_major)
     if layer.kind == "Dense":
         return _activation(jax, options.get("activation", "linear"))(x @ weights[0] + weights[1])
+    if layer.kind == "Conv1D":
+        y = jax.lax.conv_general_dilated(x, weights[0], (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+        return _activation(jax, options["activation"])(y + weights[1])
+    if layer.kind == "MaxPooling1D":
+        return x.reshape(len(x), -1, options["pool_size"], x.shape[-1]).max(axis=2)
+    if layer.kind == "BatchNormalization":
+        return _normalized(x, *weights[2:], *weights[:2])
+    if layer.kind == "LayerNormalization":
+        return _normalized(x, x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True), *weights)
+    if layer.kind == "GlobalAveragePooling1D":
+        return x.mean(axis=1)
     if layer.kind == "RepeatVector":
         return numpy.repeat(x[:, None], options["n"], axis=1)
     if layer.kind == "Embedding":

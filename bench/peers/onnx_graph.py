@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.cases import GATES, Case, Layer
+from bench.cases import EPSILON, GATES, Case, Layer
 
 _ACTIVATION = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "softmax": "Softmax"}
 
@@ -103,6 +103,28 @@ def _add(graph: _Graph, layer: Layer, weights: list[np.ndarray]) -> None:
         graph.node("Add", [graph.flow, graph.constant(weights[1])])
         if "activation" in options:
             graph.node(_ACTIVATION[options["activation"]], [graph.flow])
+    elif layer.kind == "Conv1D":
+        (window,) = options["kernel_size"]
+        graph.node("Transpose", [graph.flow], perm=[0, 2, 1])
+        kernel = graph.constant(weights[0].transpose(2, 1, 0))
+        graph.node("Conv", [graph.flow, kernel, graph.constant(weights[1])], pads=[window // 2, window // 2])
+        graph.node(_ACTIVATION[options["activation"]], [graph.flow])
+        graph.node("Transpose", [graph.flow], perm=[0, 2, 1])
+    elif layer.kind == "MaxPooling1D":
+        size = [options["pool_size"]]
+        graph.node("Transpose", [graph.flow], perm=[0, 2, 1])
+        graph.node("MaxPool", [graph.flow], kernel_shape=size, strides=size)
+        graph.node("Transpose", [graph.flow], perm=[0, 2, 1])
+    elif layer.kind == "BatchNormalization":  # folded, as an exporter does
+        gamma, beta, mean, variance = weights
+        scale = gamma / np.sqrt(variance + np.float32(EPSILON))
+        graph.node("Mul", [graph.flow, graph.constant(scale)])
+        graph.node("Add", [graph.flow, graph.constant(beta - mean * scale)])
+    elif layer.kind == "LayerNormalization":
+        inputs = [graph.flow, *(graph.constant(array) for array in weights)]
+        graph.node("LayerNormalization", inputs, axis=-1, epsilon=EPSILON)
+    elif layer.kind == "GlobalAveragePooling1D":
+        graph.node("ReduceMean", [graph.flow], axes=[1], keepdims=0)
     elif layer.kind == "RepeatVector":
         graph.node("Unsqueeze", [graph.flow, graph.constant(np.array([1]))])
         graph.node("Expand", [graph.flow, graph.constant(np.array([1, options["n"], 1]))])

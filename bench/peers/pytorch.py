@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from bench.cases import Case, Layer
+from bench.cases import EPSILON, Case, Layer
 from bench.peers.base import ONEDNN_ISA, Peer, Prepared, time_major
 
 
@@ -88,6 +88,23 @@ def _stage(torch, layer: Layer, weights: list[np.ndarray]):
         name = layer.options.get("activation", "clone")
         activation = partial(torch.softmax, dim=-1) if name == "softmax" else getattr(torch, name)
         return lambda x: activation(torch.nn.functional.linear(x, kernel, bias))
+    if layer.kind == "Conv1D":
+        kernel, bias = torch.from_numpy(weights[0].transpose(2, 1, 0).copy()), torch.from_numpy(weights[1])
+        activation, convolve = getattr(torch, layer.options["activation"]), torch.nn.functional.conv1d
+        return lambda x: activation(convolve(x.transpose(1, 2), kernel, bias, padding="same")).transpose(1, 2)
+    if layer.kind == "MaxPooling1D":
+        size = layer.options["pool_size"]
+        return lambda x: torch.nn.functional.max_pool1d(x.transpose(1, 2), size).transpose(1, 2)
+    if layer.kind == "BatchNormalization":  # folded
+        gamma, beta, mean, variance = (torch.from_numpy(array) for array in weights)
+        scale = gamma / torch.sqrt(variance + EPSILON)
+        offset = beta - mean * scale
+        return lambda x: torch.addcmul(offset, x, scale)
+    if layer.kind == "LayerNormalization":
+        gamma, beta = (torch.from_numpy(array) for array in weights)
+        return lambda x: torch.nn.functional.layer_norm(x, gamma.shape, gamma, beta, EPSILON)
+    if layer.kind == "GlobalAveragePooling1D":
+        return lambda x: x.mean(1)
     if layer.kind == "RepeatVector":
         return lambda x: x[:, None].expand(-1, layer.options["n"], -1)
     if layer.kind == "Embedding":

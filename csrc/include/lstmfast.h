@@ -165,6 +165,10 @@ typedef struct lf_products {
 
 lf_status lf_products_run(const lf_products *products);
 
+/* Memory for arrays that calls write: as realloc, but aligned, and some of what is given back is kept for those that
+ * follow. NULL takes a block, 0 bytes give it back; NULL when there is none, then the block stays as it is. */
+void *lf_block_resize(void *block, size_t bytes);
+
 /* Number of the activation `name`, or -1. */
 int lf_activation_find(const char *name);
 const char *lf_activation_name(int kind); /* NULL past the last */

@@ -1,6 +1,7 @@
 /* Edges: every array ends, and then begins, at a page that may not be touched (masked vector loads escape the address
  * sanitizer); the caller's floating-point state; absurd numbers of threads; arguments out of range; each activation in
- * place and in a layer; teams of a forked child. Next: csrc/core/layer.c and csrc/core/sequence.c. */
+ * place and in a layer; memory of outputs; teams of a forked child. Next: csrc/core/layer.c and csrc/core/sequence.c.
+ */
 #define _GNU_SOURCE
 #include <lstmfast.h>
 #include <core/threads.h>
@@ -603,8 +604,46 @@ static void check_activations(lf_real real) {
     expect(lf_activation_name(-1) == NULL, "no name");
 }
 
+/* ---- memory of outputs --------------------------------------------------------------------------------------------
+ */
+
+static int holds(const unsigned char *block, size_t bytes, unsigned char value) {
+    for (size_t i = 0; i < bytes; i++)
+        if (block[i] != value) return 0;
+    return 1;
+}
+
+static void check_blocks(void) {
+    enum { BLOCKS = 40, BYTES = 100000 };
+    unsigned char *blocks[BLOCKS];
+    expect(lf_block_resize(NULL, 0) == NULL, "no block");
+    expect(lf_block_resize(NULL, SIZE_MAX) == NULL && lf_block_resize(NULL, SIZE_MAX / 2) == NULL, "an absurd block");
+    for (int i = 0; i < BLOCKS; i++) { /* more than are kept, small ones among them */
+        blocks[i] = lf_block_resize(NULL, (size_t)(i % 2 ? BYTES + i : 1 + i));
+        expect(blocks[i] != NULL && (uintptr_t)blocks[i] % 64 == 0, "a block");
+        memset(blocks[i], i, (size_t)(i % 2 ? BYTES + i : 1 + i));
+    }
+    for (int i = 0; i < BLOCKS; i++) /* none lies in another */
+        expect(holds(blocks[i], (size_t)(i % 2 ? BYTES + i : 1 + i), (unsigned char)i), "what is in a block");
+    expect(lf_block_resize(blocks[1], SIZE_MAX) == NULL && holds(blocks[1], BYTES, 1), "no larger block");
+    blocks[1] = lf_block_resize(blocks[1], 5 * BYTES);
+    expect(blocks[1] != NULL && holds(blocks[1], BYTES + 1, 1), "a larger block");
+    blocks[1] = lf_block_resize(blocks[1], 7);
+    expect(blocks[1] != NULL && holds(blocks[1], 7, 1), "a smaller block");
+    for (int i = 0; i < BLOCKS; i++) expect(lf_block_resize(blocks[i], 0) == NULL, "a block is given back");
+    unsigned char *again = lf_block_resize(NULL, BYTES);
+    expect(again == blocks[BLOCKS - 1], "the last one is kept for the next");
+    lf_block_resize(again, 0);
+    again = lf_block_resize(NULL, 4 * BYTES + 77777);
+    unsigned char *other = lf_block_resize(NULL, 10);
+    expect(other != NULL && (other < again || other > again + 4 * BYTES + 77777), "two at once");
+    lf_block_resize(again, 0);
+    lf_block_resize(other, 0);
+}
+
 int main(void) {
     const char *isa;
+    check_blocks();
     fill(LF_F32, kernel, sizeof kernel / sizeof *kernel, 0.5);
     fill(LF_F32, recurrent, sizeof recurrent / sizeof *recurrent, 0.2);
     fill(LF_F32, bias, sizeof bias / sizeof *bias, 0.5);
