@@ -44,9 +44,9 @@ struct passing {
 static void pass_member(void *context, int index, int count) {
     struct passing *s = context;
     const size_t rows = s->pass->rows;
-    if (count > 1) lf_watch_enter(&s->watch);
+    const unsigned long long before = lf_member_begin(&s->watch, count);
     s->kernels->pass(s->pass, first_row(rows, index, count), first_row(rows, index + 1, count));
-    if (count > 1) lf_watch_leave(&s->watch);
+    lf_member_end(&s->watch, count, before);
 }
 
 static int is_pool(lf_pass_kind kind) { return kind == LF_PASS_MEAN || kind == LF_PASS_MAX; }
@@ -150,9 +150,9 @@ static void multiply_share(struct multiplying *s, size_t begin, size_t end) {
 
 static void products_member(void *context, int index, int count) {
     struct multiplying *s = context;
-    if (count > 1) lf_watch_enter(&s->watch);
+    const unsigned long long before = lf_member_begin(&s->watch, count);
     multiply_share(s, first_row(s->products->count, index, count), first_row(s->products->count, index + 1, count));
-    if (count > 1) lf_watch_leave(&s->watch);
+    lf_member_end(&s->watch, count, before);
 }
 
 static lf_status check_products(const lf_products *p) {
