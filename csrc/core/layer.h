@@ -45,6 +45,8 @@ int lf_is_activation(lf_activation activation);
 /* pack.c: fills layer->panels from Keras's arrays. */
 lf_status lf_pack(const lf_layer_config *config, lf_layer *layer);
 void lf_pack_release(lf_layer *layer);
+/* Other weights of the same shape in place of those of a dense layer without a bias, which nobody runs meanwhile. */
+lf_status lf_pack_again(const lf_layer_config *config, lf_layer *layer);
 
 /* sequence.c, together.c: everything of lf_layer_run and lf_layers_run behind the checks. */
 lf_status lf_sequence_run(const lf_layer *layer, const lf_run *run);

@@ -280,6 +280,14 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
     return known ? LF_OK : LF_INTERRUPTED;
 }
 
+lf_status lf_pack_again(const lf_layer_config *config, lf_layer *layer) {
+    char *memory = (char *)layer->panels.bias; /* zeros, which stay */
+    const struct recipe *recipe = &recipes[LF_DENSE];
+    const int done =
+        fill(config, &layer->panels, &recipe->first, NULL, recipe->keras_gates, memory, layer->element_bytes);
+    return done ? LF_OK : LF_INTERRUPTED;
+}
+
 void lf_pack_release(lf_layer *layer) {
     lf_release((void *)layer->panels.bias); /* the one allocation begins with it */
 }

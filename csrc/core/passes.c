@@ -112,7 +112,8 @@ static void put_kernel(const lf_products *p, const char *b, size_t bytes, char *
     }
 }
 
-static lf_status multiply(const struct multiplying *s, size_t i, char *kernel) {
+/* y[i] by the layer whose kernel is b[i], made of the one before where there is one. */
+static lf_status multiply(const struct multiplying *s, size_t i, char *kernel, lf_layer **layer) {
     const lf_products *p = s->products;
     const size_t bytes = s->element_bytes;
     const char *b = lf_at(p->b, (ptrdiff_t)i * p->b_stride, bytes);
@@ -123,8 +124,7 @@ static lf_status multiply(const struct multiplying *s, size_t i, char *kernel) {
                                     .units = p->columns,
                                     .activation = {.kind = s->activation},
                                     .kernel = kernel != NULL ? kernel : b};
-    lf_layer *layer;
-    lf_status status = lf_layer_create(&config, &layer);
+    const lf_status status = *layer == NULL ? lf_layer_create(&config, layer) : lf_pack_again(&config, *layer);
     if (status != LF_OK) return status;
     const lf_run run = {.batch = p->rows,
                         .steps = 1,
@@ -133,9 +133,7 @@ static lf_status multiply(const struct multiplying *s, size_t i, char *kernel) {
                         .y = (char *)p->y + i * p->rows * p->columns * bytes,
                         .y_row_stride = (ptrdiff_t)p->columns,
                         .threads = s->run_threads};
-    status = lf_layer_run(layer, &run);
-    lf_layer_destroy(layer);
-    return status;
+    return lf_layer_run(*layer, &run);
 }
 
 static void multiply_share(struct multiplying *s, size_t begin, size_t end) {
@@ -143,7 +141,9 @@ static void multiply_share(struct multiplying *s, size_t begin, size_t end) {
     const int is_plain = p->b_column_stride == 1 && p->b_row_stride == (ptrdiff_t)p->columns;
     char *kernel = is_plain ? NULL : lf_allocate(p->inner * p->columns * s->element_bytes);
     lf_status status = is_plain || kernel != NULL ? LF_OK : LF_NO_MEMORY;
-    for (size_t i = begin; i < end && status == LF_OK; i++) status = multiply(s, i, kernel);
+    lf_layer *layer = NULL;
+    for (size_t i = begin; i < end && status == LF_OK; i++) status = multiply(s, i, kernel, &layer);
+    lf_layer_destroy(layer);
     lf_release(kernel);
     if (status != LF_OK) atomic_store(&s->status, (int)status);
 }
