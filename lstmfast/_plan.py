@@ -233,22 +233,28 @@ class Plan:
         """An Embedding that only recurrent layers read hands them the ids: see _lookup.py."""
         for operation in self.operations:
             look_up = getattr(operation.run, "look_up", None)
-            slot = operation.outputs[0]
-            if look_up is None or slot in self.output_slots:
-                continue
-            users = [
-                user
-                for user in self.operations
-                if any(type(leaf) is Slot and leaf.index == slot for leaf in flatten([user.inputs, user.arguments]))
-            ]
-            if users and all(
-                user.single == slot
-                and user.cast is None
-                and getattr(user.run, "takes_lookup", False)
-                and not any(type(leaf) is Slot and leaf.index == slot for leaf in flatten(user.arguments))
-                for user in users
-            ):
+            if look_up is not None and self._takes_lookups(operation.outputs[0]):
                 operation.call = look_up
+
+    def _takes_lookups(self, slot: int) -> bool:
+        """Whether a lookup may stand in a place: all who read it take one, or hand it on as it is, as Dropout does."""
+        if slot in self.output_slots:
+            return False
+        users = [
+            user
+            for user in self.operations
+            if any(type(leaf) is Slot and leaf.index == slot for leaf in flatten([user.inputs, user.arguments]))
+        ]
+        return bool(users) and all(
+            user.single == slot
+            and user.cast is None
+            and not any(type(leaf) is Slot and leaf.index == slot for leaf in flatten(user.arguments))
+            and (
+                getattr(user.run, "takes_lookup", False)
+                or (user.run is identity and len(user.outputs) == 1 and self._takes_lookups(user.outputs[0]))
+            )
+            for user in users
+        )
 
     def _plan_release(self) -> None:
         keep = {*self.output_slots, *self.input_slots}

@@ -406,6 +406,46 @@ def test_a_stack_behind_an_embedding(isa, thread_count):
         model(np.full((1, 50), 30))
 
 
+IDS = np.random.default_rng(1).integers(0, 30, (5, 40))
+
+
+@pytest.mark.parametrize("mask_zero", [False, True])
+@pytest.mark.parametrize("dropout", [layers.Dropout, layers.SpatialDropout1D, layers.GaussianNoise])
+def test_an_embedding_is_looked_up_behind_dropout(mask_zero, dropout):
+    """A recurrent layer gets the ids of an Embedding also where layers that do nothing stand between the two."""
+    chain = lstmfast.Sequential(
+        [
+            lstmfast.Input((40,), dtype="int32"),
+            layers.Embedding(30, 8, mask_zero=mask_zero),
+            dropout(0.2),
+            layers.Dropout(0.1),
+            layers.Bidirectional(layers.LSTM(6)),
+        ]
+    )
+    plain = lstmfast.Sequential([lstmfast.Input((40,), dtype="int32"), chain.layers[-4], chain.layers[-1]])
+    operations = chain.plan().operations
+    assert operations[0].call is operations[0].run.look_up
+    for _ in range(3):
+        assert_same_bits(chain(IDS), plain(IDS))
+
+    inputs = lstmfast.Input((40,), dtype="int32")
+    words = layers.Embedding(30, 8, mask_zero=mask_zero)(inputs)
+    dropped = dropout(0.2)(words)
+    both = [layers.LSTM(6)(words), layers.GRU(4)(dropped)]
+    model = lstmfast.Model(inputs, both)
+    operations = model.plan().operations
+    assert operations[0].call is operations[0].run.look_up
+    read = lstmfast.Model(inputs, [*both, layers.GlobalMaxPooling1D()(dropped)])  # one who needs the numbers
+    shown = lstmfast.Model(inputs, [*both, dropped])
+    for other in (read, shown):
+        operations = other.plan().operations
+        assert operations[0].call is operations[0].run
+        for _ in range(3):
+            for mine, right in zip(model(IDS), other(IDS), strict=False):
+                assert_same_bits(mine, right)
+    np.testing.assert_array_equal(shown(IDS)[2], words.history[0].get_weights()[0][IDS])
+
+
 def test_calls_are_noted_and_run_once():
     first, second = bits.packed("lstm", 4, 8), bits.packed("lstm", 8, 8)
     x = bits.sequences(2, 5, 4)
