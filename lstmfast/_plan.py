@@ -314,8 +314,12 @@ class Plan:
             if x is None:
                 return None
         if self.keepers:
-            with self.keeping_states():
+            states = [layer.states for layer in self.keepers]
+            try:
                 return self.through(x)
+            except BaseException:
+                self._give_back(states)
+                raise
         if len(x) * self.most_bytes >= _LARGE_BYTES:
             return self.through(x)
         for run in self.chain:  # type: ignore[union-attr]
@@ -364,9 +368,12 @@ class Plan:
         try:
             yield
         except BaseException:
-            for layer, state in zip(self.keepers, states, strict=True):
-                layer.states = state
+            self._give_back(states)
             raise
+
+    def _give_back(self, states: list[Any]) -> None:
+        for layer, state in zip(self.keepers, states, strict=True):
+            layer.states = state
 
     def run(self, arrays: list[Array], masks: Masks | None = None) -> tuple[list[Array], Masks]:
         """Outputs and their masks for prepared inputs, in the types in which values travel between layers."""

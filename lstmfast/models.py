@@ -468,8 +468,10 @@ class Model(Layer):
     def _outputs(self, plan: Plan, arrays: list[Array], masks: Any, targets: list[Array] | None) -> list[Array]:
         prepared = [port.prepare(array) for port, array in zip(plan.ports, arrays, strict=True)]
         shapes = [array.shape[1:] for array in prepared]
-        by_batch = plan.stateful or plan.by_batch is not None
-        rows = 0 if by_batch else self._slice_rows(plan, shapes, None)
+        if plan.stateful or plan.by_batch is not None:  # one batch may be run as it is
+            rows = (plan.by_batch is None and self._fixed_batch()) or 0
+        else:
+            rows = self._slice_rows(plan, shapes, None)
         if masks is not None or plan.chain is None:
             with _core.Blocks():
                 outputs = plan.finish(plan.run(prepared, masks)[0])

@@ -225,6 +225,39 @@ def test_calls_like_earlier_ones_give_the_same():
         masked(sparse[..., :2])
 
 
+@pytest.mark.parametrize("call", ["__call__", "predict"])
+def test_a_stateful_model_goes_on_where_it_was(call):
+    """Also where calls are like earlier ones; and a wrong call, before or after, leaves the states as they were."""
+    random = np.random.default_rng(0)
+
+    def made():
+        first, second = layers.LSTM(5, stateful=True, return_sequences=True), layers.GRU(4, stateful=True)
+        model = lstmfast.Sequential(
+            [lstmfast.Input(batch_shape=(2, None, 3)), first, layers.Dropout(0.1), second, layers.Dense(2)]
+        )
+        options = {"verbose": 0} if call == "predict" else {}
+        return model, lambda x, **more: getattr(model, call)(x, **(options | more))
+
+    model, run = made()
+    fresh, again = made()
+    fresh.set_weights(model.get_weights())
+    x = random.standard_normal((2, 12, 3)).astype("float32")
+    whole = again(x)
+    for step in range(12):
+        for rows in (1, 3):  # not the batch that it was built for
+            with pytest.raises(ValueError, match="stateful"):
+                run(np.ones((rows, 1, 3), "float32"))
+        with pytest.raises(ValueError, match="shape"):
+            run(np.ones((2, 1, 4), "float32"))
+        more = {"batch_size": 2} if call == "predict" and step % 2 else {}
+        y = run(x[:, step : step + 1].copy(), **more)
+    assert_same_bits(y, whole)
+    model.reset_states()
+    for part in (x[:, :5], x[:, 5:].astype("float64")):
+        y = run(part, **({"batch_size": 2} if call == "predict" else {}))
+    assert_same_bits(y, whole)
+
+
 def test_results_are_fresh(model, x):
     first, second = model(x), model(x)
     assert not np.shares_memory(first, second)
