@@ -5,12 +5,14 @@ Next: layers/base.py.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lstmfast._pieces import copied, in_pieces, spread, update
+from lstmfast import _core
+from lstmfast._pieces import contiguous, copied, in_pieces, spread, update
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
@@ -128,9 +130,18 @@ def convert(value: Any, dtype: np.dtype[Any], what: str = "the input") -> np.nda
 
 
 def ordered_sum(x: np.ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool = True) -> np.ndarray[Any, Any]:
-    """The sum over ``axes``, each folded in halves: the order depends on the axis's size alone, never on the layout."""
+    """The sum over ``axes``, one by one, in an order that depends on the sizes of a sample alone."""
     for axis in sorted(axes, reverse=True):
-        x = in_pieces(partial(_folded, axis=axis, keepdims=keepdims), x, cut=axis)
+        size, behind = x.shape[axis], math.prod(x.shape[axis + 1 :])
+        kept = (1,) if keepdims else ()
+        if not x.size or x.dtype not in (FLOAT32, FLOAT64) or not axis:
+            x = in_pieces(partial(_folded, axis=axis, keepdims=keepdims), x, cut=axis)
+            continue
+        shape = (*x.shape[:axis], *kept, *x.shape[axis + 1 :])
+        if behind == 1:
+            x = _core.dot(contiguous(x).reshape(-1, size), None).reshape(shape)
+        else:
+            x = _core.pool("sum", contiguous(x).reshape(-1, size, behind), 1, size, 1, 0, None).reshape(shape)
     return x
 
 

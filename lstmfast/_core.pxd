@@ -109,7 +109,9 @@ cdef extern from "lstmfast.h" nogil:
         LF_PASS_LAYER_NORM
         LF_PASS_RMS_NORM
         LF_PASS_UNIT_NORM
+        LF_PASS_DOT
         LF_PASS_MEAN
+        LF_PASS_SUM
         LF_PASS_MAX
 
     ctypedef struct lf_pass:

@@ -222,8 +222,11 @@ def normalize(
     sqrt(max(sum of squares, epsilon)).
     """
 
+def dot(x: Array, scale: Array | None) -> Array:
+    """The sums of x * scale along the last axis of a C-contiguous array; scale has its size, or is None."""
+
 def pool(
-    means: bool,
+    kind: str,
     x: Array,
     windows: int,
     extent: int,
@@ -232,7 +235,7 @@ def pool(
     step_mask: Array | None,
     out: Array | None = None,
 ) -> Array:
-    """(batch, windows, columns): the means, or the largest numbers, of windows of steps of x (batch, steps, columns).
+    """(batch, windows, columns): "mean", "sum" or "max" of windows of the steps of x (batch, steps, columns).
 
     Window w spans ``extent`` steps from w * stride - before on, without what lies outside; each has to hold a step.
     With a step_mask (batch, steps) only those steps count where it is True; nan where there are none.

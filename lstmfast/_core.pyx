@@ -1291,11 +1291,29 @@ def normalize(str kind, x, Py_ssize_t columns, double epsilon, scale, offset, ou
     return _run_rows(&call, x, columns, out)
 
 
-def pool(bint means, x, Py_ssize_t windows, Py_ssize_t extent, Py_ssize_t stride, Py_ssize_t before, step_mask,
+def dot(x, scale):
+    cdef lf_pass call
+    cdef int ndim = cnp.PyArray_NDIM(x) if isinstance(x, cnp.ndarray) else 0
+    _begin_pass(&call, LF_PASS_DOT, x)
+    if ndim == 0 or cnp.PyArray_DIM(x, ndim - 1) == 0:
+        raise ValueError(f"x: expected an array with numbers along its last axis, got shape {x.shape}")
+    call.columns = cnp.PyArray_DIM(x, ndim - 1)
+    call.scale = _of_columns(scale, x, call.columns, "scale")
+    y = _empty(ndim - 1, cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x))
+    _run_pass(&call, x, y, cnp.PyArray_SIZE(y), call.columns, 1)
+    return y
+
+
+cdef dict _POOLS = {"mean": LF_PASS_MEAN, "sum": LF_PASS_SUM, "max": LF_PASS_MAX}
+
+
+def pool(str kind, x, Py_ssize_t windows, Py_ssize_t extent, Py_ssize_t stride, Py_ssize_t before, step_mask,
          out=None):
     cdef lf_pass call
     cdef cnp.npy_intp shape[3]
-    _begin_pass(&call, LF_PASS_MEAN if means else LF_PASS_MAX, x)
+    if kind not in _POOLS:
+        raise ValueError(f"unknown kind {kind!r}; expected one of {', '.join(_POOLS)}")
+    _begin_pass(&call, _POOLS[kind], x)
     if cnp.PyArray_NDIM(x) != 3:
         raise ValueError(f"x: expected (batch, steps, columns), got shape {x.shape}")
     if windows < 0 or extent < 1 or stride < 1 or before < 0:
@@ -1306,8 +1324,8 @@ def pool(bint means, x, Py_ssize_t windows, Py_ssize_t extent, Py_ssize_t stride
     call.stride = stride
     call.before = before
     if step_mask is not None:
-        if not means or not isinstance(step_mask, cnp.ndarray) or step_mask.dtype != bool:
-            raise TypeError("step_mask: expected an array of bool, of means")
+        if kind == "max" or not isinstance(step_mask, cnp.ndarray) or step_mask.dtype != bool:
+            raise TypeError("step_mask: expected an array of bool, for a mean or a sum")
         if step_mask.shape != x.shape[:2] or not cnp.PyArray_IS_C_CONTIGUOUS(step_mask):
             raise ValueError(f"step_mask: expected shape {x.shape[:2]} in C order, got {step_mask.shape}")
         call.step_mask = <const uint8_t *> cnp.PyArray_DATA(step_mask)

@@ -127,12 +127,14 @@ typedef enum lf_pass_kind {
     LF_PASS_LAYER_NORM, /* y = (x - mean) / sqrt(variance + epsilon) * scale + offset, both of the row */
     LF_PASS_RMS_NORM,   /* y = x / sqrt(mean of the row's squares + epsilon) * scale + offset */
     LF_PASS_UNIT_NORM,  /* y = x / sqrt(max(sum of the row's squares, epsilon)) * scale + offset */
+    LF_PASS_DOT,        /* y = the sum of the row's x * scale, one number */
     LF_PASS_MEAN,       /* of the steps of each window: the mean, column by column */
+    LF_PASS_SUM,        /* their sum */
     LF_PASS_MAX,        /* the largest number, or NaN where there is one */
     LF_PASS_COUNT
 } lf_pass_kind;
 
-/* A row has `columns` columns or, for LF_PASS_MEAN and LF_PASS_MAX, `steps` of them. Window w of those spans `extent`
+/* A row has `columns` columns or, from LF_PASS_MEAN on, `steps` of them. Window w of those spans `extent`
  * steps from w * stride - before on, without what lies outside of the row, and holds one step at least. */
 typedef struct lf_pass {
     lf_pass_kind kind;
@@ -140,11 +142,11 @@ typedef struct lf_pass {
     lf_activation activation;
     size_t rows, columns;
     const void *x; /* (rows, columns) or (rows, steps, columns) */
-    void *y;       /* (rows, columns), which may be x, or (rows, windows, columns), which may not */
+    void *y;       /* (rows, columns), which may be x; or, which may not, (rows) or (rows, windows, columns) */
     const void *shift, *scale, *offset; /* (columns) each; NULL: 0, 1 and 0 */
     double epsilon;
     size_t steps, windows, extent, stride, before;
-    const uint8_t *step_mask; /* (rows, steps), of LF_PASS_MEAN: 0 = the step does not count; NULL: all do */
+    const uint8_t *step_mask; /* (rows, steps), of a mean or sum: 0 = the step does not count; NULL: all do */
     int threads;              /* as of lf_run */
 } lf_pass;
 

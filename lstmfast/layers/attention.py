@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core, activations, initializers
-from lstmfast._arrays import ordered_sum
 from lstmfast._graph import KerasTensor, Node
 from lstmfast._pieces import contiguous, reshaped, spread, update
 from lstmfast.layers.base import Array, Layer, Run, as_mask, keys_of, positive, register
@@ -186,7 +185,7 @@ class Attention(_ScoredAttention):
             both = spread(np.add, query[:, :, None], key[:, None])
             if scale is not None:
                 both = spread(np.multiply, scale, both)
-            sums = ordered_sum(activations.tanh.run(contiguous(both)), (3,), keepdims=False)
+            sums = _core.dot(activations.tanh.run(contiguous(both)), None)
             return spread(np.multiply, factor, sums)
 
         return concat
@@ -222,9 +221,7 @@ class AdditiveAttention(_ScoredAttention):
 
         def scored(query: Array, key: Array) -> Array:
             both = activations.tanh.run(contiguous(spread(np.add, query[:, :, None], key[:, None])))
-            if scale is not None:
-                update(np.multiply, both, scale)
-            return contiguous(ordered_sum(both, (3,), keepdims=False))
+            return _core.dot(both, scale)
 
         return scored
 

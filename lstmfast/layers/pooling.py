@@ -48,13 +48,13 @@ class _Pooling(Layer):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         pool, strides, rank, means = self.pool_size, self.strides, self.rank, self.means
         first, same = self.data_format == "channels_first", self.padding == "same"
-        name, padding = self.name, self.padding
+        name, padding, kind = self.name, self.padding, "mean" if means else "max"
 
         def pooled(x: Array, out: Array | None = None) -> Array:
             steps = x.shape[1]
             windows = windows_out(steps, pool[0], strides[0], 1, padding, name)
             before = same_amounts((steps,), pool, strides, (1,))[0][0] if same else 0
-            return _core.pool(means, x, windows, pool[0], strides[0], before, None, out)
+            return _core.pool(kind, x, windows, pool[0], strides[0], before, None, out)
 
         def run(x: Array) -> Array:
             x = to_channels_last(x, first)
@@ -123,6 +123,7 @@ class _GlobalPooling(Layer):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         first, keepdims, means = self.data_format == "channels_first", self.keepdims, self.means
+        kind = "mean" if means else "max"
 
         def run(x: Array, mask: Array | None = None) -> Array:
             spatial = (1,) * (x.ndim - 2)
@@ -131,7 +132,7 @@ class _GlobalPooling(Layer):
             steps = math.prod(sizes)
             if steps:
                 kept = None if mask is None else contiguous(mask)
-                y = _core.pool(means, x.reshape(batch, steps, channels), 1, steps, 1, 0, kept)
+                y = _core.pool(kind, x.reshape(batch, steps, channels), 1, steps, 1, 0, kept)
             else:
                 y = filled((batch, channels), np.nan if means else -np.inf, x.dtype)
             if not keepdims:

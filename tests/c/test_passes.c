@@ -83,7 +83,7 @@ static void destroy(struct array made) {
 /* ---- passes --------------------------------------------------------------------------------------------------------
  */
 
-static int is_pool(lf_pass_kind kind) { return kind == LF_PASS_MEAN || kind == LF_PASS_MAX; }
+static int is_pool(lf_pass_kind kind) { return kind >= LF_PASS_MEAN; }
 
 static int counts(const lf_pass *pass, size_t row, size_t step) {
     return pass->step_mask == NULL || pass->step_mask[row * pass->steps + step];
@@ -99,7 +99,7 @@ static double expected_pool(const lf_pass *pass, size_t row, size_t window, size
         total = pass->kind == LF_PASS_MAX ? fmax(total, x) : total + x;
         valid++;
     }
-    return pass->kind == LF_PASS_MAX ? total : total / valid;
+    return pass->kind == LF_PASS_MEAN ? total / valid : total;
 }
 
 static double expected_of(const lf_pass *pass, size_t row, size_t column) {
@@ -110,6 +110,12 @@ static double expected_of(const lf_pass *pass, size_t row, size_t column) {
     const double offset = pass->offset == NULL ? 0 : get(real, pass->offset, column);
     double mean = 0, squares = 0;
     if (pass->kind == LF_PASS_ACTIVATION) return tanh(x);
+    if (pass->kind == LF_PASS_DOT) {
+        double sum = 0;
+        for (size_t i = 0; i < pass->columns; i++)
+            sum += get(real, pass->x, row * pass->columns + i) * (pass->scale == NULL ? 1 : get(real, pass->scale, i));
+        return sum;
+    }
     if (pass->kind == LF_PASS_SCALE) return (x - shift) * scale + offset;
     for (size_t i = 0; pass->kind == LF_PASS_LAYER_NORM && i < pass->columns; i++)
         mean += get(real, pass->x, row * pass->columns + i) / (double)pass->columns;
@@ -119,7 +125,10 @@ static double expected_of(const lf_pass *pass, size_t row, size_t column) {
     return (x - mean) / sqrt(size) * scale + offset;
 }
 
-static size_t outputs_of(const lf_pass *pass) { return (is_pool(pass->kind) ? pass->windows : 1) * pass->columns; }
+static size_t outputs_of(const lf_pass *pass) {
+    if (pass->kind == LF_PASS_DOT) return 1;
+    return (is_pool(pass->kind) ? pass->windows : 1) * pass->columns;
+}
 
 static int is_near(lf_real real, double got, double expected) {
     if (isnan(expected)) return isnan(got);
@@ -158,7 +167,7 @@ static void check_bits(const lf_pass *pass) {
         expect(lf_pass_run(&other) == LF_OK && memcmp(got, (const char *)pass->y + row * of_y, of_y) == 0,
                "a row alone");
     }
-    if (!is_pool(pass->kind)) {
+    if (!is_pool(pass->kind) && pass->kind != LF_PASS_DOT) {
         other.rows = pass->rows;
         memcpy(got, pass->x, pass->rows * of_x);
         other.x = got;
@@ -168,7 +177,7 @@ static void check_bits(const lf_pass *pass) {
 }
 
 static void check_pass(lf_pass_kind kind, lf_real real, size_t rows, size_t columns, size_t steps, int variant) {
-    const int at_end = variant & 1, pools = is_pool(kind), masked = kind == LF_PASS_MEAN && (variant & 2);
+    const int at_end = variant & 1, pools = is_pool(kind), masked = pools && kind != LF_PASS_MAX && (variant & 2);
     lf_pass pass = {.kind = kind, .real = real, .rows = rows, .columns = columns, .epsilon = 1e-3};
     pass.activation.kind = lf_activation_find("tanh");
     if (pools) {
@@ -223,7 +232,7 @@ static void check_nan(lf_real real) {
             for (size_t i = 0; i < COLUMNS * STEPS; i++) put(real, x.data, i, uniform(-2, 2));
             put(real, x.data, is_pool(pass.kind) ? (place + 3) * COLUMNS + place : place, NAN);
             expect(lf_pass_run(&pass) == LF_OK, "a pass over NaN");
-            const int whole = pass.kind >= LF_PASS_LAYER_NORM && pass.kind <= LF_PASS_UNIT_NORM;
+            const int whole = pass.kind >= LF_PASS_LAYER_NORM && pass.kind <= LF_PASS_DOT;
             int right = 1;
             for (size_t i = 0; i < COLUMNS; i++)
                 right = right && !isnan(get(real, y.data, i)) == !(whole || i == place);
