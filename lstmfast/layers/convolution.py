@@ -58,10 +58,6 @@ def same_amounts(
     return amounts
 
 
-def pad_same(x: Array, window: Sequence[int], strides: Sequence[int], value: float) -> Array:
-    return pad(x, same_amounts(x.shape[1:-1], window, strides, (1,) * len(window)), value)
-
-
 class Windows:
     """What a convolution sees of its input at each place.
 

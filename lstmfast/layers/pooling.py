@@ -1,4 +1,4 @@
-"""Pooling over steps, planes and volumes; over steps, and over all of them, in the core.
+"""Pooling over steps, planes and volumes, in the core.
 
 Next: base.py.
 """
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core
-from lstmfast._pieces import contiguous, copied, filled, update
+from lstmfast._pieces import contiguous, filled
 from lstmfast.layers.base import Array, Layer, Run, passing, register
-from lstmfast.layers.convolution import pad_same, per_axis, same_amounts, to_channels_last, windows_out
+from lstmfast.layers.convolution import per_axis, same_amounts, to_channels_last, windows_out
 
 
 class _Pooling(Layer):
@@ -46,55 +46,31 @@ class _Pooling(Layer):
         return (*input_shape[:2], *sizes) if first else (input_shape[0], *sizes, input_shape[-1])
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        pool, strides, rank, means = self.pool_size, self.strides, self.rank, self.means
-        first, same = self.data_format == "channels_first", self.padding == "same"
-        name, padding, kind = self.name, self.padding, "mean" if means else "max"
+        pool, strides, same, name = self.pool_size, self.strides, self.padding == "same", self.name
+        kind, padding = "mean" if self.means else "max", self.padding
 
         def pooled(x: Array, out: Array | None = None) -> Array:
-            steps = x.shape[1]
-            windows = windows_out(steps, pool[0], strides[0], 1, padding, name)
-            before = same_amounts((steps,), pool, strides, (1,))[0][0] if same else 0
-            return _core.pool(kind, x, windows, pool[0], strides[0], before, None, out)
-
-        def run(x: Array) -> Array:
-            x = to_channels_last(x, first)
+            """One axis after the other; what lies behind an axis are its columns, of which the first has the most."""
             spatial = x.shape[1:-1]
-            sizes = [
+            windows = [
                 windows_out(size, window, stride, 1, padding, name)
                 for size, window, stride in zip(spatial, pool, strides, strict=True)
             ]
-            counts: Any = None
-            if same:
-                if means:
-                    ones = pad_same(np.ones((1, *spatial, 1), x.dtype), pool, strides, 0.0)
-                    counts = fold(ones, sizes, np.add)
-                x = pad_same(x, pool, strides, 0.0 if means else -np.inf)
-            y = fold(x, sizes, np.add if means else np.maximum)
-            if means:
-                update(np.true_divide, y, x.dtype.type(int(np.prod(pool))) if counts is None else counts)
-            return contiguous(np.moveaxis(y, -1, 1)) if first else y
+            before = [front for front, _ in same_amounts(spatial, pool, strides, (1,) * len(pool))]
+            axes = [axis for axis in range(len(pool)) if (pool[axis], strides[axis]) != (1, 1)] or [0]
+            y = x
+            for axis in axes:
+                outer, inner = y.shape[: axis + 1], y.shape[axis + 2 :]
+                steps = y.reshape(math.prod(outer), spatial[axis], math.prod(inner))
+                front, place = before[axis] if same else 0, None
+                if out is not None and axis == axes[-1]:
+                    place = out.reshape(len(steps), windows[axis], steps.shape[2])
+                y = _core.pool(kind, steps, windows[axis], pool[axis], strides[axis], front, None, place)
+                y = y.reshape(*outer, windows[axis], *inner)
+            return y if out is None else out
 
-        def fold(x: Array, sizes: list[int], function: Any) -> Array:
-            result: Any = None
-            for offset in np.ndindex(*pool):
-                key = (
-                    slice(None),
-                    *(
-                        slice(start, start + (size - 1) * stride + 1, stride)
-                        for start, size, stride in zip(offset, sizes, strides, strict=True)
-                    ),
-                )
-                part = x[key]
-                if result is None:
-                    result = copied(part)
-                else:
-                    update(function, result, part)
-            return result  # type: ignore[no-any-return]
-
-        if rank > 1:
-            return run
-        if first:
-            return lambda x: contiguous(np.moveaxis(pooled(to_channels_last(x, first)), -1, 1))
+        if self.data_format == "channels_first":
+            return lambda x: contiguous(np.moveaxis(pooled(to_channels_last(x, True)), -1, 1))
         return passing(pooled)
 
 
