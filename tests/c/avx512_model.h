@@ -183,6 +183,10 @@ MODEL_INTEGERS(64, int64_t, _mm256_set1_epi64x)
 /* ---- lanes by number */
 
 MODEL model_ps model_broadcast_f32x8(__m256 a) { return (model_ps){{a, a}}; }
+MODEL __m256 model_castps512_ps256(model_ps a) { return a.half[0]; }
+MODEL __m256d model_castpd512_pd256(model_pd a) { return a.half[0]; }
+MODEL __m256 model_extractf32x8_ps(model_ps a, int half) { return a.half[half]; }
+MODEL __m256d model_extractf64x4_pd(model_pd a, int half) { return a.half[half]; }
 
 #define MODEL_PERMUTE(s, real, index_type, lanes)                                                                      \
     MODEL model_##s model_permutexvar_##s(model_i index, model_##s a) {                                                \
@@ -259,6 +263,12 @@ MODEL_PERMUTE(pd, double, uint64_t, 8)
 #define _mm512_permutexvar_ps model_permutexvar_ps
 #define _mm512_permutexvar_pd model_permutexvar_pd
 #define _mm512_broadcast_f32x8 model_broadcast_f32x8
+#define _mm512_castps512_ps256 model_castps512_ps256
+#define _mm512_castpd512_pd256 model_castpd512_pd256
+#undef _mm512_extractf32x8_ps
+#undef _mm512_extractf64x4_pd
+#define _mm512_extractf32x8_ps model_extractf32x8_ps
+#define _mm512_extractf64x4_pd model_extractf64x4_pd
 #define _mm512_ternarylogic_epi32 model_ternarylogic_epi32
 #define _mm512_ternarylogic_epi64 model_ternarylogic_epi64
 #define _mm512_castps_si512 model_castps_si512
