@@ -24,6 +24,10 @@ class Layer:
         """Names of this layer's class and of the one it wraps."""
         return {self.kind} | (self.inner.kinds() if self.inner else set())
 
+    def is_inert(self) -> bool:
+        """Whether it does nothing but in training."""
+        return self.kind.endswith(("Dropout", "Dropout1D"))
+
     def build(self, namespace: Any, dtype: str = "float32") -> Any:
         """The same layer from `namespace`: keras.layers, or lstmfast.layers, which has the same names."""
         maker = getattr(namespace, self.kind)
@@ -37,8 +41,9 @@ class Case:
     """What is computed: layers over an input of (batch, steps, *grid, features); features 0 means integer tokens.
 
     A "layer" case is one LSTM that returns its sequence, in the memory layout each runner likes best; a "model" case
-    takes and gives Keras's layout; a "stream" case is one step of one sequence per call, the state kept between calls;
-    a "convolutional" case is a model with a convolutional LSTM, whose steps are grids.
+    takes and gives Keras's layout, as does a "mixed" one, of which LSTMs are not nearly all; a "stream" case is one
+    step of one sequence per call, the state kept between calls; a "convolutional" case is a model with a convolutional
+    LSTM, whose steps are grids.
     """
 
     name: str
@@ -239,6 +244,22 @@ _MODELS = {
             Layer("Dense", {"units": 1, "activation": "sigmoid"}),
         ),
     ),
+    # A label for each word.
+    "tagger": (
+        60,
+        0,
+        (1, 32, 2000),
+        FULL,
+        (
+            Layer("Embedding", {"input_dim": 5000, "output_dim": 64}),
+            Layer("Bidirectional", inner=_lstm(64, return_sequences=True)),
+            Layer("TimeDistributed", inner=Layer("Dense", {"units": 10, "activation": "softmax"})),
+        ),
+    ),
+}
+
+# The same, of LSTMs among other layers, which take a good part of the time.
+_MIXED = {
     # Windows of sensors: features of neighbouring steps, half as many steps, and a class.
     "sensors": (
         128,
@@ -265,19 +286,22 @@ _MODELS = {
             _lstm(64, return_sequences=True),
             Layer("LayerNormalization"),
             Layer("GlobalAveragePooling1D"),
-            Layer("Dense", {"units": 1}),
+            Layer("Dense", {"units": 8}),
         ),
     ),
-    # A label for each word.
-    "tagger": (
-        60,
+    # A review, and whether it is a good one.
+    "reviews": (
+        100,
         0,
         (1, 32, 2000),
         FULL,
         (
-            Layer("Embedding", {"input_dim": 5000, "output_dim": 64}),
+            Layer("Embedding", {"input_dim": 20000, "output_dim": 128}),
+            Layer("SpatialDropout1D", {"rate": 0.2}),
             Layer("Bidirectional", inner=_lstm(64, return_sequences=True)),
-            Layer("TimeDistributed", inner=Layer("Dense", {"units": 10, "activation": "softmax"})),
+            Layer("GlobalMaxPooling1D"),
+            Layer("Dense", {"units": 64, "activation": "relu"}),
+            Layer("Dense", {"units": 1, "activation": "sigmoid"}),
         ),
     ),
 }
@@ -296,10 +320,11 @@ def _table() -> list[Case]:
     for units, (steps, short) in _DEEPBENCH.items():
         table += [single("DeepBench", batch, steps, 1, units, short and batch == 1) for batch in (1, 2, 4)]
     table += [single("float64", *row, dtype="float64") for row in _DOUBLE]
-    for name, (steps, features, batches, short, layers) in _MODELS.items():
-        for batch in batches:
-            quick = short and (batch, name) != (2000, "sentiment")  # a second a call for most peers
-            table.append(Case(f"{name}-{batch}", "model", batch, steps, features, layers, quick, "models"))
+    for kind, group, models in (("model", "models", _MODELS), ("mixed", "mixed models", _MIXED)):
+        for name, (steps, features, batches, short, layers) in models.items():
+            for batch in batches:
+                quick = short and (batch, name) != (2000, "sentiment")  # a second a call for most peers
+                table.append(Case(f"{name}-{batch}", kind, batch, steps, features, layers, quick, group))
     for name, (batch, steps, grid, channels, filters, short) in _CONVOLUTIONAL.items():
         options = {"filters": filters, "kernel_size": (3,) * len(grid), "padding": "same"}
         layer = Layer(f"ConvLSTM{len(grid)}D", options)

@@ -82,6 +82,8 @@ def _apply(layer: Layer, weights: list[np.ndarray], x: np.ndarray) -> np.ndarray
         return x.reshape(len(x), -1, options["pool_size"], x.shape[-1]).max(axis=2)
     if layer.kind == "GlobalAveragePooling1D":
         return x.mean(axis=1)
+    if layer.kind == "GlobalMaxPooling1D":
+        return x.max(axis=1)
     if layer.kind == "Bidirectional":
         forward = _lstm(x, weights[:3], layer.inner.options)
         backward = _lstm(x, weights[3:], layer.inner.options, True)
@@ -94,7 +96,7 @@ def _apply(layer: Layer, weights: list[np.ndarray], x: np.ndarray) -> np.ndarray
         return np.repeat(x[:, None], options["n"], axis=1)
     if layer.kind == "Embedding":
         return weights[0][x]
-    if layer.kind == "Dropout":
+    if layer.is_inert():
         return x
     raise NotImplementedError(layer.kind)
 

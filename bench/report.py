@@ -13,6 +13,7 @@ _NONE = "-"
 _KINDS = {
     "layer": "single layers",
     "model": "whole models",
+    "mixed": "models with other layers",
     "stream": "streaming steps",
     "convolutional": "convolutional LSTMs",
 }

@@ -106,11 +106,13 @@ def _apply(jax, layer: Layer, weights, x, time_major: bool):
         return _normalized(x, x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True), *weights)
     if layer.kind == "GlobalAveragePooling1D":
         return x.mean(axis=1)
+    if layer.kind == "GlobalMaxPooling1D":
+        return x.max(axis=1)
     if layer.kind == "RepeatVector":
         return numpy.repeat(x[:, None], options["n"], axis=1)
     if layer.kind == "Embedding":
         return weights[0][x]
-    if layer.kind == "Dropout":
+    if layer.is_inert():
         return x
     raise NotImplementedError(layer.kind)
 

@@ -14,7 +14,7 @@ class Lstmfast(Peer):
     name = "lstmfast"
     title = "lstmfast"
     module = distribution = "lstmfast"
-    kinds = ("layer", "model", "stream", "convolutional")
+    kinds = ("layer", "model", "mixed", "stream", "convolutional")
     ours = True
 
     def environment(self, threads: int, isa: str | None) -> dict[str, str]:
@@ -80,7 +80,7 @@ class LstmfastPredict(Lstmfast):
 
     name = "lstmfast-predict"
     title = "lstmfast predict"
-    kinds = ("model", "convolutional")
+    kinds = ("model", "mixed", "convolutional")
 
     @staticmethod
     def whole(model, x: np.ndarray) -> Prepared:

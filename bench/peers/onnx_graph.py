@@ -94,7 +94,7 @@ def _squeeze_direction(graph: _Graph, bidirectional: bool, sequences: bool) -> N
 
 def _add(graph: _Graph, layer: Layer, weights: list[np.ndarray]) -> None:
     options = layer.options
-    if layer.kind == "Dropout":
+    if layer.is_inert():
         return
     if layer.kind == "TimeDistributed":
         _add(graph, layer.inner, weights)
@@ -123,8 +123,8 @@ def _add(graph: _Graph, layer: Layer, weights: list[np.ndarray]) -> None:
     elif layer.kind == "LayerNormalization":
         inputs = [graph.flow, *(graph.constant(array) for array in weights)]
         graph.node("LayerNormalization", inputs, axis=-1, epsilon=EPSILON)
-    elif layer.kind == "GlobalAveragePooling1D":
-        graph.node("ReduceMean", [graph.flow], axes=[1], keepdims=0)
+    elif layer.kind in ("GlobalAveragePooling1D", "GlobalMaxPooling1D"):
+        graph.node("ReduceMean" if "Average" in layer.kind else "ReduceMax", [graph.flow], axes=[1], keepdims=0)
     elif layer.kind == "RepeatVector":
         graph.node("Unsqueeze", [graph.flow, graph.constant(np.array([1]))])
         graph.node("Expand", [graph.flow, graph.constant(np.array([1, options["n"], 1]))])

@@ -40,7 +40,7 @@ class PyTorch(Peer):
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        if case.kind == "model":
+        if case.kind in ("model", "mixed"):
             model, x_in = _model(torch, case, weights), torch.from_numpy(x)
             return Prepared(lambda: model(x_in), lambda: model(x_in).numpy())
         lstm = _lstm(torch, case.layers[0], weights[0], batch_first=False)
@@ -105,6 +105,8 @@ def _stage(torch, layer: Layer, weights: list[np.ndarray]):
         return lambda x: torch.nn.functional.layer_norm(x, gamma.shape, gamma, beta, EPSILON)
     if layer.kind == "GlobalAveragePooling1D":
         return lambda x: x.mean(1)
+    if layer.kind == "GlobalMaxPooling1D":
+        return lambda x: x.amax(1)
     if layer.kind == "RepeatVector":
         return lambda x: x[:, None].expand(-1, layer.options["n"], -1)
     if layer.kind == "Embedding":
@@ -120,7 +122,8 @@ def _stage(torch, layer: Layer, weights: list[np.ndarray]):
 
 
 def _model(torch, case: Case, weights: list[list[np.ndarray]]):
-    stages = [_stage(torch, layer, arrays) for layer, arrays in zip(case.layers, weights, strict=True)]
+    given = zip(case.layers, weights, strict=True)
+    stages = [_stage(torch, layer, arrays) for layer, arrays in given if not layer.is_inert()]
 
     def model(x):
         for stage in stages:
