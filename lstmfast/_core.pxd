@@ -106,6 +106,7 @@ cdef extern from "lstmfast.h" nogil:
     ctypedef enum lf_pass_kind:
         LF_PASS_ACTIVATION
         LF_PASS_SCALE
+        LF_PASS_MASK
         LF_PASS_LAYER_NORM
         LF_PASS_RMS_NORM
         LF_PASS_UNIT_NORM
@@ -126,6 +127,8 @@ cdef extern from "lstmfast.h" nogil:
         const void *scale
         const void *offset
         double epsilon
+        double mask_value
+        uint8_t *kept
         size_t steps
         size_t windows
         size_t extent

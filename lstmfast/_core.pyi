@@ -207,6 +207,12 @@ def activate(activation: Activation, x: Array, out: Array | None = None) -> Arra
 def scale(x: Array, shift: Array | None, scale: Array | None, offset: Array | None, out: Array | None = None) -> Array:
     """(x - shift) * scale + offset along the last axis of a C-contiguous array; each has its size, or is None."""
 
+def mask(x: Array, value: float) -> tuple[Array, Array]:
+    """x with 0 for the rows of the last axis that hold nothing but ``value``, and where it is not so, bool.
+
+    For a C-contiguous array; the zeros are ``value`` times 0.
+    """
+
 def normalize(
     kind: str,
     x: Array,

@@ -1236,6 +1236,7 @@ cdef int _run_pass(lf_pass *call, object x, object y, size_t rows, size_t row_in
     cdef size_t row = 0, at_once
     cdef size_t row_values = max(max(row_inputs, row_outputs), <size_t> 1)
     cdef const uint8_t *step_mask = call.step_mask
+    cdef uint8_t *kept = call.kept
     at_once = <size_t> (_SLICE_SECONDS / (_FRESH_SECONDS * row_values)) + 1
     while row < rows:
         call.rows = min(rows - row, at_once)
@@ -1243,6 +1244,8 @@ cdef int _run_pass(lf_pass *call, object x, object y, size_t rows, size_t row_in
         call.y = _at(cnp.PyArray_DATA(y), row * row_outputs, itemsize)
         if step_mask != NULL:
             call.step_mask = step_mask + row * call.steps
+        if kept != NULL:
+            call.kept = kept + row
         if call.rows * row_values * _PASS_SECONDS < _BRIEF_SECONDS:
             status = lf_pass_run(call)
         else:
@@ -1276,6 +1279,18 @@ def scale(x, shift, scale, offset, out=None):
     call.scale = _of_columns(scale, x, columns, "scale")
     call.offset = _of_columns(offset, x, columns, "offset")
     return _run_rows(&call, x, columns, out)
+
+
+def mask(x, double value):
+    cdef lf_pass call
+    cdef int ndim = cnp.PyArray_NDIM(x) if isinstance(x, cnp.ndarray) else 0
+    _begin_pass(&call, LF_PASS_MASK, x)
+    if ndim == 0:
+        raise ValueError("x: expected an array with a last axis")
+    kept = cnp.PyArray_ZEROS(ndim - 1, cnp.PyArray_DIMS(x), cnp.NPY_BOOL, 0)
+    call.mask_value = value
+    call.kept = <uint8_t *> cnp.PyArray_DATA(kept)
+    return _run_rows(&call, x, cnp.PyArray_DIM(x, ndim - 1), None), kept
 
 
 def normalize(str kind, x, Py_ssize_t columns, double epsilon, scale, offset, out=None):

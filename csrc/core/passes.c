@@ -9,9 +9,9 @@
 /* What a pass takes for a vector of values, in products of vectors: with what comes from beyond the first cache level,
  * as the outputs of a layer do (Zen 5). */
 static const double pass_products[LF_PASS_COUNT] = {
-    [LF_PASS_ACTIVATION] = 16, [LF_PASS_SCALE] = 10,     [LF_PASS_LAYER_NORM] = 20,
-    [LF_PASS_RMS_NORM] = 16,   [LF_PASS_UNIT_NORM] = 16, [LF_PASS_DOT] = 10,
-    [LF_PASS_MEAN] = 6,        [LF_PASS_SUM] = 6,        [LF_PASS_MAX] = 8,
+    [LF_PASS_ACTIVATION] = 16, [LF_PASS_SCALE] = 10,     [LF_PASS_MASK] = 10, [LF_PASS_LAYER_NORM] = 20,
+    [LF_PASS_RMS_NORM] = 16,   [LF_PASS_UNIT_NORM] = 16, [LF_PASS_DOT] = 10,  [LF_PASS_MEAN] = 6,
+    [LF_PASS_SUM] = 6,         [LF_PASS_MAX] = 8,
 };
 
 /* Work of `rows` equal pieces that no thread has to meet another for. */
@@ -68,6 +68,7 @@ static lf_status check_pass(const lf_pass *pass, size_t *values) {
     if (pass->kind == LF_PASS_ACTIVATION && !lf_is_activation(pass->activation)) return LF_INVALID;
     if (pass->step_mask != NULL && (!is_pool(pass->kind) || pass->kind == LF_PASS_MAX)) return LF_INVALID;
     *values = 0;
+    if (pass->kind == LF_PASS_MASK && pass->kept == NULL) return LF_INVALID;
     if (pass->rows == 0 || pass->columns == 0) return LF_OK;
     if (pass->x == NULL || pass->y == NULL || !lf_multiply(pass->rows, pass->columns, values)) return LF_INVALID;
     outputs = *values;

@@ -124,6 +124,7 @@ lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row
 typedef enum lf_pass_kind {
     LF_PASS_ACTIVATION, /* y = activation(x); softmax and its kin work along a row */
     LF_PASS_SCALE,      /* y = (x - shift) * scale + offset */
+    LF_PASS_MASK,       /* y = x, times 0 where a row holds nothing but mask_value; `kept` says where it does not */
     LF_PASS_LAYER_NORM, /* y = (x - mean) / sqrt(variance + epsilon) * scale + offset, both of the row */
     LF_PASS_RMS_NORM,   /* y = x / sqrt(mean of the row's squares + epsilon) * scale + offset */
     LF_PASS_UNIT_NORM,  /* y = x / sqrt(max(sum of the row's squares, epsilon)) * scale + offset */
@@ -144,7 +145,8 @@ typedef struct lf_pass {
     const void *x; /* (rows, columns) or (rows, steps, columns) */
     void *y;       /* (rows, columns), which may be x; or, which may not, (rows) or (rows, windows, columns) */
     const void *shift, *scale, *offset; /* (columns) each; NULL: 0, 1 and 0 */
-    double epsilon;
+    double epsilon, mask_value;
+    uint8_t *kept; /* (rows), of LF_PASS_MASK: 1 or 0 */
     size_t steps, windows, extent, stride, before;
     const uint8_t *step_mask; /* (rows, steps), of a mean or sum: 0 = the step does not count; NULL: all do */
     int threads;              /* as of lf_run */

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast import initializers
+from lstmfast import _core, initializers
 from lstmfast._lookup import Lookup
-from lstmfast._pieces import cast, copied, extreme, in_pieces, taken
+from lstmfast._pieces import cast, contiguous, copied, extreme, in_pieces, taken
 from lstmfast.layers.base import Array, Layer, Run, positive, register
 
 
@@ -38,14 +38,16 @@ class Masking(Layer):
         return in_pieces(lambda x: (x != value).any(axis=-1), inputs, cut=-1)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        value = self.mask_value
+        value = float(self.mask_value)
 
-        def zeroed(x: Array) -> Array:
-            keep = (x != x.dtype.type(value)).any(axis=-1, keepdims=True)
-            y: Array = x * keep.astype(x.dtype)
-            return y
+        def with_masks(x: Array) -> tuple[Array, Array]:
+            return _core.mask(contiguous(x), value)
 
-        return lambda x: in_pieces(zeroed, x, cut=-1)
+        def run(x: Array) -> Array:
+            return with_masks(x)[0]
+
+        run.with_masks = with_masks  # type: ignore[attr-defined]
+        return run
 
 
 @register()

@@ -347,9 +347,59 @@ static void check_grids(void) {
     lf_layer_destroy(layer);
 }
 
+/* Products of matrices that have to be put in order first, and as they are. */
+static void check_products(int turned) {
+    enum { COUNT = 3, ROWS = 4, INNER = 5, COLUMNS = 6 };
+    static float a[COUNT * ROWS * INNER], b[COUNT * INNER * COLUMNS], y[COUNT * ROWS * COLUMNS],
+        again[COUNT * ROWS * COLUMNS];
+    for (int i = 0; i < COUNT * ROWS * INNER; i++) a[i] = (float)(i % 7) - 3;
+    for (int i = 0; i < COUNT * INNER * COLUMNS; i++) b[i] = (float)(i % 5) - 2;
+    lf_products call = {.count = COUNT,
+                        .rows = ROWS,
+                        .inner = INNER,
+                        .columns = COLUMNS,
+                        .a = a,
+                        .a_stride = (ptrdiff_t)ROWS * INNER,
+                        .a_row_stride = INNER,
+                        .b = b,
+                        .b_stride = (ptrdiff_t)INNER * COLUMNS,
+                        .b_row_stride = turned ? 1 : COLUMNS,
+                        .b_column_stride = turned ? INNER : 1,
+                        .y = y,
+                        .threads = 1};
+    expect(lf_products_run(&call) == LF_OK, "products");
+    const long before = allocated;
+    lf_status status = LF_NO_MEMORY;
+    int failed = 0;
+    call.y = again;
+    for (; failed < 20 && status == LF_NO_MEMORY; failed++) {
+        fail_number(failed + 1);
+        status = lf_products_run(&call);
+        expect(allocated == before, "products: nothing stays allocated");
+    }
+    fail_number(0);
+    expect(failed > 1 && status == LF_OK, "products: as soon as there is memory");
+    expect(memcmp(y, again, sizeof y) == 0, "products: the same bits after failures");
+}
+
+static void check_blocks(void) {
+    fail_number(1);
+    expect(lf_block_resize(NULL, 100) == NULL, "a block: status");
+    char *block = lf_block_resize(NULL, 100);
+    memset(block, 5, 100);
+    fail_number(1);
+    expect(lf_block_resize(block, 1 << 20) == NULL && block[0] == 5 && block[99] == 5, "a block stays as it is");
+    fail_number(0);
+    const long before = allocated;
+    expect(lf_block_resize(block, 0) == NULL && allocated <= before, "a block is given back");
+}
+
 int main(void) {
     check_grids();
     check_stack();
+    check_products(0);
+    check_products(1);
+    check_blocks();
     check_interrupted(LF_DENSE, 3000, 4000, 4000);
     check_interrupted(LF_GRU, 2100, 1000, 3000);
     check_interrupted(LF_GRU_RESET_BEFORE, 2100, 1000, 3000);

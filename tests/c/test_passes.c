@@ -110,6 +110,7 @@ static double expected_of(const lf_pass *pass, size_t row, size_t column) {
     const double offset = pass->offset == NULL ? 0 : get(real, pass->offset, column);
     double mean = 0, squares = 0;
     if (pass->kind == LF_PASS_ACTIVATION) return tanh(x);
+    if (pass->kind == LF_PASS_MASK) return pass->kept[row] ? x : 0;
     if (pass->kind == LF_PASS_DOT) {
         double sum = 0;
         for (size_t i = 0; i < pass->columns; i++)
@@ -139,6 +140,11 @@ static int is_near(lf_real real, double got, double expected) {
 static void compare(const lf_pass *pass, const char *what) {
     const size_t width = outputs_of(pass);
     int near = 1;
+    for (size_t row = 0; row < pass->rows && pass->kind == LF_PASS_MASK; row++) {
+        size_t same = 0;
+        for (size_t i = 0; i < width; i++) same += get(pass->real, pass->x, row * width + i) == pass->mask_value;
+        near = near && pass->kept[row] == (same < width);
+    }
     for (size_t row = 0; row < pass->rows; row++)
         for (size_t i = 0; i < width; i++) {
             const double expected = is_pool(pass->kind) ? expected_pool(pass, row, i / pass->columns, i % pass->columns)
@@ -187,13 +193,19 @@ static void check_pass(lf_pass_kind kind, lf_real real, size_t rows, size_t colu
         pass.stride = variant & 4 ? 1 : 1 + steps / 4;
         pass.windows = variant & 4 ? 1 : (steps - 1 + pass.before) / pass.stride + 1;
     }
-    struct array arrays[6] = {make_random(real, rows * columns * (pools ? steps : 1), at_end),
+    struct array arrays[7] = {make_random(real, rows * columns * (pools ? steps : 1), at_end),
                               make_random(real, columns, at_end),
                               make_random(real, columns, at_end),
                               make_random(real, columns, at_end),
                               make(rows * outputs_of(&pass) * bytes_of(real), at_end),
-                              make(rows * steps, at_end)};
+                              make(rows * steps, at_end),
+                              make(rows, at_end)};
     pass.x = arrays[0].data;
+    pass.kept = arrays[6].data;
+    pass.mask_value = -1;
+    for (size_t i = 0; i < rows * columns && kind == LF_PASS_MASK; i++) /* all of it, all but the end, or none */
+        if (i / columns % 3 == 0 || (i / columns % 3 == 1 && i % columns + 1 < columns))
+            put(real, arrays[0].data, i, -1);
     if (!pools && (variant & 2)) pass.shift = arrays[1].data;
     if (!pools && (variant & 4)) pass.scale = arrays[2].data;
     if (!pools && (variant & 8)) pass.offset = arrays[3].data;
@@ -204,7 +216,7 @@ static void check_pass(lf_pass_kind kind, lf_real real, size_t rows, size_t colu
     expect(lf_pass_run(&pass) == LF_OK, "a pass");
     compare(&pass, "a pass");
     check_bits(&pass);
-    for (int i = 0; i < 6; i++) destroy(arrays[i]);
+    for (int i = 0; i < 7; i++) destroy(arrays[i]);
 }
 
 static void check_passes(lf_real real) {
@@ -224,7 +236,9 @@ static void check_nan(lf_real real) {
     for (int kind = 0; kind < LF_PASS_COUNT; kind++)
         for (size_t place = 0; place < COLUMNS; place += 9) {
             lf_pass pass = {.kind = (lf_pass_kind)kind, .real = real, .rows = 1, .columns = COLUMNS, .epsilon = 1e-3};
+            uint8_t kept[1];
             pass.activation.kind = lf_activation_find("tanh");
+            pass.kept = kept;
             pass.steps = pass.extent = STEPS;
             pass.windows = pass.stride = 1;
             pass.x = x.data;
@@ -255,7 +269,7 @@ static void check_arguments(void) {
                           .extent = 2,
                           .stride = 2,
                           .before = 1};
-    for (int i = 0; i <= 18; i++) {
+    for (int i = 0; i <= 19; i++) {
         lf_pass pass = good;
         if (i == 1) pass.kind = LF_PASS_COUNT;
         if (i == 2) pass.kind = (lf_pass_kind)-1;
@@ -275,6 +289,7 @@ static void check_arguments(void) {
         if (i == 16) pass.kind = LF_PASS_MAX, pass.step_mask = mask;
         if (i == 17) pass.kind = LF_PASS_ACTIVATION, pass.activation.kind = -1;
         if (i == 18) pass.stride = SIZE_MAX;
+        if (i == 19) pass.kind = LF_PASS_MASK;
         expect(lf_pass_run(&pass) == (i == 0 ? LF_OK : LF_INVALID), "a pass: out of range");
     }
     expect(lf_pass_run(NULL) == LF_INVALID, "no pass");
