@@ -106,6 +106,7 @@ cdef extern from "lstmfast.h" nogil:
     ctypedef enum lf_pass_kind:
         LF_PASS_ACTIVATION
         LF_PASS_SCALE
+        LF_PASS_PRELU
         LF_PASS_MASK
         LF_PASS_LAYER_NORM
         LF_PASS_RMS_NORM

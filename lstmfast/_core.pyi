@@ -207,6 +207,9 @@ def activate(activation: Activation, x: Array, out: Array | None = None) -> Arra
 def scale(x: Array, shift: Array | None, scale: Array | None, offset: Array | None, out: Array | None = None) -> Array:
     """(x - shift) * scale + offset along the last axis of a C-contiguous array; each has its size, or is None."""
 
+def prelu(x: Array, scale: Array, out: Array | None = None) -> Array:
+    """max(x, 0) + scale * min(x, 0) of a C-contiguous array, for each stretch of it as long as ``scale``."""
+
 def mask(x: Array, value: float) -> tuple[Array, Array]:
     """x with 0 for the rows of the last axis that hold nothing but ``value``, and where it is not so, bool.
 

@@ -1281,6 +1281,17 @@ def scale(x, shift, scale, offset, out=None):
     return _run_rows(&call, x, columns, out)
 
 
+def prelu(x, scale, out=None):
+    cdef lf_pass call
+    cdef Py_ssize_t columns
+    _begin_pass(&call, LF_PASS_PRELU, x)
+    if not isinstance(scale, cnp.ndarray) or cnp.PyArray_SIZE(scale) == 0 or cnp.PyArray_SIZE(x) % scale.size:
+        raise ValueError(f"scale: expected an array whose size divides that of x, {cnp.PyArray_SIZE(x)}")
+    columns = cnp.PyArray_SIZE(scale)
+    call.scale = _of_columns(scale, x, columns, "scale")
+    return _run_rows(&call, x, columns, out)
+
+
 def mask(x, double value):
     cdef lf_pass call
     cdef int ndim = cnp.PyArray_NDIM(x) if isinstance(x, cnp.ndarray) else 0

@@ -70,7 +70,11 @@ def _gathered(
     """``function`` of values that broadcast to ``shape``, whose first ``cut`` axes the result has too."""
     result: Any = None
     for piece in pieces(shape[:cut], most):
-        y = function(*[_part(value, piece, len(shape)) for value in values])
+        parts = [_part(value, piece, len(shape)) for value in values]
+        if result is not None and isinstance(function, np.ufunc):
+            function(*parts, out=result[piece])
+            continue
+        y = function(*parts)
         if result is None:
             result = np.empty((*shape[:cut], *y.shape[cut:]), y.dtype)
         result[piece] = y

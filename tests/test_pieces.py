@@ -82,6 +82,8 @@ IN_CORE = [
     layers.MaxPooling1D(3, 1, "same"),
     layers.MaxPooling1D(2, 3),
     layers.Normalization(),
+    layers.PReLU(),
+    layers.PReLU(shared_axes=[1]),
     layers.Softmax(),
     layers.UnitNormalization(),
 ]
@@ -96,7 +98,8 @@ SINGLE = [
     layers.GroupNormalization(1, axis=1),
     layers.LayerNormalization(rms_scaling=True),
     layers.MaxPooling1D(data_format="channels_first"),
-    layers.PReLU(shared_axes=[1]),
+    layers.PReLU(shared_axes=[2]),
+    layers.PReLU(shared_axes=[1, 2]),
     layers.Permute((2, 1)),
     layers.Rescaling(0.3, 0.1),
     layers.Rescaling(0.3, dtype="mixed_float16"),

@@ -9,9 +9,9 @@
 /* What a pass takes for a vector of values, in products of vectors: with what comes from beyond the first cache level,
  * as the outputs of a layer do (Zen 5). */
 static const double pass_products[LF_PASS_COUNT] = {
-    [LF_PASS_ACTIVATION] = 16, [LF_PASS_SCALE] = 10,     [LF_PASS_MASK] = 10, [LF_PASS_LAYER_NORM] = 20,
-    [LF_PASS_RMS_NORM] = 16,   [LF_PASS_UNIT_NORM] = 16, [LF_PASS_DOT] = 10,  [LF_PASS_MEAN] = 6,
-    [LF_PASS_SUM] = 6,         [LF_PASS_MAX] = 8,
+    [LF_PASS_ACTIVATION] = 16, [LF_PASS_SCALE] = 10,    [LF_PASS_PRELU] = 10,     [LF_PASS_MASK] = 10,
+    [LF_PASS_LAYER_NORM] = 20, [LF_PASS_RMS_NORM] = 16, [LF_PASS_UNIT_NORM] = 16, [LF_PASS_DOT] = 10,
+    [LF_PASS_MEAN] = 6,        [LF_PASS_SUM] = 6,       [LF_PASS_MAX] = 8,
 };
 
 /* Work of `rows` equal pieces that no thread has to meet another for. */

@@ -124,6 +124,7 @@ lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row
 typedef enum lf_pass_kind {
     LF_PASS_ACTIVATION, /* y = activation(x); softmax and its kin work along a row */
     LF_PASS_SCALE,      /* y = (x - shift) * scale + offset */
+    LF_PASS_PRELU,      /* y = max(x, 0) + scale * min(x, 0) */
     LF_PASS_MASK,       /* y = x, times 0 where a row holds nothing but mask_value; `kept` says where it does not */
     LF_PASS_LAYER_NORM, /* y = (x - mean) / sqrt(variance + epsilon) * scale + offset, both of the row */
     LF_PASS_RMS_NORM,   /* y = x / sqrt(mean of the row's squares + epsilon) * scale + offset */

@@ -185,6 +185,11 @@ class PReLU(Layer):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         (alpha,) = self.packed(weights)
+        sizes = self.build_shape[1:]
+        shared = next((axis for axis, size in enumerate(alpha.shape) if size != 1), alpha.ndim)
+        if alpha.size > 1 and alpha.shape[shared:] == tuple(sizes[shared:]):  # the same for each of the first axes
+            flat = alpha.reshape(-1)
+            return passing(lambda x, out: _core.prelu(x, flat, out))
 
         def bent(x: Array, alpha: Array = alpha) -> Array:
             if x.size > _pieces.PIECE:

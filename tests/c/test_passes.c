@@ -110,6 +110,7 @@ static double expected_of(const lf_pass *pass, size_t row, size_t column) {
     const double offset = pass->offset == NULL ? 0 : get(real, pass->offset, column);
     double mean = 0, squares = 0;
     if (pass->kind == LF_PASS_ACTIVATION) return tanh(x);
+    if (pass->kind == LF_PASS_PRELU) return fmax(x, 0) + scale * fmin(x, 0);
     if (pass->kind == LF_PASS_MASK) return pass->kept[row] ? x : 0;
     if (pass->kind == LF_PASS_DOT) {
         double sum = 0;
