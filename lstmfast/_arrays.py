@@ -134,7 +134,7 @@ def ordered_sum(x: np.ndarray[Any, Any], axes: tuple[int, ...], keepdims: bool =
     for axis in sorted(axes, reverse=True):
         size, behind = x.shape[axis], math.prod(x.shape[axis + 1 :])
         kept = (1,) if keepdims else ()
-        if not x.size or x.dtype not in (FLOAT32, FLOAT64) or not axis:
+        if not x.size or x.dtype not in (FLOAT32, FLOAT64) or not axis or not x.flags.aligned:
             x = in_pieces(partial(_folded, axis=axis, keepdims=keepdims), x, cut=axis)
             continue
         shape = (*x.shape[:axis], *kept, *x.shape[axis + 1 :])

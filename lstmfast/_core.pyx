@@ -1309,7 +1309,7 @@ def normalize(str kind, x, Py_ssize_t columns, double epsilon, scale, offset, ou
     if kind not in _NORMS:
         raise ValueError(f"unknown kind {kind!r}; expected one of {', '.join(_NORMS)}")
     _begin_pass(&call, _NORMS[kind], x)
-    if columns < 1 or cnp.PyArray_SIZE(x) % columns:
+    if columns < 0 or (cnp.PyArray_SIZE(x) % columns if columns > 0 else cnp.PyArray_SIZE(x)):
         raise ValueError(f"columns: expected a divisor of the size {cnp.PyArray_SIZE(x)}, got {columns}")
     call.epsilon = epsilon
     call.scale = _of_columns(scale, x, columns, "scale")
@@ -1321,10 +1321,12 @@ def dot(x, scale):
     cdef lf_pass call
     cdef int ndim = cnp.PyArray_NDIM(x) if isinstance(x, cnp.ndarray) else 0
     _begin_pass(&call, LF_PASS_DOT, x)
-    if ndim == 0 or cnp.PyArray_DIM(x, ndim - 1) == 0:
-        raise ValueError(f"x: expected an array with numbers along its last axis, got shape {x.shape}")
+    if ndim == 0:
+        raise ValueError("x: expected an array with a last axis")
     call.columns = cnp.PyArray_DIM(x, ndim - 1)
     call.scale = _of_columns(scale, x, call.columns, "scale")
+    if call.columns == 0:
+        return cnp.PyArray_ZEROS(ndim - 1, cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
     y = _empty(ndim - 1, cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x))
     _run_pass(&call, x, y, cnp.PyArray_SIZE(y), call.columns, 1)
     return y
@@ -1393,6 +1395,11 @@ def multiply(a, b):
         return cnp.PyArray_ZEROS(3, shape, typenum, 0)
     y = _empty(3, shape, typenum)
     seconds = 1e-10 * (call.rows + 16) * call.inner * (call.columns + 16)
+    if seconds > _SLICE_SECONDS and call.rows > 0 and call.columns > 0:  # each of them listens for signals
+        for i in range(shape[0]):
+            kernel = cnp.PyArray_GETCONTIGUOUS(b[i])
+            PackedLayer("dense", kernel, None, None, ("linear", 0.0, 0.0, 0.0), None).apply(a[i], y[i], 0)
+        return y
     at_once = <size_t> (_SLICE_SECONDS / (seconds + 1e-7)) + 1
     while sample < samples:
         call.count = min(samples - sample, at_once)

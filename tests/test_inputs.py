@@ -400,3 +400,32 @@ def test_dense_works_on_the_last_axis_of_any_rank(shape):
     assert y.shape == (*shape[:-1], 6)
     np.testing.assert_allclose(y, np.maximum(x @ dense.kernel + dense.bias, 0), atol=2e-6)
     assert_same_bits(dense(np.asfortranarray(x)), y)
+
+
+def test_masks_of_a_mean_are_weights(x):
+    """As in Keras: a mask of bools leaves steps out, one of numbers weighs them."""
+    pool = layers.GlobalAveragePooling1D()
+    mask = np.arange(len(x) * x.shape[1]).reshape(x.shape[:2]) % 3
+    kept = (x * (mask != 0)[..., None]).sum(1) / (mask != 0).sum(1, keepdims=True)
+    np.testing.assert_allclose(pool(x, mask=mask != 0), kept, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(pool(x, mask=(mask != 0).tolist()), kept, rtol=1e-5, atol=1e-6)
+    weighted = (x * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+    for form in (mask, mask.astype("float32"), mask.astype("uint8")):
+        np.testing.assert_allclose(pool(x, mask=form), weighted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [100, 5000, 300_000])
+def test_sums_of_wide_rows_are_exact(isa, columns):
+    """However many columns there are, a sum is off by no more than some units in its last place."""
+    row = np.full((2, columns), 0.1, "float32")
+    assert_close = np.testing.assert_allclose
+    assert_close(_core.dot(row, None), row.astype("float64").sum(1), rtol=5e-7)
+    assert_close(_arrays.ordered_sum(row, (1,))[:, 0], row.astype("float64").sum(1), rtol=5e-7)
+    assert_close(_core.pool("sum", row.reshape(1, columns, 2), 1, columns, 1, 0, None)[0, 0], columns * 0.1, rtol=5e-7)
+    assert_close(layers.UnitNormalization()(row), columns**-0.5, rtol=1e-6)
+
+
+def test_a_normalization_of_numbers_takes_any_width():
+    layer = layers.Normalization(axis=None, mean=1.0, variance=4.0)
+    for shape in ((2, 3), (2, 5), (4, 2, 3)):
+        np.testing.assert_array_equal(layer(np.full(shape, 2.0, "float32")), np.full(shape, 0.5, "float32"))

@@ -13,7 +13,7 @@ enum { HEADER_BYTES = LF_ALIGNMENT };
 /* Below this the C library keeps what it is given back. */
 enum { LEAST_BYTES = 64 << 10 };
 /* So much is kept, for each thread that calls may use, in so many blocks: what a model hands from layer to layer. */
-enum { KEPT_BLOCKS = 16, KEPT_BYTES = 16 << 20 };
+enum { KEPT_BLOCKS = 16, KEPT_BYTES = 16 << 20, KEPT_BYTES_MOST = 256 << 20 };
 
 struct kept {
     void *memory;
@@ -54,7 +54,7 @@ static void *reuse(size_t bytes) {
     if (!enter()) return NULL;
     size_t place = kept_count;
     for (size_t i = 0; i < kept_count; i++)
-        if (kept[i].bytes >= bytes && kept[i].bytes / 2 <= bytes &&
+        if (kept[i].bytes >= bytes && kept[i].bytes - bytes <= bytes / 4 &&
             (place == kept_count || kept[i].bytes <= kept[place].bytes))
             place = i;
     if (place < kept_count) best = remove_kept(place);
@@ -80,7 +80,7 @@ static struct kept block_of(void *data) {
 static void give(struct kept own) {
     struct kept old[KEPT_BLOCKS];
     size_t old_count = 0;
-    const size_t most = KEPT_BYTES * (size_t)lf_threads();
+    const size_t most = lf_smaller(KEPT_BYTES * (size_t)lf_threads(), KEPT_BYTES_MOST);
     if (own.bytes >= LEAST_BYTES && own.bytes <= most && enter()) {
         while (kept_count == KEPT_BLOCKS || kept_bytes + own.bytes > most) old[old_count++] = remove_kept(0);
         kept[kept_count++] = own;

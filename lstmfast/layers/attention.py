@@ -221,7 +221,9 @@ class AdditiveAttention(_ScoredAttention):
 
         def scored(query: Array, key: Array) -> Array:
             both = activations.tanh.run(contiguous(spread(np.add, query[:, :, None], key[:, None])))
-            return _core.dot(both, scale)
+            if scale is None or scale.shape == both.shape[-1:]:
+                return _core.dot(both, scale)
+            return _core.dot(both, np.broadcast_to(scale, both.shape[-1:]).copy())
 
         return scored
 

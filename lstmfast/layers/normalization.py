@@ -295,7 +295,7 @@ class LayerNormalization(_Normalization):
         ndim = len(self.build_shape)
         from_end = tuple(axis - ndim for axis in _axes(self.axis, ndim))
         if from_end == tuple(range(-len(from_end), 0)) and not self.rms_scaling:
-            return self._over_rows(self.named(weights), math.prod(self.build_shape[from_end[0] :]))
+            return self._over_rows(self.named(weights), len(from_end))
         shape = [1] * -min(from_end)
         for axis in from_end:
             shape[axis] = self.build_shape[axis]
@@ -322,11 +322,18 @@ class LayerNormalization(_Normalization):
 
         return run
 
-    def _over_rows(self, values: dict[str, Array], columns: int) -> Run:
-        """Where all that is normalized together lies together."""
+    def _over_rows(self, values: dict[str, Array], count: int) -> Run:
+        """Where all that is normalized together lies together, in the last axes."""
+        columns, name = math.prod(self.build_shape[-count:]), self.name
         gamma, beta = (values[name].reshape(-1) if name in values else None for name in ("gamma", "beta"))
-        epsilon = self.epsilon
-        return passing(lambda x, out: _core.normalize("layer", x, columns, epsilon, gamma, beta, out))
+        epsilon, sizes = self.epsilon, tuple(self.build_shape[-count:])
+
+        def normalized(x: Array, out: Array | None) -> Array:
+            if x.shape[-count:] != sizes:
+                raise ValueError(f"Layer '{name}' was built for inputs (..., {sizes}), got one of shape {x.shape}.")
+            return _core.normalize("layer", x, columns, epsilon, gamma, beta, out)
+
+        return passing(normalized)
 
 
 @register()
@@ -424,7 +431,11 @@ class UnitNormalization(Layer):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         axis = self.axis
         if self.per_step:
-            return passing(lambda x, out: _core.normalize("unit", x, x.shape[-1], 1e-12, None, None, out))
+            return passing(
+                lambda x, out: _core.normalize(
+                    "unit", x, x.shape[-1] if x.ndim else len(_axes(-1, 0)), 1e-12, None, None, out
+                )
+            )
 
         def normalized(x: Array, total: Array) -> Array:
             if x.size > _pieces.PIECE:
@@ -493,8 +504,8 @@ class Normalization(Layer):
             for value in given
         )
         deviation = np.maximum(np.sqrt(variance), real.type(1e-7))
-        columns = self.build_shape[-1]
-        if columns is not None and all(size == 1 for size in self._shape[:-1]):
+        if self._kept and self._kept[0] == len(self.build_shape) - 1:
+            columns = self.build_shape[-1]
             mean, deviation = (
                 np.ascontiguousarray(np.broadcast_to(one.reshape(-1), (columns,))) for one in (mean, deviation)
             )

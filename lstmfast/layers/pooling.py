@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core
-from lstmfast._pieces import contiguous, filled
+from lstmfast._arrays import ordered_sum
+from lstmfast._pieces import contiguous, filled, spread
 from lstmfast.layers.base import Array, Layer, Run, passing, register
 from lstmfast.layers.convolution import per_axis, same_amounts, to_channels_last, windows_out
 
@@ -49,29 +50,52 @@ class _Pooling(Layer):
         pool, strides, same, name = self.pool_size, self.strides, self.padding == "same", self.name
         kind, padding = "mean" if self.means else "max", self.padding
 
-        def pooled(x: Array, out: Array | None = None) -> Array:
-            """One axis after the other; what lies behind an axis are its columns, of which the first has the most."""
-            spatial = x.shape[1:-1]
-            windows = [
+        axes = [axis for axis in range(len(pool)) if (pool[axis], strides[axis]) != (1, 1)] or [0]
+
+        def windows_of(spatial: tuple[int, ...]) -> list[tuple[int, int]]:
+            """For each axis how many windows it has, and how many places before the first one begins."""
+            counts = [
                 windows_out(size, window, stride, 1, padding, name)
                 for size, window, stride in zip(spatial, pool, strides, strict=True)
             ]
-            before = [front for front, _ in same_amounts(spatial, pool, strides, (1,) * len(pool))]
-            axes = [axis for axis in range(len(pool)) if (pool[axis], strides[axis]) != (1, 1)] or [0]
+            before = [front if same else 0 for front, _ in same_amounts(spatial, pool, strides, (1,) * len(pool))]
+            return list(zip(counts, before, strict=True))
+
+        known: tuple[tuple[int, ...], list[tuple[int, int]]] = (), []
+
+        def pooled(x: Array, out: Array | None = None) -> Array:
+            """One axis after the other; what lies behind an axis are its columns, of which the first has the most."""
+            nonlocal known
+            spatial, windows = known
+            if spatial != x.shape[1:-1]:
+                spatial = x.shape[1:-1]
+                windows = windows_of(spatial)
+                known = spatial, windows
             y = x
             for axis in axes:
-                outer, inner = y.shape[: axis + 1], y.shape[axis + 2 :]
-                steps = y.reshape(math.prod(outer), spatial[axis], math.prod(inner))
-                front, place = before[axis] if same else 0, None
+                count, before = windows[axis]
+                shape = y.shape
+                steps = y
+                if y.ndim > 3:
+                    steps = y.reshape(math.prod(shape[: axis + 1]), spatial[axis], math.prod(shape[axis + 2 :]))
+                place = None
                 if out is not None and axis == axes[-1]:
-                    place = out.reshape(len(steps), windows[axis], steps.shape[2])
-                y = _core.pool(kind, steps, windows[axis], pool[axis], strides[axis], front, None, place)
-                y = y.reshape(*outer, windows[axis], *inner)
+                    place = out.reshape(len(steps), count, steps.shape[2])
+                y = _core.pool(kind, steps, count, pool[axis], strides[axis], before, None, place)
+                if steps.ndim != len(shape):
+                    y = y.reshape(*shape[: axis + 1], count, *shape[axis + 2 :])
             return y if out is None else out
 
         if self.data_format == "channels_first":
             return lambda x: contiguous(np.moveaxis(pooled(to_channels_last(x, True)), -1, 1))
         return passing(pooled)
+
+
+def _weighted(x: Array, mask: Array) -> Array:
+    """The mean of x (batch, steps, channels) over its steps, each with the weight that a mask of numbers gives it."""
+    weights = mask[..., None].astype(x.dtype)
+    y: Array = ordered_sum(spread(np.multiply, x, weights), (1,), False) / ordered_sum(weights, (1,), False)
+    return y
 
 
 class _GlobalPooling(Layer):
@@ -106,7 +130,11 @@ class _GlobalPooling(Layer):
             x = contiguous(to_channels_last(x, first))
             batch, *sizes, channels = x.shape
             steps = math.prod(sizes)
-            if steps:
+            if mask is not None and (
+                type(mask) is not np.ndarray or mask.dtype != bool or mask.shape != (batch, steps)
+            ):
+                y = _weighted(x, np.asarray(mask))
+            elif steps:
                 kept = None if mask is None else contiguous(mask)
                 y = _core.pool(kind, x.reshape(batch, steps, channels), 1, steps, 1, 0, kept)
             else:
