@@ -109,7 +109,6 @@ cdef extern from "lstmfast.h" nogil:
         LF_PASS_PRELU
         LF_PASS_MASK
         LF_PASS_LAYER_NORM
-        LF_PASS_RMS_NORM
         LF_PASS_UNIT_NORM
         LF_PASS_DOT
         LF_PASS_MEAN

@@ -227,8 +227,7 @@ def normalize(
 ) -> Array:
     """Rows of so many columns of a C-contiguous array, normalized, times scale, plus offset, (columns,) each or None.
 
-    kind "layer": (row - mean) / sqrt(variance + epsilon); "rms": row / sqrt(mean of squares + epsilon); "unit": row /
-    sqrt(max(sum of squares, epsilon)).
+    kind "layer": (row - mean) / sqrt(variance + epsilon); "unit": row / sqrt(max(sum of squares, epsilon)).
     """
 
 def dot(x: Array, scale: Array | None) -> Array:

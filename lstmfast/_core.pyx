@@ -227,6 +227,16 @@ def check_out(out, dtype, tuple shape, inputs):
     _refuse_overlap(out, inputs)
 
 
+cdef object _output(int typenum, object out, int ndim, cnp.npy_intp *shape, object inputs):
+    """A fresh array, or `out` if it can be written to without changing an input."""
+    cdef int i
+    if out is None:
+        return _empty(ndim, shape, typenum)
+    _check_out(out, cnp.PyArray_DescrFromType(typenum), tuple([shape[i] for i in range(ndim)]))
+    _refuse_overlap(out, inputs)
+    return out
+
+
 cdef bint _hears_signals():
     """Whether signals are waiting for this thread to look at them."""
     import threading
@@ -707,13 +717,7 @@ cdef class PackedLayer:
         return 0
 
     cdef object _output(self, object out, int ndim, cnp.npy_intp *shape, object inputs):
-        """A fresh array, or `out` if it can be written to without changing an input."""
-        cdef int i
-        if out is None:
-            return _empty(ndim, shape, self.typenum)
-        _check_out(out, self.dtype, tuple([shape[i] for i in range(ndim)]))
-        _refuse_overlap(out, inputs)
-        return out
+        return _output(self.typenum, out, ndim, shape, inputs)
 
     cdef object _final(self, object out, cnp.npy_intp *shape, tuple inputs):
         if out is not None and isinstance(out, cnp.ndarray) and not cnp.PyArray_IS_C_CONTIGUOUS(out):
@@ -1188,7 +1192,7 @@ cdef class StepChain:
         return x
 
 
-cdef dict _NORMS = {"layer": LF_PASS_LAYER_NORM, "rms": LF_PASS_RMS_NORM, "unit": LF_PASS_UNIT_NORM}
+cdef dict _NORMS = {"layer": LF_PASS_LAYER_NORM, "unit": LF_PASS_UNIT_NORM}
 
 
 cdef int _begin_pass(lf_pass *call, lf_pass_kind kind, object x) except -1:
@@ -1210,20 +1214,16 @@ cdef const void *_of_columns(object values, object x, size_t columns, str what) 
     return cnp.PyArray_DATA(values)
 
 
-cdef object _place(object x, int ndim, cnp.npy_intp *shape, object out):
-    """An array for what a pass makes of x: a fresh one, or `out` where that can be it."""
-    if out is None:
-        return _empty(ndim, shape, cnp.PyArray_TYPE(x))
-    _check_out(out, x.dtype, tuple([shape[i] for i in range(ndim)]))
-    if not cnp.PyArray_IS_C_CONTIGUOUS(out):
+cdef object _pass_output(object x, int ndim, cnp.npy_intp *shape, object out):
+    y = _output(cnp.PyArray_TYPE(x), out, ndim, shape, (x,))
+    if not cnp.PyArray_IS_C_CONTIGUOUS(y):
         raise TypeError("out: expected a C-contiguous array")
-    _refuse_overlap(out, (x,))
-    return out
+    return y
 
 
 cdef object _run_rows(lf_pass *call, object x, size_t columns, object out):
     """A pass of which each row of columns becomes one as long: an array like x."""
-    y = _place(x, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), out)
+    y = _pass_output(x, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), out)
     call.columns = columns
     if columns > 0:
         _run_pass(call, x, y, cnp.PyArray_SIZE(x) // columns, columns, columns)
@@ -1360,7 +1360,7 @@ def pool(str kind, x, Py_ssize_t windows, Py_ssize_t extent, Py_ssize_t stride, 
     shape[0] = cnp.PyArray_DIM(x, 0)
     shape[1] = windows
     shape[2] = call.columns = cnp.PyArray_DIM(x, 2)
-    y = _place(x, 3, shape, out)
+    y = _pass_output(x, 3, shape, out)
     if windows > 0:
         _run_pass(&call, x, y, shape[0], call.steps * call.columns, windows * call.columns)
     return y

@@ -1,6 +1,6 @@
 /* The public interface: checks, creation, destruction. A layer is read-only once created.
  * Next: sequence.c (the time loop), convolution.c (that of grids), pack.c (the layout), kernels/lstm_step.inc and
- * kernels/gate_tile.inc below. */
+ * kernels/gate_tile.inc below; passes.c for what stands around a layer. */
 #define _GNU_SOURCE
 #include "layer.h"
 

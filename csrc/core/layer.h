@@ -22,6 +22,11 @@ static inline int lf_sum(size_t a, size_t b, size_t *result) { return !__builtin
 static inline size_t lf_smaller(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t lf_round_up(size_t a, size_t unit) { return (a + unit - 1) / unit * unit; }
 
+/* Which of `all` things a part begins with, where so many parts share them out; of part number `parts` the end. */
+static inline size_t lf_part_begin(size_t all, size_t part, size_t parts) {
+    return part * (all / parts) + lf_smaller(part, all % parts);
+}
+
 static inline const char *lf_at(const void *base, ptrdiff_t index, size_t element_bytes) {
     return (const char *)base + index * (ptrdiff_t)element_bytes;
 }

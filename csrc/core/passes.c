@@ -9,9 +9,9 @@
 /* What a pass takes for a vector of values, in products of vectors: with what comes from beyond the first cache level,
  * as the outputs of a layer do (Zen 5). */
 static const double pass_products[LF_PASS_COUNT] = {
-    [LF_PASS_ACTIVATION] = 16, [LF_PASS_SCALE] = 10,    [LF_PASS_PRELU] = 10,     [LF_PASS_MASK] = 10,
-    [LF_PASS_LAYER_NORM] = 20, [LF_PASS_RMS_NORM] = 16, [LF_PASS_UNIT_NORM] = 16, [LF_PASS_DOT] = 10,
-    [LF_PASS_MEAN] = 6,        [LF_PASS_SUM] = 6,       [LF_PASS_MAX] = 8,
+    [LF_PASS_ACTIVATION] = 16, [LF_PASS_SCALE] = 10,     [LF_PASS_PRELU] = 10, [LF_PASS_MASK] = 10,
+    [LF_PASS_LAYER_NORM] = 20, [LF_PASS_UNIT_NORM] = 16, [LF_PASS_DOT] = 10,   [LF_PASS_MEAN] = 6,
+    [LF_PASS_SUM] = 6,         [LF_PASS_MAX] = 8,
 };
 
 /* Work of `rows` equal pieces that no thread has to meet another for. */
@@ -27,12 +27,6 @@ static lf_plan plan_rows(const lf_kernels *kernels, size_t rows, double products
     return lf_plan_threads(&work, threads > 0 ? threads : lf_threads_free());
 }
 
-/* Which of `rows` begin a member's share, for index = count its end. */
-static size_t first_row(size_t rows, int index, int count) {
-    const size_t height = rows / (size_t)count, taller = rows % (size_t)count;
-    return (size_t)index * height + lf_smaller((size_t)index, taller);
-}
-
 /* ---- passes ------------------------------------------------------------------------------------------------------ */
 
 struct passing {
@@ -44,9 +38,9 @@ struct passing {
 
 static void pass_member(void *context, int index, int count) {
     struct passing *s = context;
-    const size_t rows = s->pass->rows;
+    const size_t rows = s->pass->rows, me = (size_t)index, team = (size_t)count;
     const unsigned long long before = lf_member_begin(&s->watch, count);
-    s->kernels->pass(s->pass, first_row(rows, index, count), first_row(rows, index + 1, count));
+    s->kernels->pass(s->pass, lf_part_begin(rows, me, team), lf_part_begin(rows, me + 1, team));
     lf_member_end(&s->watch, count, before);
 }
 
@@ -152,8 +146,9 @@ static void multiply_share(struct multiplying *s, size_t begin, size_t end) {
 
 static void products_member(void *context, int index, int count) {
     struct multiplying *s = context;
+    const size_t all = s->products->count, me = (size_t)index, team = (size_t)count;
     const unsigned long long before = lf_member_begin(&s->watch, count);
-    multiply_share(s, first_row(s->products->count, index, count), first_row(s->products->count, index + 1, count));
+    multiply_share(s, lf_part_begin(all, me, team), lf_part_begin(all, me + 1, team));
     lf_member_end(&s->watch, count, before);
 }
 

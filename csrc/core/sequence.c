@@ -356,9 +356,8 @@ static lf_part part_in(const lf_sequence *s, char *memory) {
 /* `down`: the last row comes first. Of masked rows, which are often sorted by their length, each chunk takes some of
  * all lengths. */
 static int run_chunk(lf_sequence *s, lf_part *part, size_t chunk, int down) {
-    const size_t height = s->run->batch / s->chunks, taller = s->run->batch % s->chunks;
-    const size_t row = chunk * height + lf_smaller(chunk, taller);
-    part->rows = height + (chunk < taller);
+    const size_t row = lf_part_begin(s->run->batch, chunk, s->chunks);
+    part->rows = lf_part_begin(s->run->batch, chunk + 1, s->chunks) - row;
     part->row = (ptrdiff_t)(down ? row + part->rows - 1 : row);
     part->row_step = down ? -1 : 1;
     if (s->run->mask != NULL && s->members > 1) {

@@ -127,7 +127,6 @@ typedef enum lf_pass_kind {
     LF_PASS_PRELU,      /* y = max(x, 0) + scale * min(x, 0) */
     LF_PASS_MASK,       /* y = x, times 0 where a row holds nothing but mask_value; `kept` says where it does not */
     LF_PASS_LAYER_NORM, /* y = (x - mean) / sqrt(variance + epsilon) * scale + offset, both of the row */
-    LF_PASS_RMS_NORM,   /* y = x / sqrt(mean of the row's squares + epsilon) * scale + offset */
     LF_PASS_UNIT_NORM,  /* y = x / sqrt(max(sum of the row's squares, epsilon)) * scale + offset */
     LF_PASS_DOT,        /* y = the sum of the row's x * scale, one number */
     LF_PASS_MEAN,       /* of the steps of each window: the mean, column by column */
