@@ -2,8 +2,10 @@
  * every instruction set of this machine, both real types, all cells, sizes that straddle the lanes; masks, direction,
  * states and strides; grids; and the same bits alone, in a batch, on any number of threads and step by step.
  * Build and run: make check-c. It needs neither Python nor an x86: it is what runs under qemu for Arm. */
+#define _GNU_SOURCE
 #include <lstmfast.h>
 
+#include "checks.h"
 #include "core/threads.h"
 
 #include <math.h>
@@ -11,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int failures;
-static long checks;
 static int quick; /* every third size: for an emulator */
 
 static void fail(const char *what, const char *detail) {
@@ -33,17 +33,6 @@ static double uniform(double low, double high) {
 
 static size_t size_between(size_t low, size_t high) {
     return low + (size_t)(uniform(0, 1) * (double)(high - low + 1)) % (high - low + 1);
-}
-
-static size_t bytes_of(lf_real real) { return real == LF_F32 ? sizeof(float) : sizeof(double); }
-
-static double get(lf_real real, const void *array, size_t i) {
-    return real == LF_F32 ? (double)((const float *)array)[i] : ((const double *)array)[i];
-}
-
-static void put(lf_real real, void *array, size_t i, double value) {
-    if (real == LF_F32) ((float *)array)[i] = (float)value;
-    else ((double *)array)[i] = value;
 }
 
 static void *random_array(lf_real real, size_t count, double scale) {

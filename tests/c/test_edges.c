@@ -14,31 +14,23 @@
 #include <stdlib.h>
 #include <string.h>
 #if defined(__linux__)
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
+
+#include "checks.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void) { return "allocator_may_return_null=1"; } /* absurd sizes are asked for */
 #endif
 
-static int failures;
-static long checks;
-
-static void expect(int holds, const char *what) {
-    checks++;
-    if (!holds && failures++ < 20) fprintf(stderr, "FAILED: %s, %s\n", what, lf_isa());
-}
-
 static const size_t gates[LF_CELL_COUNT] = {4, 3, 3, 1, 1};
 
 static void fill(lf_real real, void *array, size_t count, double scale) {
     for (size_t i = 0; i < count; i++) {
         const double value = scale * ((double)((i * 2654435761U) % 1009) / 504.0 - 1);
-        if (real == LF_F32) ((float *)array)[i] = (float)value;
-        else ((double *)array)[i] = value;
+        put(real, array, i, value);
     }
 }
 
@@ -46,22 +38,6 @@ static void fill(lf_real real, void *array, size_t count, double scale) {
  */
 
 #if defined(__linux__)
-struct guarded {
-    char *pages;
-    size_t page_bytes; /* of all pages */
-    void *data;
-};
-
-/* `bytes` bytes that end where a forbidden page begins, or begin where one ends. */
-static struct guarded guard(size_t bytes, int at_end) {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (bytes + page - 1) / page * page;
-    struct guarded g = {.page_bytes = inner + 2 * page};
-    g.pages = mmap(NULL, g.page_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (g.pages == MAP_FAILED || mprotect(g.pages + page, inner, PROT_READ | PROT_WRITE) != 0) abort();
-    g.data = g.pages + page + (at_end ? inner - bytes : 0);
-    return g;
-}
-
 enum { KERNEL, RECURRENT, BIAS, X, H, C, Y, MASK, INDICES, TABLE, ARRAYS };
 
 struct shape {
@@ -139,7 +115,7 @@ static void run_guarded(const struct shape *s, int at_end) {
                         .index_step_stride = 1};
     expect(lf_layer_run(layer, &run) == LF_OK, "run between guards");
     lf_layer_destroy(layer);
-    for (int i = 0; i < ARRAYS; i++) munmap(arrays[i].pages, arrays[i].page_bytes);
+    for (int i = 0; i < ARRAYS; i++) unguard(arrays[i]);
 }
 
 static void check_bounds(void) {
@@ -221,7 +197,7 @@ static void run_grid_guarded(lf_real real, int channels_first, int threads, int 
     expect(lf_layer_create(&config, &layer) == LF_OK, "create between guards");
     expect(lf_layer_run(layer, &run) == LF_OK, "grids between guards");
     lf_layer_destroy(layer);
-    for (int i = 0; i < ALL; i++) munmap(arrays[i].pages, arrays[i].page_bytes);
+    for (int i = 0; i < ALL; i++) unguard(arrays[i]);
 }
 
 static void check_grid_bounds(void) {

@@ -10,18 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__linux__)
-#include <sys/mman.h>
-#include <unistd.h>
-#endif
 
-static int failures;
-static long checks;
-
-static void expect(int holds, const char *what) {
-    checks++;
-    if (!holds && failures++ < 20) fprintf(stderr, "FAILED: %s, %s\n", what, lf_isa());
-}
+#include "checks.h"
 
 static unsigned long long random_state = 88172645463325252ULL;
 
@@ -30,54 +20,10 @@ static double uniform(double low, double high) {
     return low + (high - low) * (double)(random_state >> 11) / 9007199254740992.0;
 }
 
-static size_t bytes_of(lf_real real) { return real == LF_F32 ? sizeof(float) : sizeof(double); }
-
-static double get(lf_real real, const void *array, size_t i) {
-    return real == LF_F32 ? (double)((const float *)array)[i] : ((const double *)array)[i];
-}
-
-static void put(lf_real real, void *array, size_t i, double value) {
-    if (real == LF_F32) ((float *)array)[i] = (float)value;
-    else ((double *)array)[i] = value;
-}
-
-/* ---- arrays beside pages that may not be touched -------------------------------------------------------------------
- */
-
-struct array {
-    char *pages;
-    size_t page_bytes; /* of all pages */
-    void *data;
-};
-
-/* `bytes` bytes that end where a forbidden page begins, or begin where one ends. */
-static struct array make(size_t bytes, int at_end) {
-#if defined(__linux__)
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (bytes + page - 1) / page * page;
-    struct array made = {.page_bytes = inner + 2 * page};
-    made.pages = mmap(NULL, made.page_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (made.pages == MAP_FAILED || mprotect(made.pages + page, inner, PROT_READ | PROT_WRITE) != 0) abort();
-    made.data = made.pages + page + (at_end ? inner - bytes : 0);
-#else
-    (void)at_end;
-    struct array made = {.page_bytes = bytes};
-    made.data = made.pages = malloc(bytes + 1);
-#endif
-    return made;
-}
-
-static struct array make_random(lf_real real, size_t count, int at_end) {
-    const struct array made = make(count * bytes_of(real), at_end);
+static struct guarded make_random(lf_real real, size_t count, int at_end) {
+    const struct guarded made = guard(count * bytes_of(real), at_end);
     for (size_t i = 0; i < count; i++) put(real, made.data, i, uniform(-2, 2));
     return made;
-}
-
-static void destroy(struct array made) {
-#if defined(__linux__)
-    munmap(made.pages, made.page_bytes);
-#else
-    free(made.pages);
-#endif
 }
 
 /* ---- passes --------------------------------------------------------------------------------------------------------
@@ -194,13 +140,13 @@ static void check_pass(lf_pass_kind kind, lf_real real, size_t rows, size_t colu
         pass.stride = variant & 4 ? 1 : 1 + steps / 4;
         pass.windows = variant & 4 ? 1 : (steps - 1 + pass.before) / pass.stride + 1;
     }
-    struct array arrays[7] = {make_random(real, rows * columns * (pools ? steps : 1), at_end),
-                              make_random(real, columns, at_end),
-                              make_random(real, columns, at_end),
-                              make_random(real, columns, at_end),
-                              make(rows * outputs_of(&pass) * bytes_of(real), at_end),
-                              make(rows * steps, at_end),
-                              make(rows, at_end)};
+    struct guarded arrays[7] = {make_random(real, rows * columns * (pools ? steps : 1), at_end),
+                                make_random(real, columns, at_end),
+                                make_random(real, columns, at_end),
+                                make_random(real, columns, at_end),
+                                guard(rows * outputs_of(&pass) * bytes_of(real), at_end),
+                                guard(rows * steps, at_end),
+                                guard(rows, at_end)};
     pass.x = arrays[0].data;
     pass.kept = arrays[6].data;
     pass.mask_value = -1;
@@ -217,7 +163,7 @@ static void check_pass(lf_pass_kind kind, lf_real real, size_t rows, size_t colu
     expect(lf_pass_run(&pass) == LF_OK, "a pass");
     compare(&pass, "a pass");
     check_bits(&pass);
-    for (int i = 0; i < 7; i++) destroy(arrays[i]);
+    for (int i = 0; i < 7; i++) unguard(arrays[i]);
 }
 
 static void check_passes(lf_real real) {
@@ -233,7 +179,7 @@ static void check_passes(lf_real real) {
 /* A row that holds NaN gives NaN: whole, where its numbers are summed up, and else where it stands. */
 static void check_nan(lf_real real) {
     enum { COLUMNS = 37, STEPS = 70 };
-    const struct array x = make_random(real, COLUMNS * STEPS, 1), y = make(COLUMNS * STEPS * bytes_of(real), 1);
+    const struct guarded x = make_random(real, COLUMNS * STEPS, 1), y = guard(COLUMNS * STEPS * bytes_of(real), 1);
     for (int kind = 0; kind < LF_PASS_COUNT; kind++)
         for (size_t place = 0; place < COLUMNS; place += 9) {
             lf_pass pass = {.kind = (lf_pass_kind)kind, .real = real, .rows = 1, .columns = COLUMNS, .epsilon = 1e-3};
@@ -253,8 +199,8 @@ static void check_nan(lf_real real) {
                 right = right && !isnan(get(real, y.data, i)) == !(whole || i == place);
             expect(right, "where a pass gives NaN");
         }
-    destroy(x);
-    destroy(y);
+    unguard(x);
+    unguard(y);
 }
 
 static void check_arguments(void) {
@@ -336,9 +282,9 @@ static void check_arguments(void) {
 static void check_products(lf_real real, size_t count, size_t rows, size_t inner, size_t columns, int variant) {
     const int at_end = variant & 1, turned = variant & 2;
     const size_t bytes = bytes_of(real), of_y = rows * columns;
-    const struct array a = make_random(real, count * rows * inner, at_end);
-    const struct array b = make_random(real, count * inner * columns, at_end);
-    const struct array y = make(count * of_y * bytes, at_end);
+    const struct guarded a = make_random(real, count * rows * inner, at_end);
+    const struct guarded b = make_random(real, count * inner * columns, at_end);
+    const struct guarded y = guard(count * of_y * bytes, at_end);
     const lf_products call = {.real = real,
                               .count = count,
                               .rows = rows,
@@ -378,9 +324,9 @@ static void check_products(lf_real real, size_t count, size_t rows, size_t inner
                memcmp(got, (const char *)y.data + (count - 1) * of_y * bytes, columns * bytes) == 0,
            "a row of a product alone");
     free(got);
-    destroy(a);
-    destroy(b);
-    destroy(y);
+    unguard(a);
+    unguard(b);
+    unguard(y);
 }
 
 int main(void) {
