@@ -16,7 +16,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 # Sizes that straddle the lanes (4, 8, 16) and tile rows of every instruction set.
-SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100)
+SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 54, 60, 64, 100)
 
 # Every name that keras.activations.get knows and that keeps an array's shape. `glu` halves it and `threshold` has
 # arguments without defaults: no layer can run either by name.

@@ -106,8 +106,8 @@ static void lay_out(lf_panels *panels, const lf_kernels *kernels) {
     panels->tail_units = panels->units % panels->block_units;
     panels->tail_vectors = 0;
     if (panels->tail_units > 0) {
-        panels->tail_vectors = split ? LF_BLOCK_VECTORS : 1;
-        while (panels->tail_vectors * lanes < panels->tail_units * panels->gates) panels->tail_vectors *= 2;
+        panels->tail_vectors = split ? LF_BLOCK_VECTORS : (panels->tail_units * panels->gates + lanes - 1) / lanes;
+        if (panels->tail_vectors > panels->strip_vectors) panels->tail_vectors = LF_BLOCK_VECTORS; /* whole strips */
     }
     panels->tail_width = panels->tail_vectors * lanes / panels->gates;
     panels->block_count = panels->full_blocks + (panels->tail_units > 0);

@@ -25,6 +25,8 @@
 #define LF_TILE_VECTORS_3 4
 /* So many rows take a narrow tail beside the blocks before it, for the same reason. */
 #define LF_TAIL_ROWS 3
+/* A tail of so many vectors counts as a block beside those of one row. */
+#define LF_WIDE_TAIL LF_BLOCK_VECTORS
 /* So much of a block is 16 KiB: it stays in the first cache level. */
 #define LF_SEGMENT 256
 #define LF_WHOLE_f32 LF_SEGMENT

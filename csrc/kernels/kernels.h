@@ -36,7 +36,8 @@ typedef enum lf_fused {
  *   kernel    [block][strip][features][vector of a strip]    vectors of a block: [weight gate][unit]
  *   recurrent [block][strip][units][vector of a strip]
  *   bias      [block][gate][unit]
- * The last block may be a narrow one: `tail_units` units whose gates together fill `tail_vectors` (1, 2 or 4) vectors.
+ * The last block may be a narrow one: `tail_units` units whose gates together fill `tail_vectors` vectors, up to
+ * one strip of them or a whole block.
  * Weight gates are the gates, but for a GRU that resets after the product: its candidate's two sums, of x and of h,
  * stay apart, so x has no weights for the fourth sum and h none for the third; its blocks are one strip. */
 typedef struct lf_panels {

@@ -496,7 +496,8 @@ static void check_zero_state(lf_cell cell, lf_real real) {
 }
 
 static void check_sizes(lf_cell cell, lf_real real) {
-    static const size_t units[] = {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 20, 31, 32, 33, 64, 65, 100, 129};
+    static const size_t units[] = {1,  2,  3,  4,  5,  7,  8,  9,  10, 15,  16, 17,
+                                   20, 27, 31, 32, 33, 60, 64, 65, 90, 100, 129};
     static const size_t batches[] = {1, 2, 3, 5, 6, 7, 8, 10, 12, 13};
     enum { BATCHES = sizeof batches / sizeof *batches };
     for (size_t u = 0; u < sizeof units / sizeof *units; u += quick ? 3 : 1)
