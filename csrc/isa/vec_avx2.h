@@ -18,11 +18,8 @@
 #define LF_STRIP_VECTORS 2
 /* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. With 8
  * for one row LSTM(48) takes 1.07 times as long. */
-#define LF_TILE_VECTORS_1 12
+#define LF_MOST_VECTORS_1 12
 #define LF_SPLIT_VECTORS_1 8
-#define LF_DEEP_VECTORS_1 LF_TILE_VECTORS_1
-#define LF_DEEP_LEAST 0
-#define LF_DEEP_MOST 0
 #define LF_TILE_VECTORS_2 4
 #define LF_TILE_VECTORS_3 4
 /* So many rows take a narrow tail beside the blocks before it, for the same reason. */
@@ -49,6 +46,10 @@ typedef __m256 vec_f32;
 typedef __m256d vec_f64;
 typedef __m256 mask_f32; /* all bits of a lane set, or none */
 typedef __m256d mask_f64;
+
+/* Of one row's sums of so many products. */
+LF_INLINE size_t row_vectors_f32(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
+LF_INLINE size_t row_vectors_f64(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
 
 /* A window of LANES entries that ends `count` before the zeros marks the first `count` lanes. */
 static const int32_t first_lanes_f32[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};

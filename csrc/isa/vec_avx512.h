@@ -18,15 +18,10 @@
 #define LF_LONE_ROWS 12
 #define LF_SPLIT_ROWS 6
 #define LF_STRIP_VECTORS 4
-/* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. More
- * of one row would leave the next step less of the first cache level (LSTM(60): 16 take 1.25 times as long), but of
- * split blocks, of which a k has three, and where two blocks do not fit there anyway (LSTM(128): 1.01 to 1.02 times as
- * fast; from 320 units on 12 are, by as much). */
-#define LF_TILE_VECTORS_1 12
+/* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA; of one
+ * row, see row_vectors below. */
+#define LF_MOST_VECTORS_1 16
 #define LF_SPLIT_VECTORS_1 16
-#define LF_DEEP_VECTORS_1 16
-#define LF_DEEP_LEAST 96
-#define LF_DEEP_MOST 256
 #define LF_TILE_VECTORS_2 8
 #define LF_TILE_VECTORS_3 4
 /* So many rows take a narrow tail beside the blocks before it, for the same reason. */
@@ -59,6 +54,15 @@ typedef __m512 vec_f32;
 typedef __m512d vec_f64;
 typedef __mmask16 mask_f32;
 typedef __mmask8 mask_f64;
+
+/* Of one row's sums of so many products. The next step begins with the blocks of the last ones, and finds as much of
+ * them in the first cache level as fits there: three of 64 products, two of 96 (LSTM(84) to LSTM(96) 1.10 to 1.15 times
+ * as fast as with 12 vectors, LSTM(60) 1.25 as with 16). Where not even two do, the more the better, up to a point
+ * (LSTM(128): 1.06, 100 units of float64 1.15 times as fast as with 8; from 320 units on 12 are 1.01; Zen 5). */
+LF_INLINE size_t row_vectors_f32(size_t products) {
+    return products <= 72 ? 12 : products <= 118 ? 8 : products <= 256 ? 16 : 12;
+}
+LF_INLINE size_t row_vectors_f64(size_t products) { return products > 96 && products <= 256 ? 16 : 12; }
 
 LF_INLINE __mmask16 first_f32(size_t count) { return (__mmask16)((1u << count) - 1u); } /* count in 0..16 */
 LF_INLINE __mmask8 first_f64(size_t count) { return (__mmask8)((1u << count) - 1u); }   /* count in 0..8 */

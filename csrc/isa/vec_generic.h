@@ -20,11 +20,8 @@
 #define LF_SPLIT_ROWS 2
 #define LF_STRIP_VECTORS 4
 /* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an addition. */
-#define LF_TILE_VECTORS_1 8
+#define LF_MOST_VECTORS_1 8
 #define LF_SPLIT_VECTORS_1 8
-#define LF_DEEP_VECTORS_1 LF_TILE_VECTORS_1
-#define LF_DEEP_LEAST 0
-#define LF_DEEP_MOST 0
 #define LF_TILE_VECTORS_2 4
 #define LF_TILE_VECTORS_3 4
 /* So many rows take a narrow tail beside the blocks before it, for the same reason. */
@@ -53,6 +50,10 @@ typedef int32_t mask_f32 __attribute__((vector_size(16))); /* -1 or 0 in each la
 typedef int64_t mask_f64 __attribute__((vector_size(16)));
 typedef uint32_t bits_f32 __attribute__((vector_size(16)));
 typedef uint64_t bits_f64 __attribute__((vector_size(16)));
+
+/* Of one row's sums of so many products. */
+LF_INLINE size_t row_vectors_f32(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
+LF_INLINE size_t row_vectors_f64(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
 
 LF_INLINE vec_f32 load_f32(const float *p) {
     vec_f32 a;

@@ -16,11 +16,8 @@
 #define LF_SPLIT_ROWS 6
 #define LF_STRIP_VECTORS 4
 /* Vectors of sums that one, two and three rows take at once, so that enough of them hide the latency of an FMA. */
-#define LF_TILE_VECTORS_1 16
+#define LF_MOST_VECTORS_1 16
 #define LF_SPLIT_VECTORS_1 16
-#define LF_DEEP_VECTORS_1 LF_TILE_VECTORS_1
-#define LF_DEEP_LEAST 0
-#define LF_DEEP_MOST 0
 #define LF_TILE_VECTORS_2 8
 #define LF_TILE_VECTORS_3 4
 /* So many rows take a narrow tail beside the blocks before it, for the same reason. */
@@ -47,6 +44,10 @@ typedef float32x4_t vec_f32;
 typedef float64x2_t vec_f64;
 typedef uint32x4_t mask_f32; /* all bits of a lane set, or none */
 typedef uint64x2_t mask_f64;
+
+/* Of one row's sums of so many products. */
+LF_INLINE size_t row_vectors_f32(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
+LF_INLINE size_t row_vectors_f64(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
 
 LF_INLINE vec_f32 load_f32(const float *p) { return vld1q_f32(p); }
 LF_INLINE vec_f64 load_f64(const double *p) { return vld1q_f64(p); }
