@@ -1,4 +1,4 @@
-"""What a case computes, written plainly over NumPy: in float64 the truth that all are checked against."""
+"""What a case computes, written plainly over NumPy: in a wider type the truth that all are checked against."""
 
 import numpy as np
 
@@ -109,7 +109,11 @@ def forward(case: Case, weights: list[list[np.ndarray]], x: np.ndarray) -> np.nd
 
 
 def truth(case: Case) -> np.ndarray:
-    """The case's output in float64, from the weights and inputs that the runners are given."""
+    """The case's output in a wider type, from the weights and inputs that the runners are given.
+
+    That of float32 is float64, that of float64 long double: in its own type, the truth would be off as much as they.
+    """
+    wider = np.longdouble if case.dtype == "float64" else np.float64
     x = case.inputs()
-    weights = [[array.astype("float64") for array in arrays] for arrays in case.weights()]
-    return forward(case, weights, x if case.features == 0 else x.astype("float64"))
+    weights = [[array.astype(wider) for array in arrays] for arrays in case.weights()]
+    return forward(case, weights, x if case.features == 0 else x.astype(wider))

@@ -117,7 +117,9 @@ static void lay_out(lf_panels *panels, const lf_kernels *kernels) {
 static void choose_chains(const lf_layer_config *config, lf_panels *panels) {
     const size_t state = config->recurrent_kernel == NULL ? 0 : config->units, depth = config->features + state;
     const int hardly_longer = depth <= LF_JOINED_CHAIN || config->features <= state / 4;
-    panels->chain = config->cell == LF_LSTM && depth >= LF_DEEP ? LF_DEEP_CHAIN : LF_CHAIN;
+    panels->chain = config->cell == LF_LSTM && depth >= LF_DEEP ? LF_DEEP_CHAIN
+                    : config->real == LF_F64                    ? LF_DOUBLE_CHAIN
+                                                                : LF_CHAIN;
     if (config->cell == LF_SIMPLE_RNN) panels->chain = LF_UNGATED_CHAIN;
     panels->h_restarts = config->cell != LF_LSTM || depth > panels->chain || !hardly_longer;
 }

@@ -25,6 +25,8 @@ enum { TURNING_CACHES = 36 };
 enum { LEAST_READY = 2 };
 /* Between the states of two members, as LF_APART_BYTES between rows that are gone through. */
 enum { STATES_APART_BYTES = 1 << 10 };
+/* Steps from which on those of few rows are recorded, in both directions, and run again. */
+enum { LEAST_TAPED = 4 };
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -280,6 +282,9 @@ static int run_part(lf_sequence *s, lf_part *part) {
                     .x_stride = part->row_step * run->x_row_stride,
                     .row_sums = part->row_sums};
     struct input input = begin_input(s, part, &call);
+    lf_tape tapes[2]; /* of the steps of either direction */
+    tapes[0].state = tapes[1].state = LF_TAPE_EMPTY;
+    const int is_taped = run->steps >= LEAST_TAPED && (s->queues == NULL || part->members <= 1);
     struct lf_rows y = lf_y_at(s, part, 0);
     const ptrdiff_t y_step_bytes = run->return_sequences ? run->y_step_stride * (ptrdiff_t)layer->element_bytes : 0;
 
@@ -298,6 +303,7 @@ static int run_part(lf_sequence *s, lf_part *part) {
             take_input(s, part, step, &input, &call);
             call.descending = turns && step % 2 == 1;
             call.zeros = skips_h && step == 0 ? layer->panels.units : 0;
+            call.tape = is_taped && call.zeros == 0 ? &tapes[call.descending] : NULL;
             call.h_prev = has_state ? h_prev.data : NULL;
             call.h_prev_stride = h_prev.stride;
             call.h_next = h_next.data;
@@ -324,6 +330,7 @@ static int run_part(lf_sequence *s, lf_part *part) {
             part->members = 0;
             part->block_end = call.block_end = layer->panels.block_count;
             call.block_begin = 0;
+            tapes[0].state = tapes[1].state = LF_TAPE_EMPTY;
             own = lf_columns_of(&layer->panels, part->block_begin, part->block_end);
             input.projected_end = 0;
         }

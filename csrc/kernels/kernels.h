@@ -14,10 +14,19 @@
  * in all, of LF_DEEP_CHAIN. One long chain would have twice the rounding error of other libraries from k = 170 on.
  * Chains of 128 keep the largest error below 1.0 of theirs (of 64: 0.8; of 256: 1.8) and those of 256 behind a depth of
  * 512 below 0.95 (a GRU's above 1.5); chains half as long cost 3 to 6 % of the time (`python -m bench`, Zen 4).
+ * In float64, where others sum up one row's products in parts, they are shorter (100 units of one input: 1.0 of their
+ * error instead of 2.1, for 0.7 % of the time; Zen 5).
  * A chain spans the end of an LSTM's input only where that hardly lengthens it: both together fit LF_JOINED_CHAIN, or
  * the input is at most a quarter of the state. A SimpleRNN has no gates that damp what its sums are off by: its chains
  * are shorter and never joined. The split depends on cell, features and units alone: every path rounds alike. */
-enum { LF_CHAIN = 128, LF_DEEP = 512, LF_DEEP_CHAIN = 256, LF_JOINED_CHAIN = 64, LF_UNGATED_CHAIN = 32 };
+enum {
+    LF_CHAIN = 128,
+    LF_DOUBLE_CHAIN = 64,
+    LF_DEEP = 512,
+    LF_DEEP_CHAIN = 256,
+    LF_JOINED_CHAIN = 64,
+    LF_UNGATED_CHAIN = 32
+};
 
 /* Vectors of sums per row that a full block keeps in registers: four gates of one vector of units, or four vectors of
  * units where a cell has one gate. */
@@ -64,6 +73,15 @@ typedef struct lf_panels {
 
 enum { LF_ROW_SUMS = 4 };
 
+/* Where a step of few rows notes down the tiles it runs, for steps like it to run them again: to find them out takes
+ * longer than the products of a small layer. Like it are those of the same rows, blocks and inputs, in the same
+ * direction and with no zeros left out, whatever they read and write. Empty at first: all zeros in `state`. */
+enum { LF_TAPE_BYTES = 3584 };
+typedef struct lf_tape {
+    enum { LF_TAPE_EMPTY, LF_TAPE_RECORDS, LF_TAPE_PLAYS, LF_TAPE_TOO_SHORT } state;
+    _Alignas(64) unsigned char memory[LF_TAPE_BYTES];
+} lf_tape;
+
 /* One timestep. Strides are in elements between rows; the last axis of each array is contiguous. */
 typedef struct lf_step {
     size_t rows;
@@ -86,6 +104,7 @@ typedef struct lf_step {
     void *c_next; /* (rows, units); may be c_prev */
     ptrdiff_t c_next_stride;
     void *row_sums; /* (rows, LF_ROW_SUMS, units): scratch where sums must be gathered as whole rows first */
+    lf_tape *tape;  /* of the steps like this one; NULL: none */
 } lf_step;
 
 /* projection[r][block] = bias + x[r] kernel, for the blocks of `step`; x as in lf_step. */
