@@ -24,6 +24,17 @@ class KnownInputs:
     def converts(self, x: object, bounded: bool) -> bool:
         """The same but for its dtype, which is real or bool, and how it lies in memory."""
 
+def few_ids(x: Array, count: int) -> Array | None:
+    """A copy of x, int32 or int64 in C order, as int32; None where it is another, large, or one is not in [0, count).
+
+    In one pass: NumPy takes longer to look at a few numbers twice than a small layer to run.
+    """
+
+def are_states(
+    arrays: list[Any] | tuple[Any, ...], dtype: np.dtype[Any], batch: int, shapes: list[tuple[int | None, ...]]
+) -> bool:
+    """Whether the arrays have these shapes behind the batch, that dtype, and lie in C order and aligned."""
+
 class PackedLayer:
     """Weights of one layer, packed for this CPU; immutable, so that any number of threads may run it at once.
 

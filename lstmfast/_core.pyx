@@ -6,7 +6,7 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcmp, memcpy, memset, strcpy
 
 from time import perf_counter
@@ -364,6 +364,48 @@ cdef class KnownInputs:
             if len(sample) == bytes_ and memcmp(<char *> sample, cnp.PyArray_DIMS(x) + 1, bytes_) == 0:
                 return not bounded or cnp.PyArray_DIM(x, 0) <= <Py_ssize_t> self.rows[i]
         return False
+
+
+cdef Py_ssize_t _FEW_IDS = 4096
+
+
+def few_ids(x, Py_ssize_t count):
+    cdef Py_ssize_t i, size
+    cdef int64_t one
+    cdef int32_t *ids
+    if not cnp.PyArray_CheckExact(x) or not cnp.PyArray_ISSIGNED(x) or not cnp.PyArray_ISBEHAVED_RO(x):
+        return None
+    size = cnp.PyArray_SIZE(x)
+    if size > _FEW_IDS or cnp.PyArray_ITEMSIZE(x) < 4 or not cnp.PyArray_IS_C_CONTIGUOUS(x):
+        return None
+    result = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.NPY_INT32)
+    ids = <int32_t *> cnp.PyArray_DATA(result)
+    for i in range(size):
+        one = (<int64_t *> cnp.PyArray_DATA(x))[i] if cnp.PyArray_ITEMSIZE(x) == 8 else (
+            <int32_t *> cnp.PyArray_DATA(x))[i]
+        if one < 0 or one >= count:
+            return None
+        ids[i] = <int32_t> one
+    return result
+
+
+def are_states(arrays, dtype, Py_ssize_t batch, shapes):
+    cdef Py_ssize_t i, axis
+    cdef tuple shape
+    if len(arrays) != len(shapes):
+        return False
+    for i in range(len(shapes)):
+        array, shape = arrays[i], shapes[i]
+        if not cnp.PyArray_CheckExact(array) or <object> cnp.PyArray_DESCR(array) is not dtype:
+            return False
+        if not cnp.PyArray_IS_C_CONTIGUOUS(array) or not cnp.PyArray_ISALIGNED(array):
+            return False
+        if cnp.PyArray_NDIM(array) != 1 + len(shape) or cnp.PyArray_DIM(array, 0) != batch:
+            return False
+        for axis in range(len(shape)):
+            if shape[axis] is None or cnp.PyArray_DIM(array, 1 + axis) != <Py_ssize_t> shape[axis]:
+                return False
+    return True
 
 
 @cython.final

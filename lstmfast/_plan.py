@@ -71,6 +71,7 @@ class Operation:
     """One node of the graph: which values it takes, what it runs, where its outputs go."""
 
     __slots__ = (
+        "argument_places",
         "arguments",
         "auto_mask",
         "call",
@@ -109,6 +110,8 @@ class Operation:
             self.places = [leaf.index for leaf in self.inputs]
         self.plain = False  # takes one array, and gives one, with nothing beside it
         self.arguments = {name: map_tree(place, value) for name, value in node.kwargs.items()}
+        # where these are values alone, and lists of them: their places
+        self.argument_places = _places_of(self.arguments)
         self.outputs = [slots[id(tensor)] for tensor in node.outputs]
         self.release: list[int] = []
         self.cast: np.dtype[Any] | None = None
@@ -125,6 +128,43 @@ class Slot:
 
     def __init__(self, index: int) -> None:
         self.index = index
+
+
+class Masked:
+    """Operations one behind the other, between which a mask travels, as one function of a chain."""
+
+    __slots__ = ("_last", "_steps", "takes_out")
+
+    def __init__(self, operations: list[Operation]) -> None:
+        self._steps = [
+            (
+                operation.call,
+                operation.carrying,
+                operation.auto_mask,
+                operation.compute_mask if operation.masked else None,
+            )
+            for operation in operations
+        ]
+        self._last = len(operations) - 1
+        self.takes_out = operations[-1].carrying is None and bool(getattr(operations[-1].run, "takes_out", False))
+
+    def __call__(self, x: Any, out: Array | None = None) -> Array:
+        mask = None
+        for place, (call, carrying, takes_mask, compute_mask) in enumerate(self._steps):
+            arguments: dict[str, Any] = {"mask": mask} if takes_mask and mask is not None else {}
+            if carrying is not None:
+                x, mask = carrying(x, **arguments)
+            else:
+                if out is not None and place == self._last:
+                    arguments["out"] = out
+                y = call(x, **arguments)
+                mask = None if compute_mask is None else compute_mask(x, mask)
+                x = y
+            if type(x) is not np.ndarray:
+                x = flatten(x)[0]
+            if type(mask) is list:
+                mask = mask[0]
+        return x  # type: ignore[no-any-return]
 
 
 class Plan:
@@ -185,9 +225,11 @@ class Plan:
             real_of(tensor.dtype) if result is None else result
             for tensor, result in zip(outputs, self.results, strict=True)
         ]
+        self.gives_outputs = all(self.owned) and self.results == [None] * len(outputs)  # `run`, as the caller gets them
         # a layer whose rows depend on those that are run with them, because of training=True
         self.by_batch: Any = next((node.layer for node in nodes if mixes_batch(node, training)), None)
         self.by_rows = all(_is_by_rows(node.layer) for node in nodes) and not self.stateful and self.by_batch is None
+        self.masks_travel = any(operation.masked or operation.auto_mask for operation in self.operations)
         self.chain: tuple[Callable[..., Array], ...] | None = self._as_chain()
         # whether the chain's last function can put its result where it is told
         self.takes_out = bool(self.chain) and bool(getattr(self.chain[-1], "takes_out", False))  # type: ignore[index]
@@ -285,14 +327,25 @@ class Plan:
             return None
         place = self.input_slots[0]
         runs: list[Callable[..., Array]] = []
+        masked: list[Operation] = []
         for operation in self.operations:
-            if operation.single != place or operation.arguments or operation.masked or len(operation.outputs) != 1:
+            if operation.single != place or operation.arguments or len(operation.outputs) != 1:
                 return None
             place = operation.outputs[0]
+            if operation.masked or operation.auto_mask:
+                if operation.cast is not None:
+                    return None
+                masked.append(operation)
+                continue
+            if masked:
+                runs.append(Masked(masked))
+                masked = []
             if operation.cast is not None:
                 runs.append(_caster(operation.cast))
             if operation.run is not identity:
                 runs.append(operation.call)
+        if masked:
+            runs.append(Masked(masked))
         if place != self.output_slots[0]:
             return None
         if not self.owned[0]:
@@ -384,13 +437,6 @@ class Plan:
             if masks is not None:
                 known[slot] = masks[index]
         some_mask = masks is not None
-
-        def value_of(leaf: Any) -> Any:
-            return values[leaf.index] if type(leaf) is Slot else leaf
-
-        def mask_of(leaf: Any) -> Any:
-            return known[leaf.index] if type(leaf) is Slot else None
-
         for operation in self.operations:
             single = operation.single
             if operation.plain and single is not None and not some_mask:
@@ -404,18 +450,23 @@ class Plan:
             elif operation.places is not None:
                 x = [values[place] for place in operation.places]
             else:
-                x = map_tree(value_of, operation.inputs)
+                x = _filled(operation.inputs, values)
             if operation.cast is not None:
                 x = map_tree(partial(convert, dtype=operation.cast), x)
             arguments = operation.arguments
-            if arguments:
-                arguments = {name: map_tree(value_of, value) for name, value in arguments.items()}
+            if operation.argument_places is not None:
+                arguments = {
+                    name: values[place] if type(place) is int else [values[one] for one in place]
+                    for name, place in operation.argument_places
+                }
+            elif arguments:
+                arguments = {name: _filled(value, values) for name, value in arguments.items()}
             masked = operation.masked
             incoming = None
             if masked or operation.auto_mask or some_mask:
                 incoming = arguments.get("mask")
                 if incoming is None:
-                    incoming = known[single] if single is not None else map_tree(mask_of, operation.inputs)
+                    incoming = known[single] if single is not None else _filled(operation.inputs, known, None)
                     auto = operation.auto_mask or (some_mask and operation.uses_mask and not arguments)
                     if auto and (single is None or incoming is not None):
                         arguments = {**arguments, "mask": incoming}
@@ -432,7 +483,7 @@ class Plan:
                     known[outputs[0]] = flatten([out_masks])[0]
             else:
                 flat_masks = flatten([out_masks]) if masked else ()
-                for position, array in enumerate(flatten(y)):
+                for position, array in enumerate(_flat(y)):
                     values[outputs[position]] = array
                     if position < len(flat_masks):
                         known[outputs[position]] = flat_masks[position]
@@ -442,6 +493,8 @@ class Plan:
 
     def finish(self, outputs: list[Array]) -> list[Array]:
         """Outputs of `run` as the caller gets them: arrays of their own, in the policies' compute types."""
+        if self.gives_outputs:
+            return outputs
         finished = []
         for array, owned, result in zip(outputs, self.owned, self.results, strict=True):
             if not owned:
@@ -481,6 +534,43 @@ class Plan:
                     total += size
             largest = max(largest, total)
         return largest
+
+
+def _places_of(arguments: dict[str, Any]) -> list[tuple[str, Any]] | None:
+    """The places of arguments, each a value of the plan or a list of them; None where there are others, or none."""
+    places: list[tuple[str, Any]] = []
+    for name, value in arguments.items():
+        if type(value) is Slot:
+            places.append((name, value.index))
+        elif type(value) is list and all(type(leaf) is Slot for leaf in value):
+            places.append((name, [leaf.index for leaf in value]))
+        else:
+            return None
+    return places or None
+
+
+_SAME = object()
+
+
+def _filled(tree: Any, values: list[Any], other: Any = _SAME) -> Any:
+    """What stands in the slots of ``tree``; what is no slot stays, or gives way to ``other``."""
+
+    def leaf_of(leaf: Any) -> Any:
+        if type(leaf) is Slot:
+            return values[leaf.index]
+        return leaf if other is _SAME else other
+
+    return map_tree(leaf_of, tree)
+
+
+def _flat(outputs: Any) -> Any:
+    """What several outputs are, one behind the other: mostly as they come."""
+    if type(outputs) is tuple or type(outputs) is list:
+        for array in outputs:
+            if type(array) is not np.ndarray:
+                return flatten(outputs)
+        return outputs
+    return flatten(outputs)
 
 
 class MaskRules:

@@ -261,7 +261,7 @@ def _put(targets: list[Any], rows: Array, parts: list[Array]) -> None:
 
 def _stages(plan: Plan) -> tuple[list[Callable[..., Any]], bool] | None:
     """Functions of packed rows and their layout that make up a chain, and whether the last gives packed rows."""
-    if plan.chain is None:
+    if plan.chain is None or plan.masks_travel:
         return None
     stages: list[Callable[..., Any]] = []
     packed = True

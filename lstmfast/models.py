@@ -105,6 +105,7 @@ class Model(Layer):
         graph_nodes, layers = map_graph(flat_inputs, flat_outputs)
         self._inputs_struct = inputs if isinstance(inputs, (list, tuple, dict)) else [inputs]
         self._outputs_struct = outputs
+        self._lists_outputs = type(outputs) is list and all(isinstance(leaf, KerasTensor) for leaf in outputs)
         self.inputs: list[KerasTensor] = flat_inputs
         self.outputs: list[KerasTensor] = flat_outputs
         self._graph_nodes: list[Node] = graph_nodes
@@ -358,6 +359,8 @@ class Model(Layer):
     def _pack_outputs(self, outputs: list[Array]) -> Any:
         if isinstance(self._outputs_struct, KerasTensor):
             return outputs[0]
+        if self._lists_outputs:
+            return outputs
         remaining = iter(outputs)
         if isinstance(self._outputs_struct, dict):
             by_tensor = dict(zip(map(id, self.outputs), outputs, strict=True))

@@ -10,6 +10,7 @@ from test_same_bits import stacked_model
 
 import lstmfast
 from lstmfast import _arrays, _core, _pieces, layers
+from lstmfast._graph import KerasTensor, flatten
 
 Array = np.ndarray
 
@@ -223,6 +224,112 @@ def test_calls_like_earlier_ones_give_the_same():
         assert_same_bits(masked.predict(form, verbose=0), first)
     with pytest.raises(ValueError, match="expected shape"):
         masked(sparse[..., :2])
+
+
+@pytest.mark.parametrize("make", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+@pytest.mark.parametrize("returns", [{}, {"return_state": True}, {"return_sequences": True}])
+def test_arguments_of_known_calls_are_looked_at_all_the_same(make, returns):
+    random = np.random.default_rng(0)
+    layer = make(5, **returns)
+    x = random.standard_normal((3, 4, 2)).astype("float32")
+    states = [random.standard_normal((3, 5)).astype("float32") for _ in range(2 if make is layers.LSTM else 1)]
+    mask = random.random((3, 4)) < 0.6
+    expected = {
+        "initial_state": flatten(layer(x, initial_state=states)),
+        "mask": flatten(layer(x, mask=mask)),
+        "both": flatten(layer(x, initial_state=states, mask=mask)),
+    }
+    forms = {
+        "initial_state": [states, tuple(states), [np.asfortranarray(array) for array in states]],
+        "mask": [mask, mask.astype("int64"), mask.tolist(), np.asfortranarray(mask)],
+    }
+    forms["initial_state"].append([array.astype("float64") for array in states])
+    for name in ("initial_state", "mask"):
+        for form in forms[name]:
+            assert_same_bits(flatten(layer(x, **{name: form})), expected[name], name)
+    assert_same_bits(flatten(layer(x, mask=mask, initial_state=states)), expected["both"])
+    assert_same_bits(flatten(layer(x, states, mask=mask)), expected["both"])
+    assert_same_bits(flatten(layer(x, initial_state=None, mask=None)), flatten(layer(x)))
+    symbol = lstmfast.Input((5,))
+    for wrong in (
+        states[:-1],
+        [*states, states[0]],
+        [array[:2] for array in states],
+        [array[:, :4] for array in states],
+    ):
+        with pytest.raises(ValueError, match="state"):
+            layer(x, initial_state=wrong)
+    for wrong in (mask[:2], mask[:, :3], mask[0], mask[..., None]):
+        with pytest.raises(ValueError, match="mask"):
+            layer(x, mask=wrong)
+    with pytest.raises(TypeError):
+        layer(x, initial_state=[["text"] for _ in states])
+    with pytest.raises(TypeError, match="unexpected"):
+        layer(x, states=states)
+    assert isinstance(flatten(layer(lstmfast.Input((4, 2)), initial_state=[symbol] * len(states)))[0], KerasTensor)
+    assert_same_bits(flatten(layer(x, initial_state=states)), expected["initial_state"])
+
+
+def masked_models():
+    ids, steps = lstmfast.Input((6,), dtype="int32"), lstmfast.Input((6, 3))
+    yield [ids, layers.Embedding(9, 3, mask_zero=True), layers.LSTM(4)]
+    yield [ids, layers.Embedding(9, 3, mask_zero=True), layers.Dropout(0.1), layers.GRU(4, return_sequences=True)]
+    yield [
+        ids,
+        layers.Embedding(9, 3, mask_zero=True),
+        layers.SpatialDropout1D(0.2),
+        layers.Bidirectional(layers.LSTM(4, return_sequences=True)),
+        layers.TimeDistributed(layers.Dense(3)),
+        layers.LSTM(2, go_backwards=True),
+        layers.Dense(2, activation="softmax"),
+    ]
+    yield [steps, layers.Masking(), layers.LSTM(4, return_sequences=True), layers.LSTM(3), layers.Dense(1)]
+    yield [steps, layers.Dense(3), layers.Masking(), layers.GlobalAveragePooling1D()]
+    yield [steps, layers.Masking(2.0), layers.LayerNormalization(), layers.SimpleRNN(3, return_sequences=True)]
+    yield [steps, lstmfast.Sequential([lstmfast.Input((6, 3)), layers.Masking()]), layers.LSTM(3)]
+    yield [steps, layers.Masking(), layers.Flatten()]
+
+
+@pytest.mark.parametrize("stack", list(masked_models()), ids=lambda stack: "-".join(type(x).__name__ for x in stack))
+def test_a_chain_with_masks_gives_what_its_graph_gives(stack):
+    random = np.random.default_rng(1)
+    model = lstmfast.Sequential(stack)
+    x = random.integers(0, 4, (9, 6)).astype("int32")
+    if len(model.input_shape) == 3:
+        x = random.standard_normal((9, 6, 3)).astype("float32") * (random.random((9, 6, 1)) < 0.6)
+        x = x.astype("float32")
+    plan = model.plan()
+    assert plan.masks_travel
+    assert plan.chain is not None
+    expected = plan.finish(plan.run([x])[0])[0]
+    for _ in range(2):
+        assert_same_bits(model(x), expected)
+        assert_same_bits(model.predict(x, verbose=0), expected)
+        assert_same_bits(model.predict(x, batch_size=4, verbose=0), expected)
+        out = np.empty_like(expected)
+        assert model(x, out=out) is out
+        assert_same_bits(out, expected)
+    assert_same_bits(model(x[2:3]), expected[2:3])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "uint32", "int64", "uint64", ">i4", "float32"])
+@pytest.mark.parametrize("size", [5, 5000])
+def test_token_ids_are_looked_at_in_every_type(dtype, size):
+    table = np.arange(200, dtype="float32").reshape(100, 2)
+    model = lstmfast.Sequential([lstmfast.Input((None,), dtype="int32"), layers.Embedding(100, 2), layers.LSTM(3)])
+    embedding = layers.Embedding(100, 2, weights=[table])
+    ids = (np.arange(size) % 100).astype(dtype)[None]
+    expected = model(ids.astype("int32"))
+    assert_same_bits(model(ids), expected)
+    assert_same_bits(embedding(ids), table[ids.astype("int64")])
+    for bad in (100, 127, -1):
+        if bad < 0 and np.dtype(dtype).kind == "u":
+            continue
+        wrong = ids.copy()
+        wrong[0, 3] = bad
+        for call in (model, embedding):
+            with pytest.raises(ValueError, match=rf"in \[0, 100\), got {bad}"):
+                call(wrong)
 
 
 @pytest.mark.parametrize("call", ["__call__", "predict"])

@@ -451,10 +451,13 @@ class Layer:
         TypeError
             If the input does not hold numbers, or ``out`` has another dtype.
         """
-        if len(args) == 1 and not kwargs:
+        if len(args) == 1:
             entry = self._frozen
             if entry is not None and (entry[0] is None or entry[0] == changes[0]) and self._known.takes(args[0], False):
-                return entry[1](args[0])
+                if not kwargs:
+                    return entry[1](args[0])
+                if self.takes_unchecked(args[0], kwargs):
+                    return entry[1](args[0], **kwargs)
         out = lengths = None
         if len(args) != 1 or kwargs:
             out, lengths = kwargs.pop("out", None), kwargs.pop("lengths", None)
@@ -478,17 +481,27 @@ class Layer:
         if lengths is not None:
             return self.run_ragged(inputs, lengths, kwargs, out, caller)
         if out is not None:
-            return self._run_into(out, caller, inputs, kwargs)
+            outputs = self._run_into(out, caller, inputs, kwargs)
+            self._remember(inputs)
+            return outputs
         outputs = self.run_for(kwargs)(inputs, **kwargs)
         if not self.allocates:
             outputs = map_tree(copied, outputs)
         result = self.policy.result
         if result is not self.policy.real:
             return map_tree(lambda array: copied(array, result) if array.dtype.kind == "f" else array, outputs)
-        quick = self.allocates and self.casts_input and not kwargs and type(inputs) is np.ndarray
-        if quick and inputs.ndim:
-            self._known = self._known.adding(inputs.shape[1:], 0)
+        self._remember(inputs)
         return outputs
+
+    def _remember(self, inputs: Any) -> None:
+        """Let the next such inputs pass without a look at them."""
+        quick = self.allocates and self.casts_input and self.policy.result is self.policy.real
+        if quick and type(inputs) is np.ndarray and inputs.ndim:
+            self._known = self._known.adding(inputs.shape[1:], 0)
+
+    def takes_unchecked(self, inputs: Array, arguments: dict[str, Any]) -> bool:
+        """Whether these call arguments, beside known inputs, need no look but that of `run`."""
+        return False
 
     def _run_into(self, out: Any, caller: list[Any], inputs: Any, arguments: dict[str, Any]) -> Any:
         targets = flatten(out)

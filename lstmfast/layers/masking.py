@@ -62,6 +62,8 @@ class Embedding(Layer):
         Size of a token's vector.
     mask_zero : bool
         Whether id 0 is padding, which layers behind skip.
+    weights : array-like or list of one, optional
+        (input_dim, output_dim): the vectors to begin with.
     """
 
     casts_input = False
@@ -100,6 +102,9 @@ class Embedding(Layer):
         self.mask_zero = bool(mask_zero)
         self.supports_masking = self.mask_zero
         self.makes_mask = self.mask_zero
+        if weights is not None:
+            self.build((None,))
+            self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
 
     def build_weights(self, input_shape: Any) -> None:
         self.add_weight("embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer)
@@ -131,7 +136,8 @@ class Embedding(Layer):
             return taken(table, checked(x), 0)
 
         def look_up(x: Array) -> Lookup:
-            return Lookup(copied(checked(x), np.int32), table)
+            ids = _core.few_ids(x, count)
+            return Lookup(copied(checked(x), np.int32) if ids is None else ids, table)
 
         if count <= np.iinfo(np.int32).max:
             run.look_up = look_up  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core, activations, initializers
-from lstmfast._arrays import convert
+from lstmfast._arrays import BOOL, convert
 from lstmfast._graph import Shape, flatten
 from lstmfast._lookup import Lookup, ProjectedTable
 from lstmfast._pieces import contiguous
@@ -200,14 +200,9 @@ class Recurrent(Layer):
 
     def _checked_states(self, initial_state: Any, batch: int) -> tuple[Array, ...]:
         real = self.policy.real
-        if type(initial_state) in (tuple, list) and len(initial_state) == self.states_count:
-            for state, shape in zip(initial_state, self._state_shapes, strict=True):
-                if type(state) is not np.ndarray or state.dtype is not real or state.shape != (batch, *shape):
-                    break
-                if not (state.flags.c_contiguous and state.flags.aligned):
-                    break
-            else:
-                return tuple(initial_state)
+        listed = type(initial_state) is tuple or type(initial_state) is list
+        if listed and _core.are_states(initial_state, real, batch, self._state_shapes):
+            return tuple(initial_state)
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
         if any(isinstance(state, (list, tuple)) for state in states) and len(states) != self.states_count:
             states = flatten(states)
@@ -225,6 +220,21 @@ class Recurrent(Layer):
                 )
             checked.append(np.ascontiguousarray(array))
         return tuple(checked)
+
+    def takes_unchecked(self, inputs: Array, arguments: dict[str, Any]) -> bool:
+        if self.stateful or self.time_major:
+            return False
+        for name, value in arguments.items():
+            if name == "initial_state":
+                good = type(value) in (list, tuple) and all(type(state) is np.ndarray for state in value)
+            elif name == "mask":
+                good = type(value) is np.ndarray and value.dtype is BOOL and value.shape == inputs.shape[:2]
+            else:
+                good = name == "out" and type(value) is np.ndarray and getattr(self.frozen(), "takes_out", False)
+                good = good and not self.return_state and "initial_state" not in arguments
+            if not good:
+                return False
+        return True
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         converted: dict[str, Any] = {}
