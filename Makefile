@@ -80,7 +80,7 @@ bench: .venv-bench/.installed
 
 # What is not in the table: sequences that decay through the subnormal numbers; more threads than cores; stacked layers;
 # rows of different lengths.
-.PHONY: bench-decaying bench-oversubscribed bench-stacks bench-padded
+.PHONY: bench-decaying bench-oversubscribed bench-stacks bench-padded bench-calls
 bench-decaying: .venv-bench/.installed
 	.venv-bench/bin/python -m bench.decaying
 
@@ -92,6 +92,9 @@ bench-stacks: .venv-bench/.installed
 
 bench-padded: .venv-bench/.installed
 	.venv-bench/bin/python -m bench.padded
+
+bench-calls: .venv-bench/.installed
+	.venv-bench/bin/python -m bench.calls
 
 # ---- tests ---------------------------------------------------------------------------------------------------------
 
