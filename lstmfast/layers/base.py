@@ -453,11 +453,14 @@ class Layer:
         """
         if len(args) == 1:
             entry = self._frozen
-            if entry is not None and (entry[0] is None or entry[0] == changes[0]) and self._known.takes(args[0], False):
-                if not kwargs:
-                    return entry[1](args[0])
-                if self.takes_unchecked(args[0], kwargs):
-                    return entry[1](args[0], **kwargs)
+            if entry is not None and (entry[0] is None or entry[0] == changes[0]):
+                if self._known.takes(args[0], False):
+                    if not kwargs:
+                        return entry[1](args[0])
+                    if self.takes_unchecked(args[0], kwargs):
+                        return entry[1](args[0], **kwargs)
+                elif not kwargs and self._known.converts(args[0], False):
+                    return entry[1](convert(args[0], self.policy.real))
         out = lengths = None
         if len(args) != 1 or kwargs:
             out, lengths = kwargs.pop("out", None), kwargs.pop("lengths", None)
