@@ -296,6 +296,9 @@ class Builder:
                 "ConvLSTM1D",
                 "TimeDistributed",
                 "SpatialDropout2D",
+                "ZeroPadding2D",
+                "Cropping2D",
+                "UpSampling2D",
                 "Reshape",
                 "Permute",
             )
@@ -321,6 +324,12 @@ class Builder:
             if inner in ("LSTM", "Bidirectional"):
                 return self.make(choice, self.recurrent(self.chance(0.5)))
             return self.make(choice, self.make(inner))
+        if choice == "ZeroPadding2D":
+            return self.make(choice, self.pick((1, (0, 1), ((1, 0), (0, 2)))))
+        if choice == "Cropping2D" and min(a, b) > 2:
+            return self.make(choice, self.pick((1, (0, 1), ((1, 0), (0, 2)))))
+        if choice == "UpSampling2D" and a * b < 20:
+            return self.make(choice, self.pick((2, (1, 3))), **self.maybe(0.5, interpolation="bilinear"))
         if choice == "Reshape":
             return self.make(choice, (a, b * channels))
         if choice == "Permute":
@@ -341,7 +350,19 @@ class Builder:
 
     def over_volumes(self, shape: tuple[Any, ...]) -> Any:
         """(batch, a, b, c, channels) -> another shape."""
-        choice = self.pick(("ConvLSTM2D", "ConvLSTM2D", "TimeDistributed", "Conv3D", "Pooling3D", "GlobalPooling3D"))
+        choice = self.pick(
+            (
+                "ConvLSTM2D",
+                "ConvLSTM2D",
+                "TimeDistributed",
+                "Conv3D",
+                "Pooling3D",
+                "GlobalPooling3D",
+                "ZeroPadding3D",
+                "Cropping3D",
+                "UpSampling3D",
+            )
+        )
         if choice == "ConvLSTM2D":
             return self.conv_lstm(choice, min(shape[2:4]))
         if choice == "TimeDistributed":
@@ -356,6 +377,12 @@ class Builder:
             return self.make(choice, self.pick((1, 2, 3)), 2, padding="same", activation="tanh")
         if choice == "Pooling3D":
             return self.make(self.pick(("MaxPooling3D", "AveragePooling3D")), 2, padding="same")
+        if choice == "ZeroPadding3D":
+            return self.make(choice, self.pick((1, (0, 1, 0), ((1, 0), (0, 2), 0))))
+        if choice == "Cropping3D" and min(shape[1:4]) > 1:
+            return self.make(choice, self.pick(((0, 0, (0, 1)), ((1, 0), (0, 1), 0))))
+        if choice == "UpSampling3D" and np.prod(shape[1:4]) < 20:
+            return self.make(choice, self.pick((2, (1, 2, 1))))
         return self.make(self.pick(("GlobalMaxPooling3D", "GlobalAveragePooling3D")))
 
     def over_vectors(self, shape: tuple[Any, ...]) -> Any:

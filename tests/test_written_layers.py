@@ -38,6 +38,8 @@ CASES: dict[str, Case] = {
     "ConvLSTM2D": alone(VOLUME, lambda: layers.ConvLSTM2D(3, 2, strides=2)),
     "ConvLSTM3D": alone((2, 3, 4, 5, 2), lambda: layers.ConvLSTM3D(2, (1, 2, 2), padding="same")),
     "Cropping1D": alone(STEPS, lambda: layers.Cropping1D((1, 2))),
+    "Cropping2D": alone(PLANE, lambda: layers.Cropping2D(((1, 0), 2))),
+    "Cropping3D": alone(VOLUME, lambda: layers.Cropping3D((1, 2, (0, 1)), data_format="channels_last")),
     "Dense": alone(STEPS, lambda: layers.Dense(3, activation="softsign")),
     "DepthwiseConv1D": alone(STEPS, lambda: layers.DepthwiseConv1D(2, depth_multiplier=2)),
     "DepthwiseConv2D": alone(PLANE, lambda: layers.DepthwiseConv2D(2, depth_multiplier=2, padding="same")),
@@ -89,7 +91,11 @@ CASES: dict[str, Case] = {
     "TimeDistributed": alone(PLANE, lambda: layers.TimeDistributed(layers.LSTM(3))),
     "UnitNormalization": alone(STEPS, layers.UnitNormalization),
     "UpSampling1D": alone(STEPS, lambda: layers.UpSampling1D(3)),
+    "UpSampling2D": alone(PLANE, lambda: layers.UpSampling2D((2, 3), interpolation="bilinear")),
+    "UpSampling3D": alone(VOLUME, lambda: layers.UpSampling3D((1, 2, 3), data_format="channels_first")),
     "ZeroPadding1D": alone(STEPS, lambda: layers.ZeroPadding1D((2, 1))),
+    "ZeroPadding2D": alone(PLANE, lambda: layers.ZeroPadding2D((1, (0, 2)))),
+    "ZeroPadding3D": alone(VOLUME, lambda: layers.ZeroPadding3D(2)),
     "Add": ([STEPS, STEPS, STEPS], layers.Add),
     "AdditiveAttention": ([STEPS, (5, 4)], layers.AdditiveAttention),
     "Attention": ([STEPS, (5, 4)], lambda: layers.Attention(use_scale=True)),
@@ -106,6 +112,7 @@ ELSEWHERE = {"InputLayer", "Model", "MultiHeadAttention", "Operation", "Sequenti
 
 
 def test_every_layer_has_a_case():
+    assert lstmfast.Model.__name__ in REGISTRY  # its module comes when it is asked for
     own = {cls.__name__ for cls in REGISTRY.values() if cls.__module__.startswith("lstmfast.")}
     assert own == set(CASES) | ELSEWHERE
 

@@ -15,15 +15,15 @@ import numpy as np
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import Shape
 from lstmfast._pieces import contiguous, joined, padded, spread, update
-from lstmfast.layers.base import Array, Layer, Run, keys_of, positive, register
+from lstmfast.layers.base import Array, Layer, Run, at_least, keys_of, positive, register
 
 
-def per_axis(name: str, value: Any, rank: int) -> tuple[int, ...]:
-    """A size for each spatial axis."""
+def per_axis(name: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:
+    """A size for each spatial axis, no less than ``least``, which is 0 or 1."""
     sizes = tuple(value) if isinstance(value, (list, tuple)) else (value,) * rank
     if len(sizes) != rank:
         raise ValueError(f"The `{name}` argument must be a tuple of {rank} integers. Received: {name}={value}")
-    return tuple(positive(name, size) for size in sizes)
+    return tuple(at_least(least, name, size) for size in sizes)
 
 
 def windows_out(size: Any, window: int, stride: int, dilation: int, padding: str, name: str) -> Any:

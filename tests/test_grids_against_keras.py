@@ -1,0 +1,165 @@
+"""Layers over steps, planes and volumes against Keras, with random arguments, sizes and layouts.
+
+Next: test_written_layers.py, for one of each layer in a file; model_cases.py, for models of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+
+from lstmfast import layers
+
+MOVING = [f"{name}{rank}D" for name in ("Cropping", "UpSampling", "ZeroPadding") for rank in (1, 2, 3)]
+
+
+def rank_of(kind: str) -> int:
+    return int(kind[kind.index("D") - 1])
+
+
+class Draw:
+    """Every choice of a seed."""
+
+    def __init__(self, *seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+
+    def size(self, least: int, most: int) -> int:
+        return int(self.random.integers(least, most + 1))
+
+    def sizes(self, count: int, least: int, most: int) -> tuple[int, ...]:
+        return tuple(self.size(least, most) for _ in range(count))
+
+    def either(self, *values: Any) -> Any:
+        return values[self.size(0, len(values) - 1)]
+
+    def numbers(self, *shape: int, dtype: str = "float32") -> np.ndarray:
+        return self.random.normal(0, 1, shape).astype("float32").astype(dtype)
+
+
+def laid_out(x: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
+    """``x`` (batch, spatial ..., channels) in the layout of the arguments."""
+    first = arguments.get("data_format") == "channels_first"
+    return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if first else x
+
+
+def amounts(draw: Draw, rank: int) -> Any:
+    """What to crop or to pad, in each of the forms that Keras takes."""
+    if rank == 1:
+        return draw.either(draw.size(0, 2), draw.sizes(2, 0, 2))
+    mixed = tuple(draw.either(draw.size(0, 2), draw.sizes(2, 0, 2), list(draw.sizes(2, 0, 2))) for _ in range(rank))
+    return draw.either(draw.size(0, 2), draw.sizes(rank, 0, 2), mixed, list(mixed))
+
+
+def arguments_of(kind: str, draw: Draw) -> dict[str, Any]:
+    """Random arguments of a layer that moves values."""
+    rank = rank_of(kind)
+    arguments: dict[str, Any] = {}
+    if kind.startswith("UpSampling"):
+        arguments["size"] = draw.size(1, 4) if rank == 1 else draw.either(draw.size(1, 4), draw.sizes(rank, 1, 4))
+    else:
+        arguments["cropping" if kind.startswith("Cropping") else "padding"] = amounts(draw, rank)
+    if draw.size(0, 4) == 0:
+        arguments = {}
+    if kind not in ("Cropping1D", "UpSampling1D"):
+        arguments |= draw.either({}, {"data_format": draw.either("channels_first", "channels_last")})
+    if kind == "UpSampling2D":
+        arguments |= draw.either({}, {"interpolation": draw.either("nearest", "bilinear", "Bilinear")})
+    return arguments
+
+
+def listed(value: Any) -> Any:
+    return [listed(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def assert_same_face(mine: Any, theirs: Any, shape: tuple[int, ...]) -> None:
+    """Configs, and output shapes of known and of unknown sizes."""
+    expected = {key: listed(value) for key, value in theirs.get_config().items() if key not in ("name", "dtype")}
+    found = mine.get_config()
+    assert {key: found[key] for key in expected if isinstance(expected[key], (int, float, str, list))} == {
+        key: value for key, value in expected.items() if isinstance(value, (int, float, str, list))
+    }
+    assert set(found) >= set(expected)
+    for sizes in (shape, (None, *shape[1:]), tuple(size if place == 1 else None for place, size in enumerate(shape))):
+        assert tuple(mine.compute_output_shape(sizes)) == tuple(theirs.compute_output_shape(sizes)), sizes
+
+
+def assert_rows_alone(layer: Any, x: np.ndarray) -> None:
+    """The bits of a row do not depend on the batch."""
+    whole = layer(x)
+    for row in range(len(x)):
+        np.testing.assert_array_equal(layer(x[row : row + 1]), whole[row : row + 1])
+
+
+@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("kind", MOVING)
+def test_layers_that_move_values(keras, kind, seed):
+    rank = rank_of(kind)
+    draw = Draw(seed, rank, len(kind))
+    arguments, dtype = arguments_of(kind, draw), draw.either("float32", "float32", "float64")
+    values = draw.numbers(draw.size(1, 4), *draw.sizes(rank, 5, (30, 11, 7)[rank - 1]), draw.size(1, 5), dtype=dtype)
+    values[draw.random.random(values.shape) < 0.02] = np.nan
+    x = laid_out(values, arguments)
+    mine, theirs = (getattr(module, kind)(dtype=dtype, **arguments) for module in (layers, keras.layers))
+    found, expected = mine(x), np.asarray(theirs(x))
+    assert found.dtype == expected.dtype == np.dtype(dtype)
+    assert not np.shares_memory(found, x)
+    if dtype == "float64" and mine.get_config().get("interpolation") == "bilinear":  # Keras's is one of float32
+        oracle.assert_close(found, expected, oracle.STRICT * (1 + np.abs(expected)), f"{arguments}")
+    else:
+        np.testing.assert_array_equal(found, expected, f"{arguments}")
+    assert_same_face(mine, theirs, x.shape)
+    assert_rows_alone(mine, x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("Cropping1D", {"cropping": (1, 2, 3)}),
+        ("Cropping1D", {"cropping": (1, -1)}),
+        ("Cropping2D", {"cropping": -1}),
+        ("Cropping2D", {"cropping": (1, 2, 3)}),
+        ("Cropping2D", {"cropping": (1, (2, 3, 4))}),
+        ("Cropping2D", {"cropping": "ab"}),
+        ("Cropping3D", {"cropping": (1, 2)}),
+        ("Cropping3D", {"cropping": (1, 2, (1, -2))}),
+        ("Cropping3D", {"cropping": None}),
+        ("ZeroPadding1D", {"padding": (1, 2, 3)}),
+        ("ZeroPadding2D", {"padding": (1, 2, 3)}),
+        ("ZeroPadding2D", {"padding": (1, -2)}),
+        ("ZeroPadding2D", {"padding": 1.5}),
+        ("ZeroPadding3D", {"padding": ((1, 2), (3, 4))}),
+        ("UpSampling1D", {"size": 0}),
+        ("UpSampling2D", {"size": (1, 2, 3)}),
+        ("UpSampling2D", {"size": (0, 2)}),
+        ("UpSampling3D", {"size": -2}),
+    ],
+    ids=str,
+)
+def test_arguments_that_keras_refuses(keras, kind, arguments):
+    for module in (keras.layers, layers):
+        with pytest.raises(ValueError, match=f"`{next(iter(arguments))}`|of {next(iter(arguments))}`"):
+            getattr(module, kind)(**arguments)
+
+
+@pytest.mark.parametrize(("kind", "cropping"), [("Cropping1D", (1, 2)), ("Cropping2D", ((0, 0), (1, 2)))])
+def test_cropping_has_to_leave_something(keras, kind, cropping):
+    x = np.ones((2, *(3,) * rank_of(kind), 1), "float32")
+    for module in (keras.layers, layers):
+        layer = getattr(module, kind)(cropping)
+        for call in (lambda layer=layer: layer(x), lambda layer=layer: layer.compute_output_shape(x.shape)):
+            with pytest.raises(ValueError, match=r"smaller than the (input length|corresponding spatial dimension)"):
+                call()
+
+
+def test_interpolations_that_there_are_not(keras):
+    x = np.ones((1, 2, 2, 1), "float32")
+    for module in (keras.layers, layers):
+        with pytest.raises(ValueError, match="Invalid value for argument `interpolation`"):
+            module.UpSampling2D(2, interpolation="linear")(x)
+    for name in ("area", "bicubic", "lanczos3", "lanczos5"):
+        keras.layers.UpSampling2D(2, interpolation=name)(x)
+        with pytest.raises(NotImplementedError, match=name):
+            layers.UpSampling2D(2, interpolation=name)
