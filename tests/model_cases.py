@@ -160,6 +160,7 @@ class Builder:
                 "ActivityRegularization",
                 "AlphaDropout",
                 "Identity",
+                "RMSNormalization",
             )
         )
         rank, channels = len(shape), shape[-1]
@@ -203,6 +204,9 @@ class Builder:
             return self.make(choice, axis=None, mean=0.25, variance=1.5)
         if choice == "ActivityRegularization":
             return self.make(choice, l2=0.1)
+        if choice == "RMSNormalization" and new:
+            axis = [1, rank - 1] if rank == 3 and None not in shape[1:] and self.chance(0.3) else -1
+            return self.make(choice, axis=axis, epsilon=0.01)
         return self.make("Identity" if new else "Dropout", *([] if new else [0.1]))
 
     def window(self, steps: Any, dilated: bool = True) -> dict[str, Any]:

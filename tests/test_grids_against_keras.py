@@ -163,3 +163,65 @@ def test_interpolations_that_there_are_not(keras):
         keras.layers.UpSampling2D(2, interpolation=name)(x)
         with pytest.raises(NotImplementedError, match=name):
             layers.UpSampling2D(2, interpolation=name)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_root_mean_squares(keras, seed):
+    draw = Draw(seed, 7)
+    rank, dtype = draw.size(2, 5), draw.either("float32", "float64")
+    x = draw.numbers(draw.size(1, 5), *draw.sizes(rank - 1, 1, (300, 30, 9, 6)[rank - 2]), dtype=dtype)
+    x *= 10.0 ** draw.size(-4, 4)
+    # what is normalized over is at the end, as scale goes with the last axes alone
+    count = draw.size(1, rank - 1)
+    axes = draw.either(list(range(rank - count, rank)), list(range(-count, 0)), list(range(-count, 0))[::-1])
+    axis = draw.either(axes, tuple(axes), -1, rank - 1)
+    arguments = draw.either({}, {"axis": axis}, {"axis": axis, "epsilon": draw.either(1e-3, 0.5)})
+    mine, theirs = (module.RMSNormalization(dtype=dtype, **arguments) for module in (layers, keras.layers))
+    assert_same_face(mine, theirs, x.shape)
+    theirs.build(x.shape)
+    mine.build((None, *x.shape[1:]))
+    weights = [draw.numbers(*weight.shape) for weight in theirs.get_weights()]
+    for layer in (mine, theirs):
+        layer.set_weights(weights)
+    found, expected = mine(x), np.asarray(theirs(x))
+    assert found.dtype == expected.dtype == np.dtype(dtype)
+    unit = 1.0 if dtype == "float32" else 1e-8
+    oracle.assert_close(found, expected, unit * oracle.STRICT * (1 + np.abs(expected)), f"{arguments}")
+    assert_rows_alone(mine, x)
+    if mine.per_step and rank == 3:
+        for step in range(x.shape[1]):
+            np.testing.assert_array_equal(mine.frozen()(x[:, step]), found[:, step])
+
+
+@pytest.mark.parametrize(
+    ("axis", "shape"), [(1, (2, 3, 4)), ([-1, 1], (2, 3, 4)), (1, (2, 3, 1)), ((1, 3), (2, 3, 4, 5))], ids=str
+)
+def test_a_scale_that_does_not_go_with_the_last_axes(keras, axis, shape):
+    x = np.ones(shape, "float32")
+    with pytest.raises(ValueError, match="last axes"):
+        layers.RMSNormalization(axis)(x)
+    theirs = keras.layers.RMSNormalization(axis)
+    if shape[-1] == 1:  # Keras gives more than it says it will
+        assert theirs(x).shape != theirs.compute_output_shape(shape)
+        return
+    with pytest.raises(Exception, match="Incompatible shapes"):
+        theirs(x)
+
+
+def test_axes_that_are_not_there():
+    for axis in (3, -4, (1, 3)):
+        with pytest.raises(ValueError, match="Invalid axis"):
+            layers.RMSNormalization(axis)(np.ones((2, 3, 4), "float32"))
+
+
+def test_a_scale_of_an_axis_before_the_last(keras):
+    """Keras multiplies the last axis by it, where the sizes allow that."""
+    draw = Draw(3)
+    x = draw.numbers(2, 4, 4)
+    mine, theirs = (module.RMSNormalization(axis=1) for module in (layers, keras.layers))
+    for layer in (mine, theirs):
+        layer.build(x.shape)
+        layer.set_weights([np.arange(1, 5)])
+    expected = np.asarray(theirs(x))
+    oracle.assert_close(mine(x), expected, oracle.STRICT * (1 + np.abs(expected)))
+    assert_rows_alone(mine, x)

@@ -102,6 +102,8 @@ SINGLE = [
     layers.PReLU(shared_axes=[2]),
     layers.PReLU(shared_axes=[1, 2]),
     layers.Permute((2, 1)),
+    layers.RMSNormalization(),
+    layers.RMSNormalization(axis=(1, 2)),
     layers.Rescaling(0.3, 0.1),
     layers.Rescaling(0.3, dtype="mixed_float16"),
     layers.Softmax(axis=1),

@@ -72,6 +72,7 @@ CASES: dict[str, Case] = {
     ),
     "PReLU": alone(STEPS, lambda: layers.PReLU(shared_axes=[1])),
     "Permute": alone(PLANE, lambda: layers.Permute((3, 1, 2))),
+    "RMSNormalization": alone(PLANE, lambda: layers.RMSNormalization(axis=(2, 3), epsilon=0.01)),
     "RNN": alone(STEPS, lambda: layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)])),
     "ReLU": alone(STEPS, lambda: layers.ReLU(0.8, 0.1, 0.05)),
     "RepeatVector": alone((4,), lambda: layers.RepeatVector(3)),

@@ -28,6 +28,7 @@ from lstmfast.layers.normalization import (
     LayerNormalization,
     Normalization,
     Rescaling,
+    RMSNormalization,
     UnitNormalization,
 )
 from lstmfast.layers.pooling import (
@@ -170,6 +171,7 @@ __all__ = [
     "Normalization",
     "PReLU",
     "Permute",
+    "RMSNormalization",
     "ReLU",
     "RepeatVector",
     "Rescaling",
