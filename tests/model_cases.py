@@ -218,6 +218,12 @@ class Builder:
             options[stretch] = 2
         return options
 
+    def transposed(self, rank: int) -> dict[str, Any]:
+        """Arguments of a transposed convolution."""
+        options: dict[str, Any] = {"kernel_size": [int(self.pick((1, 2, 3))) for _ in range(rank)], "strides": 2}
+        options["padding"] = self.pick(("valid", "same"))
+        return options | self.maybe(0.3, output_padding=1) | self.maybe(0.2, use_bias=False)
+
     def over_steps(self, shape: tuple[Any, ...]) -> Any:
         """(batch, steps, features) -> a sequence of another shape, or a vector."""
         _, steps, features = shape
@@ -226,6 +232,7 @@ class Builder:
                 "Dense",
                 "TimeDistributed",
                 "Conv1D",
+                "Conv1DTranspose",
                 "SeparableConv1D",
                 "DepthwiseConv1D",
                 "Pooling1D",
@@ -255,6 +262,8 @@ class Builder:
             if self.chance(0.2):
                 return self.make(choice, 2 * features, groups=features, activation=self.pick(ELEMENTWISE), **options)
             return self.make(choice, self.size(), activation=self.pick(ELEMENTWISE), **options)
+        if choice == "Conv1DTranspose" and known and steps < 6:
+            return self.make(choice, self.size(), **self.transposed(1), activation=self.pick(ELEMENTWISE))
         if choice == "SeparableConv1D":
             options = self.window(steps, dilated=False)
             return self.make(choice, self.size(), depth_multiplier=self.pick((1, 2)), **options)
@@ -292,6 +301,7 @@ class Builder:
         choice = self.pick(
             (
                 "Conv2D",
+                "Conv2DTranspose",
                 "DepthwiseConv2D",
                 "SeparableConv2D",
                 "Pooling2D",
@@ -311,6 +321,8 @@ class Builder:
         if choice == "Conv2D":
             stretch = self.pick(({}, {"strides": 2}, {"dilation_rate": 2, "padding": "same"}, {"strides": (1, 2)}))
             return self.make(choice, self.size(), (2, 3), **{"padding": same, **stretch})
+        if choice == "Conv2DTranspose" and a * b < 20:
+            return self.make(choice, self.size(), **self.transposed(2))
         if choice == "DepthwiseConv2D":
             return self.make(choice, 2, depth_multiplier=self.pick((1, 2)), padding=same)
         if choice == "SeparableConv2D":

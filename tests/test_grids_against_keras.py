@@ -11,6 +11,7 @@ import numpy as np
 import oracle
 import pytest
 
+import lstmfast
 from lstmfast import layers
 
 MOVING = [f"{name}{rank}D" for name in ("Cropping", "UpSampling", "ZeroPadding") for rank in (1, 2, 3)]
@@ -37,6 +38,25 @@ class Draw:
 
     def numbers(self, *shape: int, dtype: str = "float32") -> np.ndarray:
         return self.random.normal(0, 1, shape).astype("float32").astype(dtype)
+
+
+def arguments_of_transposed(rank: int, draw: Draw) -> dict[str, Any]:
+    """Random arguments of a transposed convolution that TensorFlow runs on a CPU, where none is dilated."""
+    window, strides = draw.sizes(rank, 1, 5), draw.sizes(rank, 1, 4)
+    padding = draw.either("valid", "same", "SAME")
+    least = [1 - size % 2 if padding != "valid" else 0 for size in window]  # see the test of what is refused
+    arguments: dict[str, Any] = {
+        "filters": draw.size(1, 20),
+        "kernel_size": draw.either(window, list(window)) if rank > 1 else draw.either(window, window[0]),
+        "padding": padding,
+    }
+    if draw.size(0, 3):
+        arguments["strides"] = strides
+        if draw.size(0, 1) and all(low < stride for low, stride in zip(least, strides, strict=True)):
+            more = (draw.size(low, stride - 1) for low, stride in zip(least, strides, strict=True))
+            arguments["output_padding"] = tuple(more)
+    arguments |= draw.either({}, {"activation": draw.either("relu", "tanh", "softmax", "log_softmax")})
+    return arguments | draw.either({}, {}, {"use_bias": False})
 
 
 def laid_out(x: np.ndarray, arguments: dict[str, Any]) -> np.ndarray:
@@ -225,3 +245,111 @@ def test_a_scale_of_an_axis_before_the_last(keras):
     expected = np.asarray(theirs(x))
     oracle.assert_close(mine(x), expected, oracle.STRICT * (1 + np.abs(expected)))
     assert_rows_alone(mine, x)
+
+
+def with_weights(draw: Draw, x: np.ndarray, *made: Any) -> None:
+    """Builds the layers and gives them the same random weights."""
+    for layer in made:
+        layer.build(x.shape)
+    weights = [draw.numbers(*weight.shape) for weight in made[0].get_weights()]
+    for layer in made:
+        layer.set_weights(weights)
+
+
+TRANSPOSED = {"Conv1DTranspose": 1, "Conv2DTranspose": 2}
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("kind", TRANSPOSED)
+def test_transposed_convolutions(keras, kind, seed):
+    rank = TRANSPOSED[kind]
+    draw = Draw(seed, rank, 5)
+    arguments, dtype = arguments_of_transposed(rank, draw), draw.either("float32", "float32", "float64")
+    x = draw.numbers(draw.size(1, 4), *draw.sizes(rank, 1, (40, 9)[rank - 1]), draw.size(1, 20), dtype=dtype)
+    first, mine, theirs = (
+        getattr(module, kind)(dtype=dtype, **arguments, **options)
+        for module, options in ((layers, {"data_format": "channels_first"}), (layers, {}), (keras.layers, {}))
+    )
+    with_weights(draw, x, theirs, mine)
+    found, expected = mine(x), np.asarray(theirs(x))
+    assert found.dtype == expected.dtype == np.dtype(dtype)
+    unit = 1.0 if dtype == "float32" else 1e-8
+    oracle.assert_close(found, expected, unit * oracle.LOOSE * (1 + np.abs(expected)), f"{arguments}")
+    assert_same_face(mine, theirs, x.shape)
+    assert_rows_alone(mine, x)
+    swapped = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    first.build(swapped.shape)
+    first.set_weights(mine.get_weights())
+    y = first(swapped)
+    assert first.compute_output_shape(swapped.shape) == y.shape
+    if arguments.get("activation") not in ("softmax", "log_softmax"):  # those are over the last axis
+        np.testing.assert_array_equal(np.moveaxis(y, 1, -1), found)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("kind", TRANSPOSED)
+def test_dilated_transposed_convolutions(keras, kind, seed):
+    """TensorFlow has them on a GPU only: a kernel with zeros between its values says the same."""
+    rank = TRANSPOSED[kind]
+    draw = Draw(seed, rank, 6)
+    window, dilation = draw.sizes(rank, 1, 4), draw.sizes(rank, 1, 3)
+    options = {"padding": draw.either("valid", "same"), "use_bias": draw.either(True, False)}
+    x = draw.numbers(draw.size(1, 3), *draw.sizes(rank, 1, (20, 7)[rank - 1]), draw.size(1, 5))
+    mine = getattr(layers, kind)(4, window, dilation_rate=dilation, **options)
+    with_weights(draw, x, mine)
+    kernel, *bias = mine.get_weights()
+    wide = np.zeros((*((size - 1) * step + 1 for size, step in zip(window, dilation, strict=True)), *kernel.shape[-2:]))
+    wide[tuple(slice(None, None, step) for step in dilation)] = kernel
+    theirs = getattr(keras.layers, kind)(4, wide.shape[:rank], **options)
+    theirs.build(x.shape)
+    theirs.set_weights([wide, *bias])
+    expected = np.asarray(theirs(x))
+    oracle.assert_close(mine(x), expected, oracle.LOOSE * (1 + np.abs(expected)))
+    undone = getattr(keras.layers, kind)(4, window, dilation_rate=dilation, **options)
+    assert_same_face(mine, undone, x.shape)
+    assert_rows_alone(mine, x)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"filters": 0}, "filters"),
+        ({"kernel_size": 0}, "kernel_size"),
+        ({"kernel_size": (1, 2, 3)}, "kernel_size"),
+        ({"strides": (1, 0)}, "strides"),
+        ({"padding": "causal"}, "padding"),
+        ({"padding": "full"}, "padding"),
+        (
+            {"strides": 2, "dilation_rate": (1, 2)},
+            "`strides > 1` not supported in conjunction with `dilation_rate > 1`",
+        ),
+        ({"strides": (3, 2), "output_padding": 2}, "must be strictly less than `strides`"),
+        ({"output_padding": (0, -1)}, "output_padding"),
+    ],
+    ids=str,
+)
+def test_transposed_convolutions_refuse_what_keras_refuses(keras, arguments, says):
+    for kind, rank in TRANSPOSED.items():
+        pairs = {key: value[-rank:] for key, value in arguments.items() if isinstance(value, tuple) and len(value) == 2}
+        for module in (keras.layers, layers):
+            with pytest.raises(ValueError, match=says):
+                getattr(module, kind)(**{"filters": 2, "kernel_size": 3, **arguments, **pairs})
+
+
+def test_what_tensorflow_does_not_run_is_refused(keras):
+    """The size that Keras says these have is not one that a convolution takes the input's size from."""
+    for kind, rank in TRANSPOSED.items():
+        for window, strides in ((2, 1), (2, 3), (4, 2)):
+            options = {"strides": strides, "padding": "same", "output_padding": 0}
+            with pytest.raises(ValueError, match="even size"):
+                getattr(layers, kind)(2, window, **options)
+            with pytest.raises(Exception, match="out_backprop doesn't match"):
+                getattr(keras.layers, kind)(2, window, **options)(np.ones((1, *(5,) * rank, 2), "float32"))
+    with pytest.raises(ValueError, match="no groups"):
+        layers.Conv2DTranspose(4, 2, groups=2)
+
+
+def test_transposed_convolutions_are_not_streamed():
+    model = lstmfast.Sequential([lstmfast.Input((None, 3)), layers.Conv1DTranspose(2, 1)])
+    with pytest.raises(ValueError, match=r"conv1d_transpose.* cannot be streamed"):
+        model.stream()

@@ -522,7 +522,7 @@ def test_other_names_are_those_of_keras(keras):
         for name, cls in vars(keras.layers).items()
         if isinstance(cls, type) and cls.__name__ != name and hasattr(layers, cls.__name__)
     ]
-    assert len(found) == 17
+    assert len(found) == 19
     for name, own in found:
         assert getattr(layers, name) is getattr(layers, own), name
         assert name in layers.__all__

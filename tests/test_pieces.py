@@ -91,6 +91,8 @@ IN_CORE = [
 SINGLE = [
     layers.BatchNormalization(axis=1),
     layers.Conv1D(4, 3, data_format="channels_first", groups=1, padding="same"),
+    layers.Conv1DTranspose(3, 4, strides=2, padding="same"),
+    layers.Conv1DTranspose(3, 3, dilation_rate=2, activation="softmax"),
     layers.Cropping1D(1),
     layers.DepthwiseConv1D(3, padding="same"),
     layers.GlobalAveragePooling1D(data_format="channels_first"),
@@ -114,6 +116,8 @@ SINGLE = [
 
 
 OVER_PLANES = [
+    layers.Conv2DTranspose(2, (3, 2), padding="same"),
+    layers.Conv2DTranspose(2, (5, 3), strides=(2, 3), activation="tanh"),
     layers.Cropping2D((1, (0, 2))),
     layers.UpSampling2D((2, 3)),
     layers.UpSampling2D(2, interpolation="bilinear"),

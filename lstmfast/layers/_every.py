@@ -8,6 +8,7 @@ from lstmfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, 
 from lstmfast.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from lstmfast.layers.base import Layer
 from lstmfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
+from lstmfast.layers.conv_transpose import Conv1DTranspose, Conv2DTranspose
 from lstmfast.layers.convolution import (
     Conv1D,
     Conv2D,
@@ -80,7 +81,9 @@ AvgPool1D = AveragePooling1D
 AvgPool2D = AveragePooling2D
 AvgPool3D = AveragePooling3D
 Convolution1D = Conv1D
+Convolution1DTranspose = Conv1DTranspose
 Convolution2D = Conv2D
+Convolution2DTranspose = Conv2DTranspose
 Convolution3D = Conv3D
 GlobalAvgPool1D = GlobalAveragePooling1D
 GlobalAvgPool2D = GlobalAveragePooling2D
@@ -116,13 +119,17 @@ __all__ = [
     "Bidirectional",
     "Concatenate",
     "Conv1D",
+    "Conv1DTranspose",
     "Conv2D",
+    "Conv2DTranspose",
     "Conv3D",
     "ConvLSTM1D",
     "ConvLSTM2D",
     "ConvLSTM3D",
     "Convolution1D",
+    "Convolution1DTranspose",
     "Convolution2D",
+    "Convolution2DTranspose",
     "Convolution3D",
     "Cropping1D",
     "Cropping2D",

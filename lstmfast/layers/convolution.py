@@ -202,15 +202,14 @@ class Convolution(Layer):
     def output_channels(self, channels: Any) -> Any:
         return self.filters
 
+    def output_spatial(self, spatial: Shape) -> Shape:
+        """The spatial sizes of the output."""
+        return output_spatial(spatial, self)
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         first = self.data_format == "channels_first"
         spatial = input_shape[2:] if first else input_shape[1:-1]
-        sizes = [
-            windows_out(size, window, stride, step, self.padding, self.name)
-            for size, window, stride, step in zip(
-                spatial, self.kernel_size, self.strides, self.dilation_rate, strict=True
-            )
-        ]
+        sizes = self.output_spatial(spatial)
         channels = self.output_channels(input_shape[1 if first else -1])
         return (input_shape[0], channels, *sizes) if first else (input_shape[0], *sizes, channels)
 
