@@ -514,10 +514,15 @@ class Builder:
             return self.make("Add")([query, value])
         choice = self.pick(("Attention", "AdditiveAttention", "MultiHeadAttention"))
         if choice == "MultiHeadAttention":
+            heads, key_dim = self.pick((1, 2, 3)), self.pick((1, 2, 5))
+            # Keras 3.15 on TensorFlow adds a bias of shape (heads, 1) along the steps where there are as many of them
+            # (keras/src/backend/tensorflow/numpy.py, `add`)
+            if {heads, None} & {query.shape[1], value.shape[1]}:
+                key_dim = max(2, key_dim)
             layer = self.make(
                 choice,
-                num_heads=self.pick((1, 2, 3)),
-                key_dim=self.pick((1, 2, 5)),
+                num_heads=heads,
+                key_dim=key_dim,
                 **self.maybe(0.3, value_dim=4),
                 **self.maybe(0.2, use_bias=False),
                 **self.maybe(0.2, output_shape=3),

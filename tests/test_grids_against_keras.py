@@ -353,3 +353,32 @@ def test_transposed_convolutions_are_not_streamed():
     model = lstmfast.Sequential([lstmfast.Input((None, 3)), layers.Conv1DTranspose(2, 1)])
     with pytest.raises(ValueError, match=r"conv1d_transpose.* cannot be streamed"):
         model.stream()
+
+
+SAVED = [kind for kind in MOVING if not kind.endswith("1D")] + [*TRANSPOSED, "RMSNormalization"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", SAVED)
+@pytest.mark.parametrize("name", ["keras", "tf_keras"])
+def test_files_of_both_versions_of_keras(request, name, kind, tmp_path):
+    framework = request.getfixturevalue(name)
+    if not hasattr(framework.layers, kind):
+        pytest.skip(f"{name} has no {kind}")
+    for seed in range(3):
+        draw = Draw(seed, len(kind))
+        rank = TRANSPOSED.get(kind) or (2 if kind == "RMSNormalization" else rank_of(kind))
+        arguments = arguments_of_transposed(rank, draw) if kind in TRANSPOSED else {}
+        if kind in MOVING:
+            arguments = arguments_of(kind, draw)
+        shape = (*draw.sizes(rank, 6, 8), 6)
+        theirs = framework.Sequential([framework.Input(shape), getattr(framework.layers, kind)(**arguments)])
+        theirs.set_weights([draw.numbers(*weight.shape) for weight in theirs.get_weights()])
+        x = draw.numbers(2, *shape)
+        expected = np.asarray(theirs(x))
+        for suffix in (".keras", ".h5"):
+            theirs.save(tmp_path / f"m{suffix}")
+        for mine in (*map(lstmfast.load_model, sorted(tmp_path.iterdir())), lstmfast.from_keras(theirs)):
+            oracle.assert_close(mine(x), expected, oracle.LOOSE * (1 + np.abs(expected)), f"{arguments}")
+            assert type(mine.layers[-1]) is getattr(layers, kind)
+            assert mine.output_shape == tuple(theirs.output_shape)
