@@ -436,7 +436,7 @@ class Builder:
     def apply(self, layer: Any, tensor: Any) -> Any:
         """The layer's output; a layer that tf_keras calls on no mask gives way to one that it does."""
         name = type(layer).__name__
-        refuses = name not in TAKES_MASK if self.dialect == "tf_keras" else name == "Softmax"
+        refuses = name not in TAKES_MASK if self.dialect == "tf_keras" else holds_softmax(layer)
         if self.is_masked(tensor) and refuses:
             layer = self.make("Dense", self.size(), activation="tanh")
             name = "Dense"
@@ -477,7 +477,8 @@ class Builder:
         """Two tensors as one; any two become vectors first where nothing else fits."""
         a, b = tensors
         name = None
-        if len(a.shape) == len(b.shape):
+        # unknown numbers of steps need not agree
+        if len(a.shape) == len(b.shape) and not (self.free_steps and len(a.shape) > 2):
             if tuple(a.shape) == tuple(b.shape):
                 name = self.pick(
                     ("Add", "Multiply", "Average", "Maximum", "Minimum", "Subtract", "Concatenate", "Dot", "attention")
@@ -665,6 +666,12 @@ class Builder:
             names = [source_name(kind, i) for i, (kind, _) in enumerate(self.feeds)] if is_input else None
             return dict(zip(names or [f"out_{i}" for i in range(len(tensors))], tensors, strict=True))
         return list(tensors)
+
+
+def holds_softmax(layer: Any) -> bool:
+    """Whether a layer, or one inside it, is a Softmax, which takes no mask that is not of its input's shape."""
+    inner = [*getattr(layer, "layers", []), *([layer.layer] if hasattr(layer, "layer") else [])]
+    return type(layer).__name__ == "Softmax" or any(map(holds_softmax, inner))
 
 
 def maker_of(tensor: Any) -> Any:
