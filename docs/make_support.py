@@ -34,6 +34,7 @@ FAMILIES = {
     "core": "Inputs and Dense",
     "masking": "Embedding and Masking",
     "convolution": "Convolutions",
+    "conv_transpose": "Convolutions",
     "pooling": "Pooling",
     "normalization": "Normalization",
     "attention": "Attention",

@@ -160,6 +160,7 @@ class Builder:
                 "ActivityRegularization",
                 "AlphaDropout",
                 "Identity",
+                "RMSNormalization",
             )
         )
         rank, channels = len(shape), shape[-1]
@@ -203,6 +204,9 @@ class Builder:
             return self.make(choice, axis=None, mean=0.25, variance=1.5)
         if choice == "ActivityRegularization":
             return self.make(choice, l2=0.1)
+        if choice == "RMSNormalization" and new:
+            axis = [1, rank - 1] if rank == 3 and None not in shape[1:] and self.chance(0.3) else -1
+            return self.make(choice, axis=axis, epsilon=0.01)
         return self.make("Identity" if new else "Dropout", *([] if new else [0.1]))
 
     def window(self, steps: Any, dilated: bool = True) -> dict[str, Any]:
@@ -214,6 +218,12 @@ class Builder:
             options[stretch] = 2
         return options
 
+    def transposed(self, rank: int) -> dict[str, Any]:
+        """Arguments of a transposed convolution."""
+        options: dict[str, Any] = {"kernel_size": [int(self.pick((1, 2, 3))) for _ in range(rank)], "strides": 2}
+        options["padding"] = self.pick(("valid", "same"))
+        return options | self.maybe(0.3, output_padding=1) | self.maybe(0.2, use_bias=False)
+
     def over_steps(self, shape: tuple[Any, ...]) -> Any:
         """(batch, steps, features) -> a sequence of another shape, or a vector."""
         _, steps, features = shape
@@ -222,6 +232,7 @@ class Builder:
                 "Dense",
                 "TimeDistributed",
                 "Conv1D",
+                "Conv1DTranspose",
                 "SeparableConv1D",
                 "DepthwiseConv1D",
                 "Pooling1D",
@@ -251,6 +262,8 @@ class Builder:
             if self.chance(0.2):
                 return self.make(choice, 2 * features, groups=features, activation=self.pick(ELEMENTWISE), **options)
             return self.make(choice, self.size(), activation=self.pick(ELEMENTWISE), **options)
+        if choice == "Conv1DTranspose" and known and steps < 6:
+            return self.make(choice, self.size(), **self.transposed(1), activation=self.pick(ELEMENTWISE))
         if choice == "SeparableConv1D":
             options = self.window(steps, dilated=False)
             return self.make(choice, self.size(), depth_multiplier=self.pick((1, 2)), **options)
@@ -288,6 +301,7 @@ class Builder:
         choice = self.pick(
             (
                 "Conv2D",
+                "Conv2DTranspose",
                 "DepthwiseConv2D",
                 "SeparableConv2D",
                 "Pooling2D",
@@ -296,6 +310,9 @@ class Builder:
                 "ConvLSTM1D",
                 "TimeDistributed",
                 "SpatialDropout2D",
+                "ZeroPadding2D",
+                "Cropping2D",
+                "UpSampling2D",
                 "Reshape",
                 "Permute",
             )
@@ -304,6 +321,8 @@ class Builder:
         if choice == "Conv2D":
             stretch = self.pick(({}, {"strides": 2}, {"dilation_rate": 2, "padding": "same"}, {"strides": (1, 2)}))
             return self.make(choice, self.size(), (2, 3), **{"padding": same, **stretch})
+        if choice == "Conv2DTranspose" and a * b < 20:
+            return self.make(choice, self.size(), **self.transposed(2))
         if choice == "DepthwiseConv2D":
             return self.make(choice, 2, depth_multiplier=self.pick((1, 2)), padding=same)
         if choice == "SeparableConv2D":
@@ -321,6 +340,12 @@ class Builder:
             if inner in ("LSTM", "Bidirectional"):
                 return self.make(choice, self.recurrent(self.chance(0.5)))
             return self.make(choice, self.make(inner))
+        if choice == "ZeroPadding2D":
+            return self.make(choice, self.pick((1, (0, 1), ((1, 0), (0, 2)))))
+        if choice == "Cropping2D" and min(a, b) > 2:
+            return self.make(choice, self.pick((1, (0, 1), ((1, 0), (0, 2)))))
+        if choice == "UpSampling2D" and a * b < 20:
+            return self.make(choice, self.pick((2, (1, 3))), **self.maybe(0.5, interpolation="bilinear"))
         if choice == "Reshape":
             return self.make(choice, (a, b * channels))
         if choice == "Permute":
@@ -341,7 +366,19 @@ class Builder:
 
     def over_volumes(self, shape: tuple[Any, ...]) -> Any:
         """(batch, a, b, c, channels) -> another shape."""
-        choice = self.pick(("ConvLSTM2D", "ConvLSTM2D", "TimeDistributed", "Conv3D", "Pooling3D", "GlobalPooling3D"))
+        choice = self.pick(
+            (
+                "ConvLSTM2D",
+                "ConvLSTM2D",
+                "TimeDistributed",
+                "Conv3D",
+                "Pooling3D",
+                "GlobalPooling3D",
+                "ZeroPadding3D",
+                "Cropping3D",
+                "UpSampling3D",
+            )
+        )
         if choice == "ConvLSTM2D":
             return self.conv_lstm(choice, min(shape[2:4]))
         if choice == "TimeDistributed":
@@ -356,6 +393,12 @@ class Builder:
             return self.make(choice, self.pick((1, 2, 3)), 2, padding="same", activation="tanh")
         if choice == "Pooling3D":
             return self.make(self.pick(("MaxPooling3D", "AveragePooling3D")), 2, padding="same")
+        if choice == "ZeroPadding3D":
+            return self.make(choice, self.pick((1, (0, 1, 0), ((1, 0), (0, 2), 0))))
+        if choice == "Cropping3D" and min(shape[1:4]) > 1:
+            return self.make(choice, self.pick(((0, 0, (0, 1)), ((1, 0), (0, 1), 0))))
+        if choice == "UpSampling3D" and np.prod(shape[1:4]) < 20:
+            return self.make(choice, self.pick((2, (1, 2, 1))))
         return self.make(self.pick(("GlobalMaxPooling3D", "GlobalAveragePooling3D")))
 
     def over_vectors(self, shape: tuple[Any, ...]) -> Any:
@@ -393,7 +436,7 @@ class Builder:
     def apply(self, layer: Any, tensor: Any) -> Any:
         """The layer's output; a layer that tf_keras calls on no mask gives way to one that it does."""
         name = type(layer).__name__
-        refuses = name not in TAKES_MASK if self.dialect == "tf_keras" else name == "Softmax"
+        refuses = name not in TAKES_MASK if self.dialect == "tf_keras" else holds_softmax(layer)
         if self.is_masked(tensor) and refuses:
             layer = self.make("Dense", self.size(), activation="tanh")
             name = "Dense"
@@ -434,7 +477,8 @@ class Builder:
         """Two tensors as one; any two become vectors first where nothing else fits."""
         a, b = tensors
         name = None
-        if len(a.shape) == len(b.shape):
+        # unknown numbers of steps need not agree
+        if len(a.shape) == len(b.shape) and not (self.free_steps and len(a.shape) > 2):
             if tuple(a.shape) == tuple(b.shape):
                 name = self.pick(
                     ("Add", "Multiply", "Average", "Maximum", "Minimum", "Subtract", "Concatenate", "Dot", "attention")
@@ -471,10 +515,15 @@ class Builder:
             return self.make("Add")([query, value])
         choice = self.pick(("Attention", "AdditiveAttention", "MultiHeadAttention"))
         if choice == "MultiHeadAttention":
+            heads, key_dim = self.pick((1, 2, 3)), self.pick((1, 2, 5))
+            # Keras 3.15 on TensorFlow adds a bias of shape (heads, 1) along the steps where there are as many of them
+            # (keras/src/backend/tensorflow/numpy.py, `add`)
+            if {heads, None} & {query.shape[1], value.shape[1]}:
+                key_dim = max(2, key_dim)
             layer = self.make(
                 choice,
-                num_heads=self.pick((1, 2, 3)),
-                key_dim=self.pick((1, 2, 5)),
+                num_heads=heads,
+                key_dim=key_dim,
                 **self.maybe(0.3, value_dim=4),
                 **self.maybe(0.2, use_bias=False),
                 **self.maybe(0.2, output_shape=3),
@@ -617,6 +666,12 @@ class Builder:
             names = [source_name(kind, i) for i, (kind, _) in enumerate(self.feeds)] if is_input else None
             return dict(zip(names or [f"out_{i}" for i in range(len(tensors))], tensors, strict=True))
         return list(tensors)
+
+
+def holds_softmax(layer: Any) -> bool:
+    """Whether a layer, or one inside it, is a Softmax, which takes no mask that is not of its input's shape."""
+    inner = [*getattr(layer, "layers", []), *([layer.layer] if hasattr(layer, "layer") else [])]
+    return type(layer).__name__ == "Softmax" or any(map(holds_softmax, inner))
 
 
 def maker_of(tensor: Any) -> Any:

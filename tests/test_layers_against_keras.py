@@ -515,6 +515,19 @@ def test_groups_of_channels_under_windows_of_one(keras, rank, size):
     oracle.assert_close(mine(x), np.asarray(theirs(x)), 1e-6 * np.ones((3, *(size,) * rank, 9)))
 
 
+def test_other_names_are_those_of_keras(keras):
+    """Every name that a class of Keras has beside its own is one of the same class here."""
+    found = [
+        (name, cls.__name__)
+        for name, cls in vars(keras.layers).items()
+        if isinstance(cls, type) and cls.__name__ != name and hasattr(layers, cls.__name__)
+    ]
+    assert len(found) == 19
+    for name, own in found:
+        assert getattr(layers, name) is getattr(layers, own), name
+        assert name in layers.__all__
+
+
 CONVOLUTIONAL = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 
 

@@ -56,6 +56,7 @@ def values(*shape, dtype="float32"):
 
 X = values(3, 11, 6)
 LONG = values(1, 90, 2)  # no row is small enough for a piece
+PLANES = values(3, 4, 11, 3), values(1, 30, 6, 2)
 IDS = np.random.default_rng(0).integers(0, 7, (3, 40))
 MASK = np.random.default_rng(1).random((3, 11)) < 0.5
 
@@ -90,6 +91,8 @@ IN_CORE = [
 SINGLE = [
     layers.BatchNormalization(axis=1),
     layers.Conv1D(4, 3, data_format="channels_first", groups=1, padding="same"),
+    layers.Conv1DTranspose(3, 4, strides=2, padding="same"),
+    layers.Conv1DTranspose(3, 3, dilation_rate=2, activation="softmax"),
     layers.Cropping1D(1),
     layers.DepthwiseConv1D(3, padding="same"),
     layers.GlobalAveragePooling1D(data_format="channels_first"),
@@ -101,6 +104,8 @@ SINGLE = [
     layers.PReLU(shared_axes=[2]),
     layers.PReLU(shared_axes=[1, 2]),
     layers.Permute((2, 1)),
+    layers.RMSNormalization(),
+    layers.RMSNormalization(axis=(1, 2)),
     layers.Rescaling(0.3, 0.1),
     layers.Rescaling(0.3, dtype="mixed_float16"),
     layers.Softmax(axis=1),
@@ -110,10 +115,20 @@ SINGLE = [
 ]
 
 
-@pytest.mark.parametrize("layer", IN_CORE + SINGLE, ids=lambda layer: layer.name)
+OVER_PLANES = [
+    layers.Conv2DTranspose(2, (3, 2), padding="same"),
+    layers.Conv2DTranspose(2, (5, 3), strides=(2, 3), activation="tanh"),
+    layers.Cropping2D((1, (0, 2))),
+    layers.UpSampling2D((2, 3)),
+    layers.UpSampling2D(2, interpolation="bilinear"),
+    layers.ZeroPadding2D((1, 2)),
+]
+
+
+@pytest.mark.parametrize("layer", IN_CORE + SINGLE + OVER_PLANES, ids=lambda layer: layer.name)
 @pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
 def test_layers_in_pieces_give_the_same_bits(layer, cut):
-    for x in (X, LONG):
+    for x in PLANES if layer in OVER_PLANES else (X, LONG):
         own = type(layer).from_config(layer.get_config())
         own.build(x.shape)
         own.set_weights([np.abs(values(*weight.shape)) + 0.1 for weight in own.weights])

@@ -774,8 +774,14 @@ def keys_of(init: Callable[..., None], without: str = "", more: str = "") -> tup
 
 def positive(name: str, value: Any) -> int:
     """``value`` as a positive int, or Keras's error."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
-        raise ValueError(f"Received an invalid value for argument `{name}`, expected a positive integer, got {value}.")
+    return at_least(1, name, value)
+
+
+def at_least(least: int, name: str, value: Any) -> int:
+    """``value`` as an int that is no less than ``least``, which is 0 or 1, or Keras's error."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        kind = "positive" if least else "non-negative"
+        raise ValueError(f"Received an invalid value for argument `{name}`, expected a {kind} integer, got {value}.")
     return int(value)
 
 

@@ -15,15 +15,15 @@ import numpy as np
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import Shape
 from lstmfast._pieces import contiguous, joined, padded, spread, update
-from lstmfast.layers.base import Array, Layer, Run, keys_of, positive, register
+from lstmfast.layers.base import Array, Layer, Run, at_least, keys_of, positive, register
 
 
-def per_axis(name: str, value: Any, rank: int) -> tuple[int, ...]:
-    """A size for each spatial axis."""
+def per_axis(name: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:
+    """A size for each spatial axis, no less than ``least``, which is 0 or 1."""
     sizes = tuple(value) if isinstance(value, (list, tuple)) else (value,) * rank
     if len(sizes) != rank:
         raise ValueError(f"The `{name}` argument must be a tuple of {rank} integers. Received: {name}={value}")
-    return tuple(positive(name, size) for size in sizes)
+    return tuple(at_least(least, name, size) for size in sizes)
 
 
 def windows_out(size: Any, window: int, stride: int, dilation: int, padding: str, name: str) -> Any:
@@ -202,15 +202,14 @@ class Convolution(Layer):
     def output_channels(self, channels: Any) -> Any:
         return self.filters
 
+    def output_spatial(self, spatial: Shape) -> Shape:
+        """The spatial sizes of the output."""
+        return output_spatial(spatial, self)
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         first = self.data_format == "channels_first"
         spatial = input_shape[2:] if first else input_shape[1:-1]
-        sizes = [
-            windows_out(size, window, stride, step, self.padding, self.name)
-            for size, window, stride, step in zip(
-                spatial, self.kernel_size, self.strides, self.dilation_rate, strict=True
-            )
-        ]
+        sizes = self.output_spatial(spatial)
         channels = self.output_channels(input_shape[1 if first else -1])
         return (input_shape[0], channels, *sizes) if first else (input_shape[0], *sizes, channels)
 

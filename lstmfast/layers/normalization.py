@@ -25,6 +25,11 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return tuple(sorted(one % ndim for one in several))
 
 
+def _is_last(axis: Any, shape: Any) -> bool:
+    """Whether an axis of inputs is their last one; ``shape`` is theirs, or None where it is not known yet."""
+    return axis in (-1, [-1], (-1,)) or (shape is not None and _axes(axis, len(shape)) == (len(shape) - 1,))
+
+
 def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Mean and variance over ``axes``, which stay with size 1."""
     mean = ordered_mean(x, axes)
@@ -278,10 +283,7 @@ class LayerNormalization(_Normalization):
 
     @property
     def per_step(self) -> bool:  # type: ignore[override]
-        return self.axis in (-1, [-1], (-1,)) or self._over_last()
-
-    def _over_last(self) -> bool:
-        return self.build_shape is not None and _axes(self.axis, len(self.build_shape)) == (len(self.build_shape) - 1,)
+        return _is_last(self.axis, self.build_shape)
 
     def build_weights(self, input_shape: Any) -> None:
         axes = _axes(self.axis, len(input_shape))
@@ -410,6 +412,63 @@ class GroupNormalization(_Normalization):
             if beta is not None:
                 y += beta
             return y
+
+        return run
+
+
+@register()
+class RMSNormalization(Layer):
+    """Keras's RMSNormalization layer: x * scale / sqrt(mean(x^2) + epsilon), of the shape of x.
+
+    Parameters
+    ----------
+    axis : int or tuple of int
+        Over which to take the mean. The weight ``scale`` has the sizes of these axes, and is multiplied with the last
+        axes of the input, whichever these are: so does Keras.
+    epsilon : float
+        Added to the mean of the squares.
+    """
+
+    supports_masking = False
+    config_keys = ("axis", "epsilon")
+
+    def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis, self.epsilon = axis, epsilon
+
+    @property
+    def per_step(self) -> bool:  # type: ignore[override]
+        return _is_last(self.axis, self.build_shape)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        _axes(self.axis, len(input_shape))
+        return input_shape
+
+    def build_weights(self, input_shape: Any) -> None:
+        _axes(self.axis, len(input_shape))
+        several = sorted(self.axis) if isinstance(self.axis, (list, tuple)) else [self.axis]
+        shape = tuple(self.fix_axis(input_shape, axis) for axis in several)
+        if any(own not in (1, size) for own, size in zip(shape, input_shape[-len(shape) :], strict=True)):
+            raise ValueError(
+                f"Layer '{self.name}' with axis={self.axis} has a scale of shape {shape}, which does not go with the "
+                f"last axes of the input. Full shape received: {input_shape}"
+            )
+        self.add_weight("scale", shape, "ones")
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        (scale,) = self.packed(weights)
+        ndim = len(self.build_shape)
+        from_end = [axis - ndim for axis in _axes(self.axis, ndim)]
+        epsilon = self.policy.real.type(self.epsilon)
+
+        def normalized(x: Array, mean: Array, scale: Array) -> Array:
+            y: Array = x * (1 / np.sqrt(mean + epsilon))
+            y *= scale
+            return y
+
+        def run(x: Array) -> Array:
+            mean = ordered_mean(in_pieces(np.square, x), tuple(axis + x.ndim for axis in from_end))
+            return in_pieces(normalized, x, mean, scale)
 
         return run
 
@@ -552,6 +611,7 @@ __all__ = [
     "GroupNormalization",
     "LayerNormalization",
     "Normalization",
+    "RMSNormalization",
     "Rescaling",
     "UnitNormalization",
 ]

@@ -1,16 +1,19 @@
-"""Layers that move values without changing them.
+"""Layers that move values, and all but one of them without changing any.
 
 Next: core.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from operator import add, mul, sub
 from typing import Any
 
 import numpy as np
 
-from lstmfast._pieces import contiguous, copied, padded, repeated
+from lstmfast._pieces import contiguous, copied, in_pieces, padded, repeated, taken
 from lstmfast.layers.base import Array, Layer, Run, positive, register
+from lstmfast.layers.convolution import per_axis
 
 
 def _product(sizes: Any) -> Any:
@@ -175,84 +178,295 @@ class Permute(Layer):
         return lambda x: contiguous(x.transpose(axes))
 
 
-class _Shaped(Layer):
-    """Base of cropping, padding and upsampling along the steps."""
+_ORDINALS = ("1st", "2nd", "3rd")
+_INTERPOLATIONS = ("bilinear", "nearest", "lanczos3", "lanczos5", "bicubic", "area")
 
-    ndim = 3
+
+def _pairs(name: str, value: Any, rank: int) -> tuple[tuple[int, int], ...]:
+    """How much before and behind each spatial axis, of one number for all, or of a number or a pair for each."""
+    if rank == 1 or isinstance(value, (int, np.integer)):
+        return (_pair(name, value),) * rank
+    if not isinstance(value, (list, tuple)) or len(value) != rank:
+        raise ValueError(f"`{name}` should have {rank} elements. Received: {name}={value}.")
+    return tuple(_pair(f"{_ORDINALS[place]} entry of {name}", entry) for place, entry in enumerate(value))
+
+
+def _pair(name: str, value: Any) -> tuple[int, int]:
+    before, behind = per_axis(name, value, 2, least=0)
+    return before, behind
+
+
+class _Spatial(Layer):
+    """Base of cropping, padding and upsampling; a subclass gives the number of spatial axes."""
+
+    rank: int
     supports_masking = False
 
-    def _pair(self, name: str, value: Any) -> tuple[int, int]:
-        pair = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
-        if len(pair) != 2 or any(size < 0 for size in pair):
-            raise ValueError(f"The `{name}` argument must be one or two sizes >= 0. Received: {value}")
-        return int(pair[0]), int(pair[1])
+    def __init__(self, data_format: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ndim = self.rank + 2
+        self.data_format = data_format or "channels_last"
+
+    def spatial_axes(self) -> range:
+        start = 2 if self.data_format == "channels_first" else 1
+        return range(start, start + self.rank)
+
+    def resized(self, shape: Any, function: Callable[[int, int], int], amounts: Iterable[int]) -> Any:
+        """``shape`` with ``function(size, amount)`` for each spatial size that is known."""
+        sizes = list(shape)
+        for axis, amount in zip(self.spatial_axes(), amounts, strict=True):
+            if sizes[axis] is not None:
+                sizes[axis] = function(sizes[axis], amount)
+        return tuple(sizes)
+
+    def widths(self, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """What pairs for the spatial axes are for all axes of the input."""
+        start = self.spatial_axes().start
+        return [(0, 0)] * start + list(pairs) + [(0, 0)] * (2 - start)
+
+
+class _Cropping(_Spatial):
+    """Base of cropping: takes places away from both ends of each spatial axis."""
+
+    config_keys: tuple[str, ...] = ("cropping", "data_format")
+
+    def __init__(self, cropping: Any, data_format: Any = None, **kwargs: Any) -> None:
+        super().__init__(data_format, **kwargs)
+        self._taken = _pairs("cropping", cropping, self.rank)
+        self.cropping = self._taken if self.rank > 1 else self._taken[0]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shape = self.resized(input_shape, sub, map(sum, self._taken))
+        if any(shape[axis] is not None and shape[axis] <= 0 for axis in self.spatial_axes()):
+            raise ValueError(
+                "Values in `cropping` argument should be smaller than the corresponding spatial dimension of the "
+                f"input. Received: input_shape={tuple(input_shape)}, cropping={self.cropping}"
+            )
+        return shape
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        shape_of, starts = self.compute_output_shape, [before for before, _ in self.widths(self._taken)]
+
+        def run(x: Array) -> Array:
+            sizes = shape_of(x.shape)
+            return copied(x[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))])
+
+        return run
 
 
 @register()
-class Cropping1D(_Shaped):
-    """Keras's Cropping1D layer."""
+class Cropping1D(_Cropping):
+    """Keras's Cropping1D layer: (batch, steps, features) -> (batch, fewer steps, features).
 
+    Parameters
+    ----------
+    cropping : int or tuple of int
+        How many steps to take away at the beginning and at the end.
+    """
+
+    rank = 1
     config_keys = ("cropping",)
 
     def __init__(self, cropping: Any = (1, 1), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.cropping = self._pair("cropping", cropping)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        batch, steps, features = input_shape
-        if steps is not None:
-            steps -= sum(self.cropping)
-            if steps <= 0:
-                raise ValueError(f"`cropping` {self.cropping} leaves no step of {input_shape}.")
-        return (batch, steps, features)
-
-    def freeze(self, weights: tuple[Array, ...]) -> Run:
-        left, right = self.cropping
-        return lambda x: copied(x[:, left : x.shape[1] - right])
+        super().__init__(cropping, **kwargs)
 
 
 @register()
-class ZeroPadding1D(_Shaped):
-    """Keras's ZeroPadding1D layer; with ``"channels_first"`` the steps are the last axis."""
+class Cropping2D(_Cropping):
+    """Keras's Cropping2D layer: (batch, height, width, channels) -> (batch, smaller height, smaller width, channels).
+
+    Parameters
+    ----------
+    cropping : int or tuple
+        How many places to take away: one number for both ends of both axes, or a number or a pair for each axis.
+    data_format : str, optional
+        With ``"channels_first"`` the channels are axis 1.
+    """
+
+    rank = 2
+
+    def __init__(self, cropping: Any = ((0, 0), (0, 0)), data_format: Any = None, **kwargs: Any) -> None:
+        super().__init__(cropping, data_format, **kwargs)
+
+
+@register()
+class Cropping3D(_Cropping):
+    """Keras's Cropping3D layer, with the arguments of `Cropping2D` for three axes."""
+
+    rank = 3
+
+    def __init__(self, cropping: Any = ((1, 1), (1, 1), (1, 1)), data_format: Any = None, **kwargs: Any) -> None:
+        super().__init__(cropping, data_format, **kwargs)
+
+
+class _ZeroPadding(_Spatial):
+    """Base of padding: puts zeros at both ends of each spatial axis."""
 
     config_keys = ("padding", "data_format")
 
     def __init__(self, padding: Any = 1, data_format: Any = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.padding = self._pair("padding", padding)
-        self.data_format = data_format or "channels_last"
-
-    def _axis(self) -> int:
-        return 2 if self.data_format == "channels_first" else 1
+        super().__init__(data_format, **kwargs)
+        self._added = _pairs("padding", padding, self.rank)
+        self.padding = self._added if self.rank > 1 else self._added[0]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        sizes, axis = list(input_shape), self._axis()
-        sizes[axis] = None if sizes[axis] is None else sizes[axis] + sum(self.padding)
-        return tuple(sizes)
+        return self.resized(input_shape, add, map(sum, self._added))
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        widths = [(0, 0)] * 3
-        widths[self._axis()] = self.padding
+        widths = self.widths(self._added)
         return lambda x: padded(x, widths)
 
 
 @register()
-class UpSampling1D(_Shaped):
-    """Keras's UpSampling1D layer."""
+class ZeroPadding1D(_ZeroPadding):
+    """Keras's ZeroPadding1D layer: (batch, steps, features) -> (batch, more steps, features).
 
-    config_keys = ("size",)
+    Parameters
+    ----------
+    padding : int or tuple of int
+        How many steps to add at the beginning and at the end.
+    data_format : str, optional
+        With ``"channels_first"`` the steps are the last axis.
+    """
 
-    def __init__(self, size: int = 2, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.size = positive("size", size[0] if isinstance(size, (list, tuple)) else size)
+    rank = 1
+
+
+@register()
+class ZeroPadding2D(_ZeroPadding):
+    """Keras's ZeroPadding2D layer: (batch, height, width, channels) -> (batch, larger height, larger width, channels).
+
+    Parameters
+    ----------
+    padding : int or tuple
+        How many places to add: one number for both ends of both axes, or a number or a pair for each axis.
+    data_format : str, optional
+        With ``"channels_first"`` the channels are axis 1.
+    """
+
+    rank = 2
+
+
+@register()
+class ZeroPadding3D(_ZeroPadding):
+    """Keras's ZeroPadding3D layer, with the arguments of `ZeroPadding2D` for three axes."""
+
+    rank = 3
+
+
+def _interpolated(x: Array, factor: int, axis: int) -> Array:
+    """``x`` with ``factor`` times the places along an axis, as TensorFlow puts them between those of ``x``."""
+    real, size = x.dtype.type, x.shape[axis]
+    places = (np.arange(size * factor, dtype=x.dtype) + real(0.5)) * (real(size) / real(size * factor)) - real(0.5)
+    before = np.floor(places)
+    share = (places - before).reshape(-1, *[1] * (x.ndim - 1 - axis))
+    left, right = (taken(x, np.clip(places, 0, size - 1).astype(np.intp), axis) for places in (before, np.ceil(places)))
+    return in_pieces(_between, left, right, share)
+
+
+def _between(left: Array, right: Array, share: Array) -> Array:
+    y: Array = right - left
+    y *= share
+    y += left
+    return y
+
+
+class _UpSampling(_Spatial):
+    """Base of upsampling: every spatial size times a factor of its own."""
+
+    config_keys: tuple[str, ...] = ("size", "data_format")
+    interpolation = "nearest"
+
+    def __init__(self, size: Any = 2, data_format: Any = None, **kwargs: Any) -> None:
+        super().__init__(data_format, **kwargs)
+        self._factors = per_axis("size", size, self.rank)
+        self.size = self._factors if self.rank > 1 else self._factors[0]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        batch, steps, features = input_shape
-        return (batch, None if steps is None else steps * self.size, features)
+        return self.resized(input_shape, mul, self._factors)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        size = self.size
-        return lambda x: repeated(x, size, 1)
+        # the last axis first: then few values are moved one by one, and long runs of them by the axes before it
+        factors = list(zip(self.spatial_axes(), self._factors, strict=True))[::-1]
+        stretched = _interpolated if self.interpolation == "bilinear" else repeated
+
+        def run(x: Array) -> Array:
+            for axis, factor in factors:
+                x = stretched(x, factor, axis)
+            return x
+
+        return run
 
 
-__all__ = ["Cropping1D", "Flatten", "Permute", "RepeatVector", "Reshape", "UpSampling1D", "ZeroPadding1D"]
+@register()
+class UpSampling1D(_UpSampling):
+    """Keras's UpSampling1D layer: (batch, steps, features) -> (batch, steps * size, features).
+
+    Parameters
+    ----------
+    size : int
+        How many times to repeat each step.
+    """
+
+    rank = 1
+    config_keys = ("size",)
+
+    def __init__(self, size: Any = 2, **kwargs: Any) -> None:
+        super().__init__(size, **kwargs)
+
+
+@register()
+class UpSampling2D(_UpSampling):
+    """Keras's UpSampling2D layer: (batch, height, width, channels) -> (batch, more rows, more columns, channels).
+
+    Parameters
+    ----------
+    size : int or tuple of int
+        The factors of height and width.
+    data_format : str, optional
+        With ``"channels_first"`` the channels are axis 1.
+    interpolation : {"nearest", "bilinear"}
+        Whether values are repeated, or lie on a line between two neighbours along each axis.
+
+    Notes
+    -----
+    A layer of float64 interpolates in float64, where TensorFlow does so in float32.
+    """
+
+    rank = 2
+    config_keys = ("size", "data_format", "interpolation")
+
+    def __init__(self, size: Any = 2, data_format: Any = None, interpolation: str = "nearest", **kwargs: Any) -> None:
+        super().__init__(size, data_format, **kwargs)
+        self.interpolation = str(interpolation).lower()
+        if self.interpolation not in _INTERPOLATIONS:
+            raise ValueError(
+                f"Invalid value for argument `interpolation`. Expected of one {_INTERPOLATIONS}. Received: "
+                f"interpolation={interpolation}"
+            )
+        if self.interpolation not in ("nearest", "bilinear"):
+            raise NotImplementedError(f"UpSampling2D with interpolation='{self.interpolation}' is not supported.")
+
+
+@register()
+class UpSampling3D(_UpSampling):
+    """Keras's UpSampling3D layer, with the arguments of `UpSampling2D` but ``interpolation`` for three axes."""
+
+    rank = 3
+
+
+__all__ = [
+    "Cropping1D",
+    "Cropping2D",
+    "Cropping3D",
+    "Flatten",
+    "Permute",
+    "RepeatVector",
+    "Reshape",
+    "UpSampling1D",
+    "UpSampling2D",
+    "UpSampling3D",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+    "ZeroPadding3D",
+]
