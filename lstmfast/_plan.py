@@ -78,6 +78,7 @@ class Operation:
         "carrying",
         "cast",
         "compute_mask",
+        "hands_masks",
         "inputs",
         "layer",
         "masked",
@@ -102,6 +103,7 @@ class Operation:
         )
         self.call = self.run  # `run`, or what a plan knows to be the same and faster
         self.carrying: Any = getattr(self.run, "with_masks", None)
+        self.hands_masks: Any = getattr(self.run, "hands_masks", None)
         self.inputs = map_tree(place, node.args[0])
         self.single: int | None = self.inputs.index if isinstance(self.inputs, Slot) else None
         # the places of several inputs, where these are a list
@@ -248,6 +250,8 @@ class Plan:
             explicit = operation.arguments.get("mask") is not None
             incoming = explicit or any(index in live for index in first)
             other = any(isinstance(leaf, Slot) for leaf in flatten(operation.arguments))
+            if incoming and operation.carrying is None:  # what becomes of it is for the layers inside to say
+                operation.carrying = operation.hands_masks
             operation.uses_mask = layer.uses_mask or (layer.uses_mask_since_34 and rules.merges == "or")
             operation.compute_mask = layer.mask_function(rules.merges)
             operation.supports_mask = layer.supports_masking and not (rules.is_keras_2 and layer.stops_mask_before_3)
@@ -471,8 +475,12 @@ class Plan:
                     if auto and (single is None or incoming is not None):
                         arguments = {**arguments, "mask": incoming}
                 masked = masked or (some_mask and operation.supports_mask and not operation.stops_mask)
-            if operation.carrying is not None:
-                y, out_masks = operation.carrying(x, **arguments)
+            carrying = operation.carrying
+            if carrying is None and some_mask:
+                carrying = operation.hands_masks
+                masked = masked or carrying is not None
+            if carrying is not None:
+                y, out_masks = carrying(x, **arguments)
             else:
                 y = operation.call(x, **arguments)
                 out_masks = operation.compute_mask(x, incoming) if masked else None

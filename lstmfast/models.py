@@ -265,6 +265,7 @@ class Model(Layer):
         def run(inputs: Any, mask: Any = None, training: Any = None) -> Any:
             return with_masks(inputs, mask)[0]
 
+        run.hands_masks = with_masks  # type: ignore[attr-defined]
         if any(operation.masked for operation in plan.operations):
             run.with_masks = with_masks  # type: ignore[attr-defined]
         return run

@@ -271,3 +271,59 @@ def test_noise_shape_of_other_dropouts(framework, tmp_path):
     if framework.__name__ == "keras":
         again = framework.models.load_model(tmp_path / "n.keras")
         oracle.assert_close(np.asarray(again(A)), lstmfast.load_model(tmp_path / "n.keras")(A), oracle.LOOSE)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_nested_model_is_called_in_any_order(framework, swapped, tmp_path):
+    """Its calls are told apart by their number, also where the file has what the second one reads behind it."""
+    layers = framework.layers
+    inside = framework.Input((5, 3))
+    inner = framework.Model(inside, layers.Dense(3)(layers.SimpleRNN(2, return_sequences=True)(inside)))
+    a, b = framework.Input((5, 3)), framework.Input((5, 3))
+    calls = [
+        lambda: layers.GRU(2)(layers.Dense(2)(inner(layers.Masking()(a)))),
+        lambda: layers.GRU(2)(inner(layers.Dense(3)(layers.Dense(3)(b)))),
+        lambda: layers.LSTM(2)(inner(inner(b))),
+    ]
+    parts = [call() for call in (reversed(calls) if swapped else calls)]
+    compare(framework.Model([a, b], layers.Concatenate()(parts)), [A, B], tmp_path)
+
+
+def masks_in_nested_models(layers: Any, model: Any, x: Any) -> list[Any]:
+    """What comes of a mask behind nested models that end it, hand it on, or never had any."""
+    ends = model([layers.Bidirectional(layers.SimpleRNN(2)), layers.Dense(5), layers.Reshape((5, 1))])
+    hands_on = model([layers.Dense(3), layers.SimpleRNN(2, return_sequences=True)])
+    pools = model([layers.GlobalAveragePooling1D(), layers.RepeatVector(5)])
+    masked = layers.Masking()(x)
+    return [
+        layers.LSTM(3)(ends(masked)),
+        layers.GRU(2)(hands_on(masked)),
+        layers.LSTM(2)(pools(masked)),
+        layers.Maximum()([layers.Dense(2)(layers.SimpleRNN(2)(masked)), model([layers.GRU(2)])(masked)]),
+        layers.LSTM(2)(hands_on(x)),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_masks_through_nested_models(framework, tmp_path):
+    x = framework.Input((5, 3))
+    outputs = masks_in_nested_models(framework.layers, framework.Sequential, x)
+    model = framework.Model(x, outputs)
+    compare(model, A, tmp_path)
+    if framework.__name__ == "keras":
+        y = lstmfast.Input((5, 3))
+        mine = lstmfast.Model(y, masks_in_nested_models(lstmfast.layers, lstmfast.Sequential, y))
+        mine.set_weights(model.get_weights())
+        for own, theirs in zip(mine(A), model(A), strict=True):
+            oracle.assert_close(own, np.asarray(theirs), oracle.LOOSE)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_explicit_mask_ends_in_a_nested_model(framework):
+    layers = framework.layers
+    inner = framework.Sequential([layers.LSTM(5), layers.Reshape((5, 1))])
+    model = framework.Sequential([framework.Input((5, 3)), inner, layers.LSTM(3)])
+    mask = A.any(axis=-1)
+    expected = np.asarray(model(A, mask=mask))
+    oracle.assert_close(lstmfast.from_keras(model)(A, mask=mask), expected, oracle.LOOSE)

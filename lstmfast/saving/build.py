@@ -178,7 +178,7 @@ def functional(config: dict[str, Any], context: Context, depth: int) -> Model:
         if not isinstance(nodes, list):
             raise ValueError(f"'{context.name}': layer '{name}' has no list of inbound nodes.")
         pending.extend((layer, node) for node in nodes if not isinstance(layer, InputLayer))
-    reader = Edges(layers, made, context)
+    reader = Edges(config, layers, made, context)
     if len(pending) > _MAX_NODES:
         raise ValueError(f"'{context.name}' has {len(pending)} nodes.")
     waiting = call_layers(pending, reader)
@@ -247,20 +247,54 @@ class _NotYet(Exception):
 class Edges:
     """Reads the calls of a functional config: Keras 3's ``{args, kwargs}`` and the lists before it."""
 
-    def __init__(self, layers: dict[str, Layer], made: dict[str, list[list[KerasTensor]]], context: Context) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        layers: dict[str, Layer],
+        made: dict[str, list[list[KerasTensor]]],
+        context: Context,
+    ) -> None:
         self.layers = layers
         self.made = made
         self.context = context
+        self.own_nodes = self._own_nodes(config)
+
+    def _own_nodes(self, config: dict[str, Any]) -> set[str]:
+        """The nested models whose first node is their own, so that their calls are counted from 1.
+
+        So it is in files of Keras 2 and some of Keras 3; no file says so. But every call that it holds is read by
+        something: where a number is as large as that of the calls, 0 stands for none of them.
+        """
+        calls: dict[str, int] = {}
+        for entry in config.get("layers") or []:
+            if isinstance(entry, dict) and isinstance(entry.get("inbound_nodes"), list):
+                calls[str(entry.get("name"))] = len(entry["inbound_nodes"])
+        own: set[str] = set()
+        left: list[Any] = [
+            *(entry.get("inbound_nodes") for entry in config.get("layers") or [] if isinstance(entry, dict)),
+            config.get("input_layers"),
+            config.get("output_layers"),
+        ]
+        while left:
+            value = left.pop()
+            if isinstance(value, dict):
+                left.extend(value.values())
+            elif self.is_reference(value):
+                name, node = value[0], value[1]
+                if isinstance(self.layers[name], Model) and node >= calls.get(name, node + 1):
+                    own.add(name)
+                left.extend(value[3:])
+            elif isinstance(value, (list, tuple)):
+                left.extend(value)
+        return own
 
     def tensor(self, name: Any, node: Any, position: Any) -> KerasTensor:
         layer = self.layers.get(name) if isinstance(name, str) else None
         if layer is None or not isinstance(node, int) or not isinstance(position, int) or node < 0 or position < 0:
             raise ValueError(f"'{self.context.name}': no layer gives the tensor {[name, node, position]}.")
         made = self.made[name]
-        if isinstance(layer, Model) and self.context.major < 3:
-            node = max(0, node - 1)  # nested models begin with a node of their own there
-        elif isinstance(layer, Model):
-            node = node - 1 if node >= len(made) and node > 0 else node
+        if name in self.own_nodes:
+            node = max(0, node - 1)
         if node >= len(made):
             raise _NotYet
         if position >= len(made[node]):

@@ -203,7 +203,7 @@ class _Outline:
             nodes = entry.get("inbound_nodes") if isinstance(entry, dict) else None
             if layer is not None and not isinstance(layer, InputLayer) and isinstance(nodes, list):
                 pending.extend((layer, node) for node in nodes)
-        call_layers(pending, Edges(layers, made, self.context), self._tell)
+        call_layers(pending, Edges(_config_of(self.entry), layers, made, self.context), self._tell)
 
     def rows(self, weights: Any) -> list[tuple[str, str, str, int | None]]:
         """What `Explanation.layers` holds."""
