@@ -436,7 +436,7 @@ class Builder:
     def apply(self, layer: Any, tensor: Any) -> Any:
         """The layer's output; a layer that tf_keras calls on no mask gives way to one that it does."""
         name = type(layer).__name__
-        refuses = name not in TAKES_MASK if self.dialect == "tf_keras" else holds_softmax(layer)
+        refuses = holds_softmax(layer) or (self.dialect == "tf_keras" and name not in TAKES_MASK)
         if self.is_masked(tensor) and refuses:
             layer = self.make("Dense", self.size(), activation="tanh")
             name = "Dense"

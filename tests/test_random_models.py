@@ -278,7 +278,9 @@ def check_graph(seed: int, dialect: str, folder: Any) -> None:
     row = len(arrays[0]) - 1
     alone = arrays_of(mine(graph.as_inputs([array[row : row + 1] for array in arrays])))
     assert_same_bits(alone, [array[row : row + 1] for array in arrays_of(y)], f"{what}, a row alone")
-    if dialect == "keras" and seed % 2 == 0:  # the same definition, with the import line changed
+    # Operations that Keras makes of a mask stand among the layers by whose depth it orders the weights.
+    has_operations = any(not isinstance(one, framework.layers.Layer) for one in getattr(theirs, "operations", ()))
+    if dialect == "keras" and seed % 2 == 0 and not has_operations:  # the same definition, the import line changed
         again, _ = model_cases.build(lstmfast, seed, dialect)
         again.set_weights(theirs.get_weights())
         assert_same_bits(arrays_of(again(x)), arrays_of(y), f"{what}, in lstmfast")
