@@ -4,7 +4,6 @@ Beside each call stand the core's own functions over the same values: what is le
 Outputs of the two are compared first.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import lstmfast
-from bench.timing import in_turn
+from bench.timing import in_turn, seconds_of_repeat
 from lstmfast import Input, Model, Sequential, layers
 from lstmfast._core import PackedLayer
 from lstmfast._graph import flatten
@@ -84,16 +83,14 @@ def _cases() -> Iterator[tuple[str, Call, Call]]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=0.05, help="of each repeat")
-    options = parser.parse_args()
+    seconds = seconds_of_repeat(__doc__)
     print(f"One row of {_STEPS} steps, {_FEATURES} features, LSTM({_UNITS}), {lstmfast.get_num_threads()} threads\n")
     print("| call | us | the core's part, us | beyond it, us |")
     print("|---|---:|---:|---:|")
     for name, call, core in _cases():
         for mine, bare in zip(flatten(call()), flatten(core()), strict=True):
             np.testing.assert_array_equal(mine, bare)
-        times = in_turn([call, core], options.seconds, _REPEATS)
+        times = in_turn([call, core], seconds, _REPEATS)
         whole, part = map(median, times)
         beyond = median(first - second for first, second in zip(*times, strict=True))
         print(f"| {name} | {whole:.2f} | {part:.2f} | {beyond:.2f} |", flush=True)

@@ -4,14 +4,13 @@ A step computes the rows alone that it does not leave out, so the time should fo
 Outputs are compared with those of each row alone, cut to its length.
 """
 
-import argparse
 from functools import partial
 from statistics import median
 
 import numpy as np
 
 import lstmfast
-from bench.timing import in_turn
+from bench.timing import in_turn, seconds_of_repeat
 from lstmfast import layers
 
 # rows, steps, features, units
@@ -35,9 +34,7 @@ def check(layer: layers.LSTM, x: np.ndarray, mask: np.ndarray) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=0.05, help="of each repeat")
-    options = parser.parse_args()
+    seconds = seconds_of_repeat(__doc__)
     print(f"{lstmfast.get_num_threads()} threads\n")
     print("| rows x steps x features, units | padding | valid | whole, us | padded, us | part of the time |")
     print("|---|---|---:|---:|---:|---:|")
@@ -50,7 +47,7 @@ def main() -> None:
             mask = padding(np.arange(steps), lengths)
             check(layer, x, mask)
             calls = [partial(layer, x), partial(layer, x, mask=mask)]
-            times = in_turn(calls, options.seconds, _REPEATS)
+            times = in_turn(calls, seconds, _REPEATS)
             whole, padded = map(median, times)
             part = median(second / first for first, second in zip(*times, strict=True))
             shape = f"{rows} x {steps} x {features}, {units}"

@@ -4,7 +4,6 @@ Both give the same bits. The core decides itself whether a stack runs at once, s
 depends on where the system has put the threads: the last column tells how long two of them take to meet.
 """
 
-import argparse
 from functools import partial
 from statistics import median
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 import lstmfast
 from bench.machine import moment
-from bench.timing import in_turn
+from bench.timing import in_turn, seconds_of_repeat
 from lstmfast import layers
 from lstmfast._stack import Stack
 
@@ -39,9 +38,7 @@ def one_after_the_other(runs: list[Any], x: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=0.05, help="of each repeat")
-    options = parser.parse_args()
+    seconds = seconds_of_repeat(__doc__)
     print(f"{lstmfast.get_num_threads()} threads\n")
     print("| rows x steps x features | units | one after the other, us | at once, us | times faster | to meet, ns |")
     print("|---|---|---:|---:|---:|---:|")
@@ -52,7 +49,7 @@ def main() -> None:
         runs = [layer.run_for({}) for layer in stack]
         calls = [partial(one_after_the_other, runs, x), partial(Stack(runs), x)]
         np.testing.assert_array_equal(*[call() for call in calls])
-        times = in_turn(calls, options.seconds, _REPEATS)
+        times = in_turn(calls, seconds, _REPEATS)
         apart, together = map(median, times)
         ratio = median(first / second for first, second in zip(*times, strict=True))
         shape = " x ".join(map(str, (rows, steps, features)))

@@ -1,5 +1,6 @@
-"""How one runner is timed: the only clock of the benchmark."""
+"""How one runner, or calls in turn, are timed: the only clock of the benchmark."""
 
+import argparse
 import gc
 import statistics
 import time
@@ -43,6 +44,13 @@ def per_call(call: Callable[[], Any], seconds: float) -> tuple[float, float]:
         if collecting:
             gc.enable()
     return statistics.median(samples), min(samples)
+
+
+def seconds_of_repeat(description: str | None) -> float:
+    """The one option of a program that times its calls in turn."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=0.05, help="of each repeat")
+    return float(parser.parse_args().seconds)
 
 
 def in_turn(calls: list[Callable[[], Any]], seconds: float, repeats: int) -> list[list[float]]:

@@ -317,6 +317,12 @@ cdef int _raise_what_waits() except -1:
 cdef Py_ssize_t _MOST_SAMPLES = 64
 
 
+cdef inline bint _is_plain(object x, object dtype):
+    """An array of that dtype, and of no subclass, in C order and aligned."""
+    return (cnp.PyArray_CheckExact(x) and <object> cnp.PyArray_DESCR(x) is dtype
+            and cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_ISALIGNED(x))
+
+
 @cython.final
 cdef class KnownInputs:
     """Which arrays a caller may hand on as they are. Asked of every call: NumPy takes longer to tell an array's shape."""
@@ -346,8 +352,7 @@ cdef class KnownInputs:
         return len(self.samples)
 
     def takes(self, x, bint bounded):
-        return (cnp.PyArray_CheckExact(x) and <object> cnp.PyArray_DESCR(x) is self.dtype
-                and cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_ISALIGNED(x) and self._fits(x, bounded))
+        return _is_plain(x, self.dtype) and self._fits(x, bounded)
 
     def converts(self, x, bint bounded):
         return (cnp.PyArray_CheckExact(x)
@@ -396,9 +401,7 @@ def are_states(arrays, dtype, Py_ssize_t batch, shapes):
         return False
     for i in range(len(shapes)):
         array, shape = arrays[i], shapes[i]
-        if not cnp.PyArray_CheckExact(array) or <object> cnp.PyArray_DESCR(array) is not dtype:
-            return False
-        if not cnp.PyArray_IS_C_CONTIGUOUS(array) or not cnp.PyArray_ISALIGNED(array):
+        if not _is_plain(array, dtype):
             return False
         if cnp.PyArray_NDIM(array) != 1 + len(shape) or cnp.PyArray_DIM(array, 0) != batch:
             return False

@@ -122,6 +122,13 @@ class Operation:
         self.supports_mask: bool = node.layer.supports_masking
         self.compute_mask: Callable[[Any, Any], Any] = node.layer.compute_mask
 
+    def outcome(self, x: Any, incoming: Any, arguments: dict[str, Any], carrying: Any, masked: bool) -> tuple[Any, Any]:
+        """The layer's outputs and, with ``masked``, their masks: ``carrying`` gives both, else `compute_mask` these."""
+        if carrying is not None:
+            return carrying(x, **arguments)  # type: ignore[no-any-return]
+        y = self.call(x, **arguments)
+        return y, self.compute_mask(x, incoming) if masked else None
+
 
 class Slot:
     """Stands for a value in an operation's arguments."""
@@ -135,33 +142,19 @@ class Slot:
 class Masked:
     """Operations one behind the other, between which a mask travels, as one function of a chain."""
 
-    __slots__ = ("_last", "_steps", "takes_out")
+    __slots__ = ("_operations", "takes_out")
 
     def __init__(self, operations: list[Operation]) -> None:
-        self._steps = [
-            (
-                operation.call,
-                operation.carrying,
-                operation.auto_mask,
-                operation.compute_mask if operation.masked else None,
-            )
-            for operation in operations
-        ]
-        self._last = len(operations) - 1
+        self._operations = operations
         self.takes_out = operations[-1].carrying is None and bool(getattr(operations[-1].run, "takes_out", False))
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         mask = None
-        for place, (call, carrying, takes_mask, compute_mask) in enumerate(self._steps):
-            arguments: dict[str, Any] = {"mask": mask} if takes_mask and mask is not None else {}
-            if carrying is not None:
-                x, mask = carrying(x, **arguments)
-            else:
-                if out is not None and place == self._last:
-                    arguments["out"] = out
-                y = call(x, **arguments)
-                mask = None if compute_mask is None else compute_mask(x, mask)
-                x = y
+        for operation in self._operations:
+            arguments: dict[str, Any] = {"mask": mask} if operation.auto_mask and mask is not None else {}
+            if out is not None and operation is self._operations[-1]:
+                arguments["out"] = out
+            x, mask = operation.outcome(x, mask, arguments, operation.carrying, operation.masked)
             if type(x) is not np.ndarray:
                 x = flatten(x)[0]
             if type(mask) is list:
@@ -479,11 +472,7 @@ class Plan:
             if carrying is None and some_mask:
                 carrying = operation.hands_masks
                 masked = masked or carrying is not None
-            if carrying is not None:
-                y, out_masks = carrying(x, **arguments)
-            else:
-                y = operation.call(x, **arguments)
-                out_masks = operation.compute_mask(x, incoming) if masked else None
+            y, out_masks = operation.outcome(x, incoming, arguments, carrying, masked)
             outputs = operation.outputs
             if len(outputs) == 1:
                 values[outputs[0]] = y if type(y) is np.ndarray else flatten(y)[0]

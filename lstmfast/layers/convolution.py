@@ -2,7 +2,7 @@
 
 The core puts the windows together, some rows at a time. A row's bits depend on the row alone, so that neither the batch
 nor the slicing changes an output.
-Next: conv_lstm.py, core.py.
+Next: conv_transpose.py and conv_lstm.py, which use it; core.py.
 """
 
 from __future__ import annotations
