@@ -183,19 +183,34 @@ lf_status lf_set_threads(int threads, int *before) {
     return LF_OK;
 }
 
-static atomic_size_t private_cache; /* 0: not found out yet */
+/* Of a cache level of a core, as the system tells it; asked for once. */
+#if defined(_SC_LEVEL1_DCACHE_SIZE) && defined(_SC_LEVEL2_CACHE_SIZE)
+enum { LEVEL_1 = _SC_LEVEL1_DCACHE_SIZE, LEVEL_2 = _SC_LEVEL2_CACHE_SIZE };
+#else
+enum { LEVEL_1 = -1, LEVEL_2 = -1 };
+#endif
+static size_t cache_bytes(atomic_size_t *known, int level, size_t usual, size_t least, size_t most) {
+    size_t bytes = atomic_load_explicit(known, memory_order_relaxed);
+    if (bytes > 0) return bytes;
+#if defined(_WIN32)
+    const long found = 0;
+    (void)level;
+#else
+    const long found = level >= 0 ? sysconf(level) : 0;
+#endif
+    bytes = found <= 0 ? usual : (size_t)found < least ? least : (size_t)found > most ? most : (size_t)found;
+    atomic_store_explicit(known, bytes, memory_order_relaxed);
+    return bytes;
+}
+
+size_t lf_near_cache_bytes(void) {
+    static atomic_size_t known;
+    return cache_bytes(&known, LEVEL_1, 48 << 10, 16 << 10, 256 << 10);
+}
 
 size_t lf_private_cache_bytes(void) {
-    enum { USUAL = 512 << 10, LEAST = 256 << 10, MOST = 4 << 20 };
-    size_t bytes = atomic_load_explicit(&private_cache, memory_order_relaxed);
-    if (bytes > 0) return bytes;
-    bytes = USUAL;
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-    const long found = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    if (found > 0) bytes = (size_t)found < LEAST ? LEAST : (size_t)found > MOST ? MOST : (size_t)found;
-#endif
-    atomic_store_explicit(&private_cache, bytes, memory_order_relaxed);
-    return bytes;
+    static atomic_size_t known;
+    return cache_bytes(&known, LEVEL_2, 512 << 10, 256 << 10, 4 << 20);
 }
 
 static atomic_int threads_in_teams;

@@ -52,7 +52,8 @@ int lf_processors(void);
 /* Whether a test says so: then nothing is measured, and plans are the same everywhere. */
 int lf_processors_are_assumed(void);
 
-/* Bytes of the cache that one core has to itself (its second level). */
+/* Bytes of the caches that one core has to itself: its first level, and its second. */
+size_t lf_near_cache_bytes(void);
 size_t lf_private_cache_bytes(void);
 
 /* Runs member(context, index, count) on up to `threads` threads, the caller being index 0. `count` is the size of the

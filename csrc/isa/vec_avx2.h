@@ -32,6 +32,8 @@
 #define LF_WHOLE_f64 LF_SEGMENT
 #define LF_FETCH_ROWS 2
 #define LF_FETCH_BYTES 2048
+#define LF_FETCH_ROOM 0
+#define LF_FETCH_ROWS_LATER LF_FETCH_ROWS
 
 /* Whether fma rounds once. */
 #define LF_FUSES 1
@@ -48,8 +50,12 @@ typedef __m256 mask_f32; /* all bits of a lane set, or none */
 typedef __m256d mask_f64;
 
 /* Of one row's sums of so many products. */
-LF_INLINE size_t row_vectors_f32(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
-LF_INLINE size_t row_vectors_f64(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
+LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
+    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
+}
+LF_INLINE size_t row_vectors_f64(size_t products, size_t near_bytes) {
+    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
+}
 
 /* A window of LANES entries that ends `count` before the zeros marks the first `count` lanes. */
 static const int32_t first_lanes_f32[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};

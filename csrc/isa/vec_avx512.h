@@ -35,10 +35,14 @@
 #define LF_SEGMENT 512
 #define LF_WHOLE_f32 1024
 #define LF_WHOLE_f64 LF_SEGMENT
-/* Tiles of so many rows fetch weights that come from far, a lone one so many bytes ahead in each pass: 4 rows of 36 MiB
- * 56 instead of 47 GB/s, 8 rows 60 instead of 36; one and two rows 69 instead of 93, 60 instead of 70 (Zen 5). */
+/* Tiles of so many rows fetch weights that come from far, a lone one so many bytes before it reads them: 4 rows of 36
+ * MiB 56 instead of 47 GB/s, but one and two rows 69 instead of 93, 60 instead of 70 (Zen 5). A first cache level with
+ * less room than this would lose what is in use: there they go to the second, for so many rows (3 rows take 0.63, 4
+ * rows 0.8 of the time without, 5 rows 0.9 and 6 rows 0.95 of it with them in the second level; Zen 4). */
 #define LF_FETCH_ROWS 3
 #define LF_FETCH_BYTES 8192
+#define LF_FETCH_ROOM (48 << 10)
+#define LF_FETCH_ROWS_LATER 5
 
 /* Whether fma rounds once. */
 #define LF_FUSES 1
@@ -55,14 +59,20 @@ typedef __m512d vec_f64;
 typedef __mmask16 mask_f32;
 typedef __mmask8 mask_f64;
 
-/* Of one row's sums of so many products. The next step begins with the blocks of the last ones, and finds as much of
- * them in the first cache level as fits there: three of 64 products, two of 96 (LSTM(84) to LSTM(96) 1.10 to 1.15 times
- * as fast as with 12 vectors, LSTM(60) 1.25 as with 16). Where not even two do, the more the better, up to a point
+/* Of one row's sums of so many products, where the first cache level has so many bytes. The next step begins with the
+ * blocks of the last ones, and finds as much of them there as fits: of 48 KiB three of 64 products, two of 96 (LSTM(84)
+ * to LSTM(96) 1.10 to 1.15 times as fast as with 12 vectors, LSTM(60) 1.25 as with 16; Zen 5), of 32 KiB no three of 48
+ * (LSTM(48) 1.13, LSTM(50) 1.19 times as fast with 8; Zen 4). Where not even two do, the more the better, up to a point
  * (LSTM(128): 1.06, 100 units of float64 1.15 times as fast as with 8; from 320 units on 12 are 1.01; Zen 5). */
-LF_INLINE size_t row_vectors_f32(size_t products) {
-    return products <= 72 ? 12 : products <= 118 ? 8 : products <= 256 ? 16 : 12;
+LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
+    enum { BLOCK_BYTES = 256 }; /* for each product; a little more than fits does no harm */
+    const int three = 3 * BLOCK_BYTES * products <= near_bytes + near_bytes / 8;
+    return three ? 12 : products <= 118 ? 8 : products <= 256 ? 16 : 12;
 }
-LF_INLINE size_t row_vectors_f64(size_t products) { return products > 96 && products <= 256 ? 16 : 12; }
+LF_INLINE size_t row_vectors_f64(size_t products, size_t near_bytes) {
+    (void)near_bytes;
+    return products > 96 && products <= 256 ? 16 : 12;
+}
 
 LF_INLINE __mmask16 first_f32(size_t count) { return (__mmask16)((1u << count) - 1u); } /* count in 0..16 */
 LF_INLINE __mmask8 first_f64(size_t count) { return (__mmask8)((1u << count) - 1u); }   /* count in 0..8 */

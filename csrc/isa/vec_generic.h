@@ -34,6 +34,8 @@
 #define LF_WHOLE_f64 LF_SEGMENT
 #define LF_FETCH_ROWS 2
 #define LF_FETCH_BYTES 2048
+#define LF_FETCH_ROOM 0
+#define LF_FETCH_ROWS_LATER LF_FETCH_ROWS
 
 /* Whether fma rounds once. */
 #define LF_FUSES 0
@@ -52,8 +54,12 @@ typedef uint32_t bits_f32 __attribute__((vector_size(16)));
 typedef uint64_t bits_f64 __attribute__((vector_size(16)));
 
 /* Of one row's sums of so many products. */
-LF_INLINE size_t row_vectors_f32(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
-LF_INLINE size_t row_vectors_f64(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
+LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
+    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
+}
+LF_INLINE size_t row_vectors_f64(size_t products, size_t near_bytes) {
+    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
+}
 
 LF_INLINE vec_f32 load_f32(const float *p) {
     vec_f32 a;

@@ -30,6 +30,8 @@
 #define LF_WHOLE_f64 LF_SEGMENT
 #define LF_FETCH_ROWS 2
 #define LF_FETCH_BYTES 2048
+#define LF_FETCH_ROOM 0
+#define LF_FETCH_ROWS_LATER LF_FETCH_ROWS
 
 /* Whether fma rounds once. */
 #define LF_FUSES 1
@@ -46,8 +48,12 @@ typedef uint32x4_t mask_f32; /* all bits of a lane set, or none */
 typedef uint64x2_t mask_f64;
 
 /* Of one row's sums of so many products. */
-LF_INLINE size_t row_vectors_f32(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
-LF_INLINE size_t row_vectors_f64(size_t products) { return (void)products, LF_MOST_VECTORS_1; }
+LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
+    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
+}
+LF_INLINE size_t row_vectors_f64(size_t products, size_t near_bytes) {
+    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
+}
 
 LF_INLINE vec_f32 load_f32(const float *p) { return vld1q_f32(p); }
 LF_INLINE vec_f64 load_f64(const double *p) { return vld1q_f64(p); }

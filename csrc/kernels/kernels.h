@@ -60,6 +60,7 @@ typedef struct lf_panels {
     size_t weight_width;             /* weights of one k in a full block */
     size_t strip_vectors;
     int far;            /* so many weights that they are fetched ahead of their use */
+    size_t near_bytes;  /* of a core's first cache level */
     size_t chain;       /* products of a chain at most */
     int h_restarts;     /* the state's products begin a chain of their own */
     size_t block_width; /* sums of a full block: LF_BLOCK_VECTORS * lanes */
@@ -72,6 +73,10 @@ typedef struct lf_panels {
 } lf_panels;
 
 enum { LF_ROW_SUMS = 4 };
+
+/* What a tile's loop fetches beside its products: nothing; what it reads itself in a moment; or what comes after it,
+ * which the first cache level would not keep for so long. */
+enum { LF_FETCH_NOTHING, LF_FETCH_SOON, LF_FETCH_LATER };
 
 /* Where a step of few rows notes down the tiles it runs, for steps like it to run them again: to find them out takes
  * longer than the products of a small layer. Like it are those of the same rows, blocks and inputs, in the same
