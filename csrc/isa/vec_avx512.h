@@ -62,15 +62,18 @@ typedef __mmask8 mask_f64;
 /* Of one row's sums of so many products, where the first cache level has so many bytes. The next step begins with the
  * blocks of the last ones, and finds as much of them there as fits: of 48 KiB three of 64 products, two of 96 (LSTM(84)
  * to LSTM(96) 1.10 to 1.15 times as fast as with 12 vectors, LSTM(60) 1.25 as with 16; Zen 5), of 32 KiB no three of 48
- * (LSTM(48) 1.13, LSTM(50) 1.19 times as fast with 8; Zen 4). Where not even two do, the more the better, up to a point
- * (LSTM(128): 1.06, 100 units of float64 1.15 times as fast as with 8; from 320 units on 12 are 1.01; Zen 5). */
-LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
+ * (LSTM(48) 1.13, LSTM(50) 1.19, in float64 1.07 times as fast with 8; Zen 4). Where not even two do, the more the
+ * better, up to a point (LSTM(128): 1.06, 100 units of float64 1.15 times as fast as with 8; from 320 units on 12
+ * are 1.01; Zen 5). */
+LF_INLINE int three_blocks_stay(size_t products, size_t near_bytes) {
     enum { BLOCK_BYTES = 256 }; /* for each product; a little more than fits does no harm */
-    const int three = 3 * BLOCK_BYTES * products <= near_bytes + near_bytes / 8;
-    return three ? 12 : products <= 118 ? 8 : products <= 256 ? 16 : 12;
+    return 3 * BLOCK_BYTES * products <= near_bytes + near_bytes / 8;
+}
+LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
+    return three_blocks_stay(products, near_bytes) ? 12 : products <= 118 ? 8 : products <= 256 ? 16 : 12;
 }
 LF_INLINE size_t row_vectors_f64(size_t products, size_t near_bytes) {
-    (void)near_bytes;
+    if (products <= 72) return three_blocks_stay(products, near_bytes) ? 12 : 8;
     return products > 96 && products <= 256 ? 16 : 12;
 }
 
