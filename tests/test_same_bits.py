@@ -68,6 +68,47 @@ def test_a_row_is_the_same_in_any_batch_and_place(isa, problem, data):
     assert_same_bits(single, [part[one] for part in whole], f"row {alone} alone")
 
 
+@st.composite
+def narrow_problems(draw: st.DrawFn):
+    """An LSTM of few units over many rows, which may be the lanes of its vectors, and no mask."""
+    dtype, seed = draw(DTYPES), draw(st.integers(0, 2**16))
+    features, units = draw(st.integers(1, 33)), draw(st.integers(1, 12))
+    names = draw(st.tuples(ACTIVATIONS, ACTIVATIONS) | st.just(("tanh", "sigmoid")))
+    activations = dict(zip(("activation", "recurrent_activation"), [(n, 0.3, 1.0, 0.0) for n in names], strict=True))
+    layer = bits.packed("lstm", features, units, dtype, seed, **activations)
+    x = bits.sequences(draw(st.integers(6, 330)), draw(st.integers(4, 7)), features, dtype, seed + 1)
+    return layer, x, np.random.default_rng(seed + 2).uniform(-1, 1, (2, len(x), units)).astype(dtype)
+
+
+@given(problem=narrow_problems(), data=st.data(), backwards=st.booleans(), sequences=st.booleans())
+def test_rows_as_lanes_change_nothing(isa, problem, data, backwards, sequences):
+    layer, x, states = problem
+    flags = {"go_backwards": backwards, "return_sequences": sequences}
+    state = data.draw(st.sampled_from([tuple(states), None]))
+    whole = bits.run(layer, x, None, state, threads=1, **flags)
+    for threads in (2, 3):
+        assert_same_bits(bits.run(layer, x, None, state, threads=threads, **flags), whole, f"{threads} threads")
+    for row in data.draw(st.lists(st.integers(0, len(x) - 1), min_size=1, max_size=3)):
+        one = slice(row, row + 1)
+        alone = bits.run(layer, x[one], None, state and tuple(rows_of(part, one) for part in state), **flags)
+        assert_same_bits(alone, [part[one] for part in whole], f"row {row} alone")
+    out = np.full_like(whole[0], 7)
+    view = np.empty((*x.shape[:2], x.shape[2] + 3), x.dtype)[..., 2:-1]
+    view[...] = x
+    assert_same_bits(bits.run(layer, view, None, state, out=out, **flags), whole, "other strides, and `out`")
+
+
+def test_rows_as_lanes_from_far_change_nothing(isa):
+    """So many that each step fetches what the next one reads and writes."""
+    layer, x = bits.packed("lstm", 9, 10), bits.sequences(3001, 70, 9)
+    for backwards in (False, True):
+        whole, *states = bits.run(layer, x, go_backwards=backwards)
+        for row in (0, 1500, 3000):
+            one = slice(row, row + 1)
+            alone = bits.run(layer, x[one], go_backwards=backwards)
+            assert_same_bits(alone, [whole[one], *(part[one] for part in states)], f"row {row} alone")
+
+
 @given(problem=problems(), data=st.data())
 def test_step_by_step_is_the_whole_sequence(isa, problem, data):
     layer, x, mask, state = problem

@@ -220,6 +220,33 @@ static lf_fused fused_pair(const lf_layer_config *config) {
     return LF_FUSED_NONE;
 }
 
+/* Of an LSTM of so few units, and inputs, that its rows may be lanes: all columns one after the other, and each one's
+ * bias in as many lanes as a step may have rows. */
+enum { LANES_FEATURES_MOST = 32 };
+static int may_take_lanes(const lf_layer_config *config, const lf_kernels *kernels, const lf_panels *panels) {
+    return config->cell == LF_LSTM && config->recurrent_kernel != NULL && !panels->row_activations &&
+           config->units >= kernels->lanes_least && config->units <= kernels->lanes_most &&
+           config->features <= LANES_FEATURES_MOST;
+}
+
+static void fill_columns(const lf_layer_config *config, const lf_kernels *kernels, lf_panels *panels, char *memory,
+                         size_t bytes) {
+    const size_t features = config->features, units = config->units, columns = recipes[LF_LSTM].sums * units;
+    const size_t depth = features + units, lanes = kernels->strip_vectors * kernels->lanes;
+    char *const biases = memory + columns * depth * bytes;
+    panels->columns = memory;
+    panels->column_bias = biases;
+    for (size_t column = 0; column < columns; column++) {
+        for (size_t k = 0; k < depth; k++) {
+            const void *rows = k < features ? config->kernel : config->recurrent_kernel;
+            const size_t row = k < features ? k : k - features;
+            memcpy(memory + (column * depth + k) * bytes, (const char *)rows + (row * columns + column) * bytes, bytes);
+        }
+        for (size_t lane = 0; lane < lanes && config->bias != NULL; lane++)
+            memcpy(biases + (column * lanes + lane) * bytes, (const char *)config->bias + column * bytes, bytes);
+    }
+}
+
 lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
     const struct recipe *recipe = &recipes[config->cell];
     const size_t bytes = layer->element_bytes;
@@ -252,6 +279,13 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
     }
     if (!lf_multiply(total, bytes, &total)) return LF_NO_MEMORY;
 
+    layer->weight_bytes = total;
+    const int takes_lanes = may_take_lanes(config, layer->kernels, panels);
+    if (takes_lanes) { /* few: nothing overflows */
+        const size_t lanes = layer->kernels->strip_vectors * layer->kernels->lanes;
+        total = lf_round_up(total, LF_ALIGNMENT) +
+                recipe->sums * config->units * (config->features + config->units + lanes) * bytes;
+    }
     const void *bias = config->bias;
     void *summed_bias = NULL;
     if (config->cell == LF_GRU && bias != NULL) {
@@ -266,14 +300,15 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
         lf_release(summed_bias);
         return LF_NO_MEMORY;
     }
-    layer->weight_bytes = total;
-    panels->far = second->far = total >= FAR_BYTES;
+    panels->far = second->far = layer->weight_bytes >= FAR_BYTES;
     const size_t bias_gates = config->cell == LF_GRU ? 4 : recipe->keras_gates;
     const int done = clear(config, memory, total) &&
                      fill(config, panels, &recipe->first, bias, bias_gates, memory, bytes) &&
                      (recipe->second.count == 0 ||
                       fill(config, second, &recipe->second, bias, bias_gates, memory + second_begin * bytes, bytes));
     lf_release(summed_bias);
+    if (done && takes_lanes)
+        fill_columns(config, layer->kernels, panels, memory + lf_round_up(layer->weight_bytes, LF_ALIGNMENT), bytes);
     const size_t columns = recipe->keras_gates * config->units;
     const int known =
         done && (config->cell == LF_DENSE || config->cell == LF_GRU_RESET_BEFORE || /* has no such steps */

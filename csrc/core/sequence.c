@@ -8,6 +8,8 @@
 
 /* Rows a thread takes through all steps at once, in tiles. */
 enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16 };
+/* The same where rows are lanes, of which the last tile may have some without a row: one tile after the other. */
+enum { LANES_CHUNK_TILES = 4 };
 /* What the weights of a block take of a core's own cache, at most, while they pass through it. */
 enum { PASSING_BYTES = 256 << 10 };
 /* Pieces of a member's blocks in each step: who is done takes what is left of the others'. */
@@ -271,6 +273,10 @@ static int run_part(lf_sequence *s, lf_part *part) {
 
     const int is_whole = part->members <= 1 && s->passed == NULL;
     if (masked && is_whole && s->ordered_bytes > 0 && part->rows > 1 && lf_run_ordered(s, part)) return 1;
+    if (is_whole && lf_takes_lanes(s, part->rows)) {
+        lf_run_lanes(s, part);
+        return 1;
+    }
 
     struct lf_rows h_prev = lf_state_of(s, part, run->initial_h);
     struct lf_rows c_prev = lf_state_of(s, part, run->initial_c);
@@ -363,8 +369,10 @@ static lf_part part_in(const lf_sequence *s, char *memory) {
 /* `down`: the last row comes first. Of masked rows, which are often sorted by their length, each chunk takes some of
  * all lengths. */
 static int run_chunk(lf_sequence *s, lf_part *part, size_t chunk, int down) {
-    const size_t row = lf_part_begin(s->run->batch, chunk, s->chunks);
-    part->rows = lf_part_begin(s->run->batch, chunk + 1, s->chunks) - row;
+    const size_t batch = s->run->batch, units = (batch + s->row_unit - 1) / s->row_unit;
+    const size_t row = lf_smaller(lf_part_begin(units, chunk, s->chunks) * s->row_unit, batch);
+    part->rows = lf_smaller(lf_part_begin(units, chunk + 1, s->chunks) * s->row_unit, batch) - row;
+    if (part->rows == 0) return 1; /* fewer units than chunks */
     part->row = (ptrdiff_t)(down ? row + part->rows - 1 : row);
     part->row_step = down ? -1 : 1;
     if (s->run->mask != NULL && s->members > 1) {
@@ -446,7 +454,9 @@ static void share_rows(lf_sequence *s) {
     if (s->members > 1 && lf_crowd_lately())
         s->chunk_rows = lf_smaller(s->chunk_rows, LF_CROWDED_TILES * s->layer->kernels->tile_rows);
     s->chunks = s->members * ((rows + s->chunk_rows - 1) / s->chunk_rows);
-    s->chunk_rows = (batch + s->chunks - 1) / s->chunks;
+    s->row_unit = lf_takes_lanes(s, batch) ? s->layer->kernels->lanes : 1;
+    const size_t units = (batch + s->row_unit - 1) / s->row_unit;
+    s->chunk_rows = (units + s->chunks - 1) / s->chunks * s->row_unit;
 }
 
 /* Whether the projection of many steps of so many rows pays: it reads the kernel once for all of them, and with few
@@ -496,7 +506,9 @@ lf_status lf_sequence_plan(lf_sequence *s, int most, double region_ns) {
     const double h_products = panels->recurrent == NULL ? 0 : row_steps * vectors * (double)panels->units;
     const int projects = is_repeated(run) || run->table != NULL; /* then each step reads a projection instead of x */
     const size_t projected = projects ? panels->block_count * panels->block_width : 0;
-    s->chunk_rows = lf_rows_of_chunk(layer, (inputs + projected) * bytes);
+    s->chunk_rows = lf_takes_lanes(s, run->batch)
+                        ? LANES_CHUNK_TILES * layer->kernels->strip_vectors * layer->kernels->lanes
+                        : lf_rows_of_chunk(layer, (inputs + projected) * bytes);
     const lf_work work = {.rows = run->batch,
                           .steps = run->steps,
                           .blocks = panels->block_count,
@@ -531,7 +543,7 @@ lf_status lf_sequence_plan(lf_sequence *s, int most, double region_ns) {
             fits = fits && lf_multiply(ahead, panels->features * bytes, &inputs_ahead);
         if (run->table != NULL) fits = fits && lf_multiply(s->chunk_rows, 2 * sizeof(ptrdiff_t), &inputs_ahead);
         s->ordered_bytes = lf_ordered_bytes(s, s->chunk_rows);
-        inputs_ahead = larger(inputs_ahead, s->ordered_bytes);
+        inputs_ahead = larger(larger(inputs_ahead, s->ordered_bytes), lf_lanes_input_bytes(s));
     }
     if (gathers_rows(panels))
         fits =

@@ -19,6 +19,7 @@ typedef struct lf_sequence {
     lf_plan plan;
     size_t members;            /* that have work space of their own: all where rows are split, else one */
     size_t chunks, chunk_rows; /* of nearly equal height, so that none gets a short tile; the largest */
+    size_t row_unit;           /* chunks begin at multiples of it */
     size_t project_steps;      /* 0: a step reads x itself */
     size_t state_stride;       /* elements of a row of h or c in the work space */
     size_t state_bytes, projection_bytes, row_sum_bytes, input_bytes;

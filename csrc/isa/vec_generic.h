@@ -34,8 +34,12 @@
 #define LF_WHOLE_f64 LF_SEGMENT
 #define LF_FETCH_ROWS 2
 #define LF_FETCH_BYTES 2048
-#define LF_FETCH_ROOM 0
+#define LF_FETCH_ROOM 1
 #define LF_FETCH_ROWS_LATER LF_FETCH_ROWS
+
+/* No layer has rows for lanes: few are empty. */
+#define LF_LANES_MOST_f32 0
+#define LF_LANES_MOST_f64 0
 
 /* Whether fma rounds once. */
 #define LF_FUSES 0

@@ -65,6 +65,9 @@ typedef struct lf_panels {
     int h_restarts;     /* the state's products begin a chain of their own */
     size_t block_width; /* sums of a full block: LF_BLOCK_VECTORS * lanes */
     const void *kernel, *recurrent, *bias;
+    const void
+        *columns; /* of an LSTM of few units: (4 units, features + units), a gate's units side by side; or NULL */
+    const void *column_bias;           /* (4 units, strip_vectors * lanes): each the same in all lanes */
     const struct lf_panels *candidate; /* second product of a GRU that resets before, else NULL */
     lf_activation activation, recurrent_activation;
     size_t zeros_least;  /* the last inputs of a step, h or else of x, may be left out where so many are 0; 0: never */
@@ -112,6 +115,20 @@ typedef struct lf_step {
     lf_tape *tape;  /* of the steps like this one; NULL: none */
 } lf_step;
 
+/* One timestep of an LSTM of at most LF_LANES_UNITS units, of at most LF_LANES_VECTORS vectors of rows; see lanes.inc.
+ */
+enum { LF_LANES_UNITS = 12 };
+typedef struct lf_lanes {
+    size_t rows;
+    const void *x; /* (rows, features) */
+    ptrdiff_t x_stride;
+    void *x_lanes; /* (features, width): scratch. The width are the rows, rounded up to whole vectors */
+    void *h, *c;   /* (units, width): of the step before, and then of this one */
+    void *y;       /* (rows, units), or NULL */
+    ptrdiff_t y_stride;
+    ptrdiff_t x_ahead, y_ahead; /* from a row to the one of the next step, which is fetched; 0: it is not */
+} lf_lanes;
+
 /* projection[r][block] = bias + x[r] kernel, for the blocks of `step`; x as in lf_step. */
 typedef struct lf_project {
     size_t rows;
@@ -123,6 +140,10 @@ typedef struct lf_project {
 } lf_project;
 
 typedef void lf_step_fn(const lf_panels *panels, const lf_step *step);
+typedef void lf_lanes_fn(const lf_panels *panels, const lf_lanes *lanes);
+/* (rows, columns) -> (columns, width), and back */
+typedef void lf_to_lanes_fn(const void *from, ptrdiff_t stride, size_t rows, size_t columns, void *to);
+typedef void lf_from_lanes_fn(const void *from, size_t rows, size_t columns, void *to, ptrdiff_t stride);
 typedef void lf_project_fn(const lf_panels *panels, const lf_project *project);
 /* Rows begin to end of a pass. */
 typedef void lf_pass_fn(const lf_pass *pass, size_t begin, size_t end);
@@ -146,6 +167,10 @@ typedef struct lf_kernels {
     size_t strip_vectors;
     lf_step_fn *step[LF_CELL_COUNT];
     lf_project_fn *project;
+    size_t lanes_least, lanes_most; /* units of an LSTM whose rows may be lanes; 0: none, and none of what follows */
+    lf_lanes_fn *lanes_step;
+    lf_to_lanes_fn *to_lanes;
+    lf_from_lanes_fn *from_lanes;
     lf_pass_fn *pass;
     lf_multiply_fn *multiply;
     lf_speed *speed;

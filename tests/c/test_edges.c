@@ -137,6 +137,20 @@ static void check_bounds(void) {
             run_guarded(&shape, 0);
             run_guarded(&shape, 1);
         }
+    /* Few units of many rows: rows are lanes, some of which have none. */
+    for (size_t i = 0; i < 2 * 12 * 3; i++) {
+        const struct shape narrow = {.cell = LF_LSTM,
+                                     .real = i % 2 ? LF_F64 : LF_F32,
+                                     .features = 1 + i % 7 * 5,
+                                     .units = 1 + i / 2 % 12,
+                                     .batch = 12 + i % 11 * 13,
+                                     .steps = 5,
+                                     .activation = i % 3 ? "tanh" : "gelu",
+                                     .variant = 0,
+                                     .threads = 1 + (int)(i / 24)};
+        run_guarded(&narrow, 0);
+        run_guarded(&narrow, 1);
+    }
     const struct shape wide = {LF_LSTM, LF_F32, 400, 150, 26, 2, "tanh", 0, 2};
     run_guarded(&wide, 0);
     run_guarded(&wide, 1);
