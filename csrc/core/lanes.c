@@ -17,10 +17,11 @@ int lf_takes_lanes(const lf_sequence *s, size_t rows) {
            pays(s, rows);
 }
 
+size_t lf_lanes_rows(const lf_layer *layer) { return layer->kernels->strip_vectors * layer->kernels->lanes; }
+
 size_t lf_lanes_input_bytes(const lf_sequence *s) {
     const lf_layer *layer = s->layer;
-    const size_t rows = layer->kernels->strip_vectors * layer->kernels->lanes;
-    return layer->panels.columns != NULL ? layer->panels.features * rows * layer->element_bytes : 0;
+    return layer->panels.columns == NULL ? 0 : layer->panels.features * lf_lanes_rows(layer) * layer->element_bytes;
 }
 
 /* Whether x and y come from far, and a line of them does not last for several steps: then each step fetches those of
@@ -42,7 +43,7 @@ void lf_run_lanes(const lf_sequence *s, const lf_part *part) {
     const lf_run *run = s->run;
     const lf_kernels *kernels = s->layer->kernels;
     const lf_panels *panels = &s->layer->panels;
-    const size_t units = panels->units, most = kernels->strip_vectors * kernels->lanes;
+    const size_t units = panels->units, most = lf_lanes_rows(s->layer);
     const int is_far = comes_from_far(s);
     lf_lanes call = {.x_lanes = part->inputs, .h = part->h[0], .c = part->c[0]};
     for (size_t row = 0; row < part->rows; row += most) {

@@ -82,8 +82,9 @@ int lf_skips_h(const lf_layer *layer, const lf_run *run);
 int lf_is_far(const lf_sequence *s);
 int lf_fetches_x(const lf_sequence *s);
 
-/* lanes.c: whether so many rows of the call are lanes of their vectors, the work space for that beside the states, and
- * all steps of such a part, which is its thread's alone */
+/* lanes.c: whether so many rows of the call are lanes of vectors, how many go through the steps at once, the work space
+ * for that beside the states, and all steps of such a part, which is its thread's alone */
+size_t lf_lanes_rows(const lf_layer *layer);
 int lf_takes_lanes(const lf_sequence *s, size_t rows);
 size_t lf_lanes_input_bytes(const lf_sequence *s);
 void lf_run_lanes(const lf_sequence *s, const lf_part *part);

@@ -8,8 +8,8 @@
 
 /* Rows a thread takes through all steps at once, in tiles. */
 enum { CHUNK_TILES_LEAST = 8, CHUNK_TILES_MOST = 16 };
-/* The same where rows are lanes, of which the last tile may have some without a row: one tile after the other. */
-enum { LANES_CHUNK_TILES = 4 };
+/* The same where rows are lanes, in what goes through all steps at once: of the last, some lanes may have no row. */
+enum { LANES_CHUNKS = 4 };
 /* What the weights of a block take of a core's own cache, at most, while they pass through it. */
 enum { PASSING_BYTES = 256 << 10 };
 /* Pieces of a member's blocks in each step: who is done takes what is left of the others'. */
@@ -506,9 +506,8 @@ lf_status lf_sequence_plan(lf_sequence *s, int most, double region_ns) {
     const double h_products = panels->recurrent == NULL ? 0 : row_steps * vectors * (double)panels->units;
     const int projects = is_repeated(run) || run->table != NULL; /* then each step reads a projection instead of x */
     const size_t projected = projects ? panels->block_count * panels->block_width : 0;
-    s->chunk_rows = lf_takes_lanes(s, run->batch)
-                        ? LANES_CHUNK_TILES * layer->kernels->strip_vectors * layer->kernels->lanes
-                        : lf_rows_of_chunk(layer, (inputs + projected) * bytes);
+    s->chunk_rows = lf_takes_lanes(s, run->batch) ? larger(LANES_CHUNKS * lf_lanes_rows(layer), 1)
+                                                  : lf_rows_of_chunk(layer, (inputs + projected) * bytes);
     const lf_work work = {.rows = run->batch,
                           .steps = run->steps,
                           .blocks = panels->block_count,

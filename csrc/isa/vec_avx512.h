@@ -138,16 +138,18 @@ LF_INLINE void rows_to_lanes_f32(const float *from, ptrdiff_t stride, size_t row
 LF_INLINE void lanes_to_rows_f32(const float *from, ptrdiff_t from_stride, float *to, ptrdiff_t stride, size_t rows,
                                  size_t columns) {
     const __mmask8 kept = (__mmask8)((1u << columns) - 1u);
-    const __m512i low_half = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-    const __m512i high_half = _mm512_add_epi32(low_half, _mm512_set1_epi32(8));
+    /* Of two columns that are 4 apart, whose quarters are rows: the first two of each in turn, and the last two. */
+    static const int32_t first_quarters[16] = {0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23};
+    static const int32_t last_quarters[16] = {8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31};
+    const __m512i first = _mm512_loadu_si512(first_quarters), last = _mm512_loadu_si512(last_quarters);
     __m512 low[4], high[4];
     LF_UNROLL
     for (size_t i = 0; i < 4; i++) {
-        const __m512 near = i < columns ? _mm512_loadu_ps(from + (ptrdiff_t)i * from_stride) : _mm512_setzero_ps();
-        const __m512 far =
-            i + 4 < columns ? _mm512_loadu_ps(from + (ptrdiff_t)(i + 4) * from_stride) : _mm512_setzero_ps();
-        low[i] = _mm512_permutex2var_ps(near, low_half, far);
-        high[i] = _mm512_permutex2var_ps(near, high_half, far);
+        const __m512 none = _mm512_set1_ps(0);
+        const __m512 a = i < columns ? _mm512_loadu_ps(from + (ptrdiff_t)i * from_stride) : none;
+        const __m512 b = i + 4 < columns ? _mm512_loadu_ps(from + (ptrdiff_t)(i + 4) * from_stride) : none;
+        low[i] = _mm512_permutex2var_ps(a, first, b);
+        high[i] = _mm512_permutex2var_ps(a, last, b);
     }
     turn_quarters(low);
     turn_quarters(high);

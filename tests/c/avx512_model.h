@@ -50,6 +50,8 @@ typedef struct model_i {
     MODEL_2(min_##s, model_##s, _mm256_min_##s)                                                                        \
     MODEL_2(max_##s, model_##s, _mm256_max_##s)                                                                        \
     MODEL_2(xor_##s, model_##s, _mm256_xor_##s)                                                                        \
+    MODEL_2(unpacklo_##s, model_##s, _mm256_unpacklo_##s)                                                              \
+    MODEL_2(unpackhi_##s, model_##s, _mm256_unpackhi_##s)                                                              \
     MODEL_1(sqrt_##s, model_##s, _mm256_sqrt_##s)                                                                      \
     MODEL_3(fmadd_##s, model_##s, _mm256_fmadd_##s)                                                                    \
     MODEL_3(fnmadd_##s, model_##s, _mm256_fnmadd_##s)                                                                  \
@@ -57,6 +59,8 @@ typedef struct model_i {
     MODEL_CAST(castsi512_##s, model_i, model_##s, _mm256_castsi256_##s)
 MODEL_ARITHMETIC(ps)
 MODEL_ARITHMETIC(pd)
+MODEL_CAST(castps_pd, model_ps, model_pd, _mm256_castps_pd)
+MODEL_CAST(castpd_ps, model_pd, model_ps, _mm256_castpd_ps)
 
 /* ---- number by number */
 
@@ -201,6 +205,39 @@ MODEL __m256d model_extractf64x4_pd(model_pd a, int half) { return a.half[half];
 MODEL_PERMUTE(ps, float, uint32_t, 16)
 MODEL_PERMUTE(pd, double, uint64_t, 8)
 
+MODEL model_ps model_castps256_ps512(__m256 a) { return (model_ps){{a, a}}; } /* whatever is above it */
+MODEL model_ps model_insertf32x8_ps(model_ps a, __m256 b, int half) {
+    a.half[half] = b;
+    return a;
+}
+MODEL model_ps model_shuffle_f32x4_ps(model_ps a, model_ps b, int quarters) { /* two of a, then two of b */
+    float x[2][16], y[16];
+    memcpy(x[0], &a, sizeof x[0]);
+    memcpy(x[1], &b, sizeof x[1]);
+    for (int i = 0; i < 16; i++) y[i] = x[i / 8][(quarters >> i / 4 * 2 & 3) * 4 + i % 4];
+    memcpy(&a, y, sizeof y);
+    return a;
+}
+MODEL model_ps model_permutex2var_ps(model_ps a, model_i index, model_ps b) {
+    uint32_t from[16];
+    float x[32], y[16];
+    memcpy(from, &index, sizeof from);
+    memcpy(x, &a, sizeof a);
+    memcpy(x + 16, &b, sizeof b);
+    for (int i = 0; i < 16; i++) y[i] = x[from[i] % 32];
+    memcpy(&a, y, sizeof y);
+    return a;
+}
+MODEL model_i model_loadu_si512(const void *p) {
+    model_i y;
+    memcpy(&y, p, sizeof y);
+    return y;
+}
+MODEL __m256 model_half_maskz_loadu_ps(unsigned m, const void *p) { return model_maskz_loadu_ps(m, p).half[0]; }
+MODEL void model_half_mask_storeu_ps(void *p, unsigned m, __m256 a) {
+    model_mask_storeu_ps(p, m, model_castps256_ps512(a));
+}
+
 #pragma GCC pop_options
 
 /* Every name that vec_avx512.h uses; one that is not here would not compile for AVX2. */
@@ -279,5 +316,20 @@ MODEL_PERMUTE(pd, double, uint64_t, 8)
 #define _mm512_cmp_pd_mask model_cmp_pd_mask
 #define _mm512_mask_blend_ps model_mask_blend_ps
 #define _mm512_mask_blend_pd model_mask_blend_pd
+#define _mm512_unpacklo_ps model_unpacklo_ps
+#define _mm512_unpackhi_ps model_unpackhi_ps
+#define _mm512_unpacklo_pd model_unpacklo_pd
+#define _mm512_unpackhi_pd model_unpackhi_pd
+#define _mm512_castps_pd model_castps_pd
+#define _mm512_castpd_ps model_castpd_ps
+#define _mm512_castps256_ps512 model_castps256_ps512
+#undef _mm512_insertf32x8
+#undef _mm512_shuffle_f32x4
+#define _mm512_insertf32x8 model_insertf32x8_ps
+#define _mm512_shuffle_f32x4 model_shuffle_f32x4_ps
+#define _mm512_permutex2var_ps model_permutex2var_ps
+#define _mm512_loadu_si512 model_loadu_si512
+#define _mm256_maskz_loadu_ps model_half_maskz_loadu_ps
+#define _mm256_mask_storeu_ps model_half_mask_storeu_ps
 
 #endif
