@@ -453,10 +453,11 @@ static void share_rows(lf_sequence *s) {
     const size_t batch = s->run->batch, rows = (batch + s->members - 1) / s->members; /* of a member */
     if (s->members > 1 && lf_crowd_lately())
         s->chunk_rows = lf_smaller(s->chunk_rows, LF_CROWDED_TILES * s->layer->kernels->tile_rows);
-    s->chunks = s->members * ((rows + s->chunk_rows - 1) / s->chunk_rows);
+    s->chunk_rows = larger(s->chunk_rows, 1);
+    s->chunks = s->members * larger((rows + s->chunk_rows - 1) / s->chunk_rows, 1);
     s->row_unit = lf_takes_lanes(s, batch) ? s->layer->kernels->lanes : 1;
     const size_t units = (batch + s->row_unit - 1) / s->row_unit;
-    s->chunk_rows = (units + s->chunks - 1) / s->chunks * s->row_unit;
+    s->chunk_rows = larger((units + s->chunks - 1) / s->chunks * s->row_unit, 1);
 }
 
 /* Whether the projection of many steps of so many rows pays: it reads the kernel once for all of them, and with few
@@ -506,7 +507,7 @@ lf_status lf_sequence_plan(lf_sequence *s, int most, double region_ns) {
     const double h_products = panels->recurrent == NULL ? 0 : row_steps * vectors * (double)panels->units;
     const int projects = is_repeated(run) || run->table != NULL; /* then each step reads a projection instead of x */
     const size_t projected = projects ? panels->block_count * panels->block_width : 0;
-    s->chunk_rows = lf_takes_lanes(s, run->batch) ? larger(LANES_CHUNKS * lf_lanes_rows(layer), 1)
+    s->chunk_rows = lf_takes_lanes(s, run->batch) ? LANES_CHUNKS * lf_lanes_rows(layer)
                                                   : lf_rows_of_chunk(layer, (inputs + projected) * bytes);
     const lf_work work = {.rows = run->batch,
                           .steps = run->steps,
