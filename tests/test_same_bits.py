@@ -302,6 +302,7 @@ THREAD_SIZES = [
     (5, 25, 3, 200),
     (17, 9, 33, 129),
     (64, 12, 16, 100),
+    (70, 200, 8, 10),  # an LSTM's rows are lanes, for some of these counts
 ]
 
 

@@ -455,7 +455,7 @@ static void share_rows(lf_sequence *s) {
         s->chunk_rows = lf_smaller(s->chunk_rows, LF_CROWDED_TILES * s->layer->kernels->tile_rows);
     s->chunk_rows = larger(s->chunk_rows, 1);
     s->chunks = s->members * larger((rows + s->chunk_rows - 1) / s->chunk_rows, 1);
-    s->row_unit = lf_takes_lanes(s, batch) ? s->layer->kernels->lanes : 1;
+    s->row_unit = lf_takes_lanes(s, rows) ? s->layer->kernels->lanes : 1;
     const size_t units = (batch + s->row_unit - 1) / s->row_unit;
     s->chunk_rows = larger((units + s->chunks - 1) / s->chunks * s->row_unit, 1);
 }
