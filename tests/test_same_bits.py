@@ -98,6 +98,22 @@ def test_rows_as_lanes_change_nothing(isa, problem, data, backwards, sequences):
     assert_same_bits(bits.run(layer, view, None, state, out=out, **flags), whole, "other strides, and `out`")
 
 
+@pytest.mark.parametrize("rows", [30, 64, 120, 256, 300])
+def test_stacks_of_few_units_are_the_same(isa, rows, many_processors):
+    """Whether a layer's rows are lanes, or it follows the one below step by step."""
+    model = lstmfast.Sequential(
+        [lstmfast.Input((50, 6)), *(layers.LSTM(units, return_sequences=True) for units in (10, 4, 10, 7))]
+    )
+    random = np.random.default_rng(5)
+    model.set_weights([0.5 * random.standard_normal(weight.shape) for weight in model.get_weights()])
+    x = bits.sequences(rows, 50, 6)
+    with lstmfast.threads(1):
+        alone = np.concatenate([model(x[i : i + 1]) for i in range(0, rows, 29)])
+    for threads in (1, 2, 3):
+        with lstmfast.threads(threads):
+            assert_same_bits(model(x)[::29], alone, f"{threads} threads")
+
+
 def test_rows_as_lanes_from_far_change_nothing(isa):
     """So many that each step fetches what the next one reads and writes."""
     layer, x = bits.packed("lstm", 9, 10), bits.sequences(3001, 70, 9)

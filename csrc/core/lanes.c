@@ -3,7 +3,8 @@
  * in each step. Next: kernels/lanes.inc has the step. */
 #include "part.h"
 
-/* A lane without a row costs as much as the others; the more units there are, the fewer of them are made good. */
+/* A lane without a row costs as much as the others; the more units there are, the fewer of them are made good. And so
+ * h and c fit the states of the part: where this holds, units * lf_round_up(rows, lanes) <= rows * lanes. */
 static int pays(const lf_sequence *s, size_t rows) {
     const size_t lanes = s->layer->kernels->lanes, units = s->layer->panels.units;
     return 8 * rows * lanes >= lf_round_up(rows, lanes) * (3 * lanes + 6 * units);

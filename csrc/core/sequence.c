@@ -453,9 +453,9 @@ static void share_rows(lf_sequence *s) {
     const size_t batch = s->run->batch, rows = (batch + s->members - 1) / s->members; /* of a member */
     if (s->members > 1 && lf_crowd_lately())
         s->chunk_rows = lf_smaller(s->chunk_rows, LF_CROWDED_TILES * s->layer->kernels->tile_rows);
-    s->chunk_rows = larger(s->chunk_rows, 1);
+    s->row_unit = lf_takes_lanes(s, rows) ? larger(s->layer->kernels->lanes, 1) : 1;
+    s->chunk_rows = larger(lf_round_up(s->chunk_rows, s->row_unit), 1);
     s->chunks = s->members * larger((rows + s->chunk_rows - 1) / s->chunk_rows, 1);
-    s->row_unit = lf_takes_lanes(s, rows) ? s->layer->kernels->lanes : 1;
     const size_t units = (batch + s->row_unit - 1) / s->row_unit;
     s->chunk_rows = larger((units + s->chunks - 1) / s->chunks * s->row_unit, 1);
 }

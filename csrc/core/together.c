@@ -120,9 +120,10 @@ static lf_status run_levels(lf_sequence *levels, size_t count) {
 }
 
 /* Whether a level can read each step as soon as the one below has done it: all rows go through a step together, nothing
- * is read from its end, and a round can tell how many steps are done. */
+ * is read from its end, and a round can tell how many steps are done. Rows that are lanes go on their own. */
 static int follows(const lf_sequence *level, const lf_sequence *below) {
-    return level->chunks == 1 && below->chunks == 1 && !level->run->go_backwards && level->run->steps <= INT_MAX;
+    return level->row_unit == 1 && below->row_unit == 1 && level->chunks == 1 && below->chunks == 1 &&
+           !level->run->go_backwards && level->run->steps <= INT_MAX;
 }
 
 /* How many of these levels to run at once: 1 where that is no sooner than one after the other, as planned in `alone`.

@@ -115,9 +115,7 @@ typedef struct lf_step {
     lf_tape *tape;  /* of the steps like this one; NULL: none */
 } lf_step;
 
-/* One timestep of an LSTM of at most LF_LANES_UNITS units, of at most LF_LANES_VECTORS vectors of rows; see lanes.inc.
- */
-enum { LF_LANES_UNITS = 12 };
+/* One timestep of an LSTM of lanes_most units at most, of strip_vectors vectors of rows at most: see lanes.inc. */
 typedef struct lf_lanes {
     size_t rows;
     const void *x; /* (rows, features) */
