@@ -134,10 +134,10 @@ LF_INLINE void rows_to_lanes_f32(const float *from, ptrdiff_t stride, size_t row
             _mm512_storeu_ps(to + (ptrdiff_t)(i + 4) * to_stride, _mm512_shuffle_f32x4(low[i], high[i], 0xdd));
     }
 }
-/* And back. */
+/* And back. Upper halves come down to be stored: gcc would make one instruction of taking out and storing one under a
+ * mask, which faults where the lanes that are left out reach an inaccessible page. */
 LF_INLINE void lanes_to_rows_f32(const float *from, ptrdiff_t from_stride, float *to, ptrdiff_t stride, size_t rows,
                                  size_t columns) {
-    const __mmask8 kept = (__mmask8)((1u << columns) - 1u);
     /* Of two columns that are 4 apart, whose quarters are rows: the first two of each in turn, and the last two. */
     static const int32_t first_quarters[16] = {0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23};
     static const int32_t last_quarters[16] = {8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31};
@@ -156,8 +156,8 @@ LF_INLINE void lanes_to_rows_f32(const float *from, ptrdiff_t from_stride, float
     LF_UNROLL
     for (size_t i = 0; i < 16; i++) {
         const __m512 two = i < 8 ? low[i % 4] : high[i % 4];
-        const __m256 one = i % 8 < 4 ? _mm512_castps512_ps256(two) : _mm512_extractf32x8_ps(two, 1);
-        if (i < rows) _mm256_mask_storeu_ps(to + (ptrdiff_t)i * stride, kept, one);
+        const __m512 one = i % 8 < 4 ? two : _mm512_shuffle_f32x4(two, two, 0xee);
+        if (i < rows) _mm512_mask_storeu_ps(to + (ptrdiff_t)i * stride, first_f32(columns), one);
     }
 }
 LF_INLINE vec_f32 broadcast_f32(float a) { return _mm512_set1_ps(a); }

@@ -234,9 +234,6 @@ MODEL model_i model_loadu_si512(const void *p) {
     return y;
 }
 MODEL __m256 model_half_maskz_loadu_ps(unsigned m, const void *p) { return model_maskz_loadu_ps(m, p).half[0]; }
-MODEL void model_half_mask_storeu_ps(void *p, unsigned m, __m256 a) {
-    model_mask_storeu_ps(p, m, model_castps256_ps512(a));
-}
 
 #pragma GCC pop_options
 
@@ -330,6 +327,5 @@ MODEL void model_half_mask_storeu_ps(void *p, unsigned m, __m256 a) {
 #define _mm512_permutex2var_ps model_permutex2var_ps
 #define _mm512_loadu_si512 model_loadu_si512
 #define _mm256_maskz_loadu_ps model_half_maskz_loadu_ps
-#define _mm256_mask_storeu_ps model_half_mask_storeu_ps
 
 #endif
