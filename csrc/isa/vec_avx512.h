@@ -44,8 +44,8 @@
 #define LF_FETCH_ROOM (48 << 10)
 #define LF_FETCH_ROWS_LATER 5
 
-/* Layers from the least to the most units have rows for lanes (of 64 rows LSTM(1) 3, LSTM(4) 1.6, LSTM(8) to LSTM(10)
- * 1.25 to 1.35, LSTM(11) 1.14, LSTM(12) 1.08 times as fast, but 0.97 of 100 rows; Zen 4). */
+/* Layers from the least to the most units have rows for lanes (of 64 rows LSTM(1) 3, LSTM(4) 1.5, LSTM(8) to LSTM(10)
+ * 1.2 to 1.3, LSTM(11) 1.1, LSTM(12) 1.05 times as fast, but 0.97 of 100 rows; Zen 4). */
 #define LF_LANES_LEAST_f32 1
 #define LF_LANES_MOST_f32 11
 #define LF_LANES_LEAST_f64 1
