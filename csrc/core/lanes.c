@@ -18,8 +18,6 @@ int lf_takes_lanes(const lf_sequence *s, size_t rows) {
            pays(s, rows);
 }
 
-size_t lf_lanes_rows(const lf_layer *layer) { return layer->kernels->strip_vectors * layer->kernels->lanes; }
-
 size_t lf_lanes_input_bytes(const lf_sequence *s) {
     const lf_layer *layer = s->layer;
     return layer->panels.columns == NULL ? 0 : layer->panels.features * lf_lanes_rows(layer) * layer->element_bytes;

@@ -16,6 +16,11 @@ struct lf_layer {
 
 enum { LF_ALIGNMENT = 64 };
 
+/* Rows that go through the steps at once where they are lanes. */
+static inline size_t lf_lanes_rows(const lf_layer *layer) {
+    return layer->kernels->strip_vectors * layer->kernels->lanes;
+}
+
 /* *result = a * b, a + b; false where that does not fit a size_t. */
 static inline int lf_multiply(size_t a, size_t b, size_t *result) { return !__builtin_mul_overflow(a, b, result); }
 static inline int lf_sum(size_t a, size_t b, size_t *result) { return !__builtin_add_overflow(a, b, result); }

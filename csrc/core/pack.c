@@ -229,10 +229,10 @@ static int may_take_lanes(const lf_layer_config *config, const lf_kernels *kerne
            config->features <= LANES_FEATURES_MOST;
 }
 
-static void fill_columns(const lf_layer_config *config, const lf_kernels *kernels, lf_panels *panels, char *memory,
-                         size_t bytes) {
+static void fill_columns(const lf_layer_config *config, lf_layer *layer, char *memory) {
+    lf_panels *panels = &layer->panels;
     const size_t features = config->features, units = config->units, columns = recipes[LF_LSTM].sums * units;
-    const size_t depth = features + units, lanes = kernels->strip_vectors * kernels->lanes;
+    const size_t depth = features + units, lanes = lf_lanes_rows(layer), bytes = layer->element_bytes;
     char *const biases = memory + columns * depth * bytes;
     panels->columns = memory;
     panels->column_bias = biases;
@@ -282,9 +282,8 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
     layer->weight_bytes = total;
     const int takes_lanes = may_take_lanes(config, layer->kernels, panels);
     if (takes_lanes) { /* few: nothing overflows */
-        const size_t lanes = layer->kernels->strip_vectors * layer->kernels->lanes;
-        total = lf_round_up(total, LF_ALIGNMENT) +
-                recipe->sums * config->units * (config->features + config->units + lanes) * bytes;
+        const size_t column = config->features + config->units + lf_lanes_rows(layer);
+        total = lf_round_up(total, LF_ALIGNMENT) + recipe->sums * config->units * column * bytes;
     }
     const void *bias = config->bias;
     void *summed_bias = NULL;
@@ -307,8 +306,7 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
                      (recipe->second.count == 0 ||
                       fill(config, second, &recipe->second, bias, bias_gates, memory + second_begin * bytes, bytes));
     lf_release(summed_bias);
-    if (done && takes_lanes)
-        fill_columns(config, layer->kernels, panels, memory + lf_round_up(layer->weight_bytes, LF_ALIGNMENT), bytes);
+    if (done && takes_lanes) fill_columns(config, layer, memory + lf_round_up(layer->weight_bytes, LF_ALIGNMENT));
     const size_t columns = recipe->keras_gates * config->units;
     const int known =
         done && (config->cell == LF_DENSE || config->cell == LF_GRU_RESET_BEFORE || /* has no such steps */

@@ -1,5 +1,5 @@
 /* What one thread does of a call, and where its rows lie. Next: sequence.c takes it through the steps, masks.c where
- * rows are left out of some. */
+ * rows are left out of some, lanes.c where they are lanes. */
 #ifndef LF_PART_H
 #define LF_PART_H
 
@@ -82,9 +82,8 @@ int lf_skips_h(const lf_layer *layer, const lf_run *run);
 int lf_is_far(const lf_sequence *s);
 int lf_fetches_x(const lf_sequence *s);
 
-/* lanes.c: whether so many rows of the call are lanes of vectors, how many go through the steps at once, the work space
- * for that beside the states, and all steps of such a part, which is its thread's alone */
-size_t lf_lanes_rows(const lf_layer *layer);
+/* lanes.c: whether so many rows of the call are lanes of vectors, the work space for that beside the states, and
+ * all steps of such a part, which is its thread's alone */
 int lf_takes_lanes(const lf_sequence *s, size_t rows);
 size_t lf_lanes_input_bytes(const lf_sequence *s);
 void lf_run_lanes(const lf_sequence *s, const lf_part *part);

@@ -1,7 +1,8 @@
 /* One call: the time loop, direction, masks and state of a layer, over rows and unit blocks that threads share out.
  *   for each step: (x, h, c) -> kernel -> (h', c'),  y[step] = h'
  * h' is written straight into y where it can be, and the next step reads it from there.
- * Next: kernels/lstm_step.inc does the step; masks.c leaves rows out; together.c runs several calls at once. */
+ * Next: kernels/lstm_step.inc does the step; masks.c leaves rows out, lanes.c makes lanes of them; together.c runs
+ * several calls at once. */
 #include <stdatomic.h>
 
 #include "part.h"

@@ -65,8 +65,7 @@ typedef struct lf_panels {
     int h_restarts;     /* the state's products begin a chain of their own */
     size_t block_width; /* sums of a full block: LF_BLOCK_VECTORS * lanes */
     const void *kernel, *recurrent, *bias;
-    const void
-        *columns; /* of an LSTM of few units: (4 units, features + units), a gate's units side by side; or NULL */
+    const void *columns;               /* (4 units, features + units), where rows may be lanes: gate by gate; or NULL */
     const void *column_bias;           /* (4 units, strip_vectors * lanes): each the same in all lanes */
     const struct lf_panels *candidate; /* second product of a GRU that resets before, else NULL */
     lf_activation activation, recurrent_activation;
