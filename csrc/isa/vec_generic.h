@@ -64,6 +64,13 @@ LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
 LF_INLINE size_t row_vectors_f64(size_t products, size_t near_bytes) {
     return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
 }
+/* The same of blocks with three weights for four sums. */
+LF_INLINE size_t split_vectors_f32(size_t products, size_t near_bytes) {
+    return (void)products, (void)near_bytes, LF_SPLIT_VECTORS_1;
+}
+LF_INLINE size_t split_vectors_f64(size_t products, size_t near_bytes) {
+    return (void)products, (void)near_bytes, LF_SPLIT_VECTORS_1;
+}
 
 LF_INLINE vec_f32 load_f32(const float *p) {
     vec_f32 a;
