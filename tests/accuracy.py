@@ -1,6 +1,6 @@
 """Errors of whole layers against float64, beside TensorFlow, PyTorch and ONNX Runtime on the same weights and inputs.
 
-`python tests/accuracy.py` prints them as Markdown for every instruction set of this machine, the mean over several draws
+`python tests/accuracy.py` prints them as Markdown for every instruction set of this machine, means over several draws
 of weights and inputs; its exit status is 1 where lstmfast's largest error, or its root mean square, is more than 1.5
 times that of the peer that has the largest.
 Whatever of the peers is not installed is left out. `make check-accuracy` runs it.
