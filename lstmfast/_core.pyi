@@ -190,6 +190,50 @@ class Stack(Calls):
     def finish(self) -> None:
         """Runs them."""
 
+class Stage:
+    """A layer of a chain: takes one array, and gives one.
+
+    ``general`` does the same for what C does not take: lookups, arrays with other axes, none.
+    """
+
+    def __init__(self, general: Callable[..., Array]) -> None: ...
+    def run(self, x: Any) -> Array: ...
+
+class DenseStage(Stage):
+    """Runs ``packed.apply`` on (batch, features)."""
+
+    def __init__(self, general: Callable[..., Array], packed: PackedLayer) -> None: ...
+
+class RecurrentStage(Stage):
+    """Runs ``packed.run`` on (batch, steps, features), from no state."""
+
+    def __init__(
+        self,
+        general: Callable[..., Array],
+        packed: PackedLayer,
+        return_sequences: bool,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+    ) -> None: ...
+
+class StackStage(Stage):
+    """Recurrent layers on top of each other, as `Stack` runs them; ``general`` takes more rows than ``most_rows``."""
+
+    def __init__(self, general: Callable[..., Array], levels: Sequence[RecurrentStage], most_rows: int) -> None: ...
+
+class Chain:
+    """Stages one behind the other, with nothing of Python between those that C knows.
+
+    Immutable. ``known`` are the inputs that need no check, ``bounded`` says that of all of them no more rows than are
+    run at once are taken.
+    """
+
+    def __init__(self, stages: Sequence[Stage], known: KnownInputs, most_rows: int, bounded: bool) -> None: ...
+    def run(self, x: Any) -> Array:
+        """What the last stage gives."""
+    def run_known(self, x: object, bounded: bool) -> Array | None:
+        """The same for an input that `known` takes and that has at most ``most_rows`` rows; None for another."""
+
 class StepChain:
     """Steppers and functions of one array, each on what the one before it gave."""
 

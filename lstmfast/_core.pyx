@@ -957,7 +957,7 @@ cdef class PackedLayer:
             PyErr_CheckSignals()
         return table
 
-    def apply(self, x, out, int threads):
+    cpdef object apply(self, object x, object out, int threads):
         cdef lf_run call
         cdef cnp.npy_intp shape[2]
         if self.cell != LF_DENSE:
@@ -978,15 +978,44 @@ cdef class PackedLayer:
         return y
 
 
+cdef int _run_together(list packed, lf_run *calls, int count, lf_together together) except -1:
+    """Run calls of packed layers at once; one by one where one is long, for then it has to listen for signals."""
+    cdef const lf_layer *layers[LF_LEVELS_MOST]
+    cdef const lf_run *runs[LF_LEVELS_MOST]
+    cdef PackedLayer layer
+    cdef lf_status status
+    cdef double seconds = 0
+    cdef bint is_long = False
+    cdef int i
+    for i in range(count):
+        layer = packed[i]
+        layers[i] = layer.layer
+        runs[i] = &calls[i]
+        seconds += layer._seconds(runs[i])
+        is_long = is_long or layer.is_long(runs[i])
+    if is_long:
+        for i in range(count):
+            (<PackedLayer> packed[i]).execute(&calls[i])
+        return 0
+    if seconds < _BRIEF_SECONDS:
+        status = lf_layers_run(layers, runs, count, together)
+    else:
+        with nogil:
+            status = lf_layers_run(layers, runs, count, together)
+    return (<PackedLayer> packed[0])._finish(status, runs[0])
+
+
 cdef class Calls:
     """Calls of packed layers, noted first and run later."""
 
     cdef lf_run calls[LF_LEVELS_MOST]
     cdef int count
+    cdef list packed
     cdef list held  # what the calls read and write
 
     def __init__(self):
         self.count = 0
+        self.packed = []
         self.held = []
 
     def run(self, PackedLayer layer not None, x, mask, initial_state, bint return_sequences, bint return_state,
@@ -1021,46 +1050,15 @@ cdef class Calls:
         result = layer.fill(&self.calls[self.count], x, mask, initial_state, return_sequences, return_state,
                             go_backwards, zero_output_for_mask, out, 0, self.joint())
         self.placed(&self.calls[self.count], layer)
-        self.held.append((layer, x, table, mask, initial_state, result))
+        self.packed.append(layer)
+        self.held.append((x, table, mask, initial_state, result))
         self.count += 1
         return result
 
-    cdef bint _one_by_one(self) except -1:
-        """Run them so where one is long, for then it has to listen for signals; whether that was so."""
-        cdef PackedLayer layer
-        cdef int i, count = self.count
-        for i in range(count):
-            layer = self.held[i][0]
-            if layer.is_long(&self.calls[i]):
-                break
-        else:
-            return False
-        self.count = LF_LEVELS_MOST + 1  # they run once
-        for i in range(count):
-            layer = self.held[i][0]
-            layer.execute(&self.calls[i])
-        return True
-
     cdef int _run_noted(self, lf_together together) except -1:
-        cdef const lf_layer *layers[LF_LEVELS_MOST]
-        cdef const lf_run *calls[LF_LEVELS_MOST]
-        cdef PackedLayer layer
-        cdef lf_status status
-        cdef double seconds = 0
-        cdef int i, count = self.count
+        cdef int count = self.count
         self.count = LF_LEVELS_MOST + 1  # they run once
-        for i in range(count):
-            layer = self.held[i][0]
-            layers[i] = layer.layer
-            calls[i] = &self.calls[i]
-            seconds += layer._seconds(calls[i])
-        if seconds < _BRIEF_SECONDS:
-            status = lf_layers_run(layers, calls, count, together)
-        else:
-            with nogil:
-                status = lf_layers_run(layers, calls, count, together)
-        layer = self.held[0][0]
-        return layer._finish(status, calls[0])
+        return _run_together(self.packed, self.calls, count, together)
 
 
 @cython.final
@@ -1109,8 +1107,7 @@ cdef class Pair(Calls):
     def finish(self):
         if self.count != 2:
             raise ValueError("a pair has two calls")
-        if not self._one_by_one():
-            self._run_noted(LF_BESIDE)
+        self._run_noted(LF_BESIDE)
 
 
 @cython.final
@@ -1118,8 +1115,164 @@ cdef class Stack(Calls):
     def finish(self):
         if not 0 < self.count <= LF_LEVELS_MOST:
             raise ValueError("a stack has calls, and runs once")
-        if not self._one_by_one():
-            self._run_noted(LF_ABOVE)
+        self._run_noted(LF_ABOVE)
+
+
+# So much of what the levels of a stack hand on needs no memory of its own.
+cdef enum:
+    _FEW_VALUES = 1024
+
+
+cdef class Stage:
+    """A layer of a chain. What is not so plain that C can take it, `general` does, as every other caller has it."""
+
+    cdef object general
+
+    def __init__(self, general):
+        self.general = general
+
+    cdef object take(self, object x):
+        return self.general(x)
+
+    def run(self, x):
+        return self.take(x)
+
+
+@cython.final
+cdef class DenseStage(Stage):
+    cdef PackedLayer packed
+
+    def __init__(self, general, PackedLayer packed not None):
+        Stage.__init__(self, general)
+        self.packed = packed
+
+    cdef object take(self, object x):
+        if not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(x) != 2:
+            return self.general(x)
+        return self.packed.apply(x, None, 0)
+
+
+@cython.final
+cdef class RecurrentStage(Stage):
+    cdef PackedLayer packed
+    cdef bint sequences, backwards, zero
+
+    def __init__(self, general, PackedLayer packed not None, bint return_sequences, bint go_backwards,
+                 bint zero_output_for_mask):
+        Stage.__init__(self, general)
+        self.packed = packed
+        self.sequences = return_sequences
+        self.backwards = go_backwards
+        self.zero = zero_output_for_mask
+
+    cdef object take(self, object x):
+        cdef lf_run call
+        if not _has_steps(x):
+            return self.general(x)
+        self.packed.take_x(&call, x)
+        y = self.packed.fill(&call, x, None, None, self.sequences, False, self.backwards, self.zero, None, 0)
+        self.packed.execute(&call)
+        return y
+
+
+cdef inline bint _has_steps(object x):
+    return cnp.PyArray_CheckExact(x) and cnp.PyArray_NDIM(x) == 3 and cnp.PyArray_DIM(x, 1) > 0
+
+
+@cython.final
+cdef class StackStage(Stage):
+    cdef tuple levels
+    cdef list packed
+    cdef Py_ssize_t most_rows
+    cdef Py_ssize_t handed  # values of a step that levels hand on to others
+
+    def __init__(self, general, levels, Py_ssize_t most_rows):
+        cdef RecurrentStage level, below = None
+        Stage.__init__(self, general)
+        self.levels = tuple(levels)
+        if not 0 < len(self.levels) <= LF_LEVELS_MOST:
+            raise ValueError(f"expected 1 to {LF_LEVELS_MOST} levels, got {len(self.levels)}")
+        self.packed = []
+        for level in self.levels:
+            if below is not None:
+                if (not below.sequences or level.backwards or below.packed._units != level.packed._features
+                        or below.packed.typenum != level.packed.typenum):
+                    raise ValueError("a level takes all steps of the one below it, in their order")
+                self.handed += below.packed._units
+            self.packed.append(level.packed)
+            below = level
+        self.most_rows = most_rows
+
+    cdef object take(self, object x):
+        cdef lf_run calls[LF_LEVELS_MOST]
+        cdef double few[_FEW_VALUES]  # what the levels hand on, where it fits
+        cdef RecurrentStage level = self.levels[0]
+        cdef cnp.npy_intp shape[3]
+        cdef int i, count = len(self.levels)
+        cdef cnp.npy_intp values
+        cdef void *free = few
+        if not _has_steps(x) or cnp.PyArray_DIM(x, 0) > self.most_rows:
+            return self.general(x)
+        level.packed.take_x(&calls[0], x)
+        shape[0] = cnp.PyArray_DIM(x, 0)
+        shape[1] = cnp.PyArray_DIM(x, 1)
+        values = shape[0] * shape[1] * self.handed
+        if values > _FEW_VALUES:
+            between = _empty(1, &values, level.packed.typenum)
+            free = cnp.PyArray_DATA(between)
+        for i in range(count):
+            level = self.levels[i]
+            if i > 0:
+                memset(&calls[i], 0, sizeof(lf_run))
+                calls[i].x = calls[i - 1].y
+                calls[i].x_row_stride = calls[i - 1].y_row_stride
+                calls[i].x_step_stride = calls[i - 1].y_step_stride
+            calls[i].batch = shape[0]
+            calls[i].steps = shape[1]
+            calls[i].return_sequences = level.sequences
+            calls[i].go_backwards = level.backwards
+            calls[i].zero_output_for_mask = level.zero
+            calls[i].y_step_stride = level.packed._units if level.sequences else 0
+            calls[i].y_row_stride = level.packed._units * (shape[1] if level.sequences else 1)
+            if i < count - 1:
+                calls[i].y = free
+                free = _at(free, shape[0] * calls[i].y_row_stride, level.packed.itemsize)
+        shape[2 if level.sequences else 1] = level.packed._units
+        y = _empty(3 if level.sequences else 2, shape, level.packed.typenum)
+        calls[count - 1].y = cnp.PyArray_DATA(y)
+        _run_together(self.packed, calls, count, LF_ABOVE)
+        return y
+
+
+@cython.final
+cdef class Chain:
+    cdef tuple stages
+    cdef KnownInputs known
+    cdef Py_ssize_t most_rows
+    cdef bint bounded
+
+    def __init__(self, stages, KnownInputs known not None, Py_ssize_t most_rows, bint bounded):
+        cdef Stage stage
+        self.stages = tuple(stages)
+        for stage in self.stages:
+            pass  # of that type, each
+        self.known = known
+        self.most_rows = most_rows
+        self.bounded = bounded
+
+    def run(self, x):
+        for stage in self.stages:
+            x = (<Stage> stage).take(x)
+        return x
+
+    def run_known(self, x, bint bounded):
+        if not _is_plain(x, self.known.dtype) or not self.known._fits(x, bounded or self.bounded):
+            return None
+        if cnp.PyArray_DIM(x, 0) > self.most_rows:
+            return None
+        for stage in self.stages:
+            x = (<Stage> stage).take(x)
+        return x
 
 
 @cython.final

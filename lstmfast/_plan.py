@@ -226,12 +226,14 @@ class Plan:
         self.by_rows = all(_is_by_rows(node.layer) for node in nodes) and not self.stateful and self.by_batch is None
         self.masks_travel = any(operation.masked or operation.auto_mask for operation in self.operations)
         self.chain: tuple[Callable[..., Array], ...] | None = self._as_chain()
+        self._stages = [getattr(run, "stage", None) or _core.Stage(run) for run in self.chain or ()]
         # whether the chain's last function can put its result where it is told
         self.takes_out = bool(self.chain) and bool(getattr(self.chain[-1], "takes_out", False))  # type: ignore[index]
         # shapes of the inputs, and of the outputs that go with them; and what `row_bytes` found for them
         self.known_outputs: dict[tuple[Shape, ...], list[Shape]] = {}
         self._known_bytes: dict[tuple[Shape, ...], int] = {}
         self.most_bytes = 0  # of them
+        self._chain_known()
 
     # -- planning -----------------------------------------------------------------------------------------------
 
@@ -353,6 +355,14 @@ class Plan:
 
     # -- running ------------------------------------------------------------------------------------------------
 
+    def _chain_known(self) -> None:
+        """Make the chain of what is known now; it knows no inputs where more than the chain is to be done."""
+        known = _core.KnownInputs(self.dtype) if self.keepers or self.chain is None else self.known[0]
+        most_rows = (_LARGE_BYTES - 1) // max(self.most_bytes, 1)
+        self._fast = _core.Chain(self._stages, known, most_rows, self.by_rows)
+        # what the chain gives for an array that needs no check and takes no care of memory; else None. As `quick`
+        self.at_once = self._fast.run_known
+
     def quick(self, x: Any, bounded: bool) -> Any:
         """What the chain gives for an array that needs no check, at most conversion; else None.
 
@@ -372,9 +382,7 @@ class Plan:
                 raise
         if len(x) * self.most_bytes >= _LARGE_BYTES:
             return self.through(x)
-        for run in self.chain:  # type: ignore[union-attr]
-            x = run(x)
-        return x
+        return self._fast.run(x)
 
     def quick_graph(self, arrays: list[Any], bounded: bool) -> list[Array] | None:
         """As `quick`, for plans that are no chain: all outputs."""
@@ -401,14 +409,15 @@ class Plan:
         """Inputs of these shapes, and any dtype, need no check from now on; so many rows of them are run at once."""
         self.known = [known.adding(shape, rows) for known, shape in zip(self.known, shapes, strict=True)]
         self.most_bytes = max(self.most_bytes, self.row_bytes(shapes))
+        self._chain_known()
 
     def through(self, x: Any, out: Array | None = None) -> Array:
         """What the chain gives, put into ``out`` where it is given and the chain takes it."""
         chain = self.chain or ()
         last = len(chain) - 1 if out is not None and self.takes_out else -1
         with _core.Blocks():
-            for place, run in enumerate(chain):
-                x = run(x) if place != last else run(x, out=out)
+            for place, (run, stage) in enumerate(zip(chain, self._stages, strict=True)):
+                x = stage.run(x) if place != last else run(x, out=out)
         return x  # type: ignore[no-any-return]
 
     @contextlib.contextmanager

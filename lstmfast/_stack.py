@@ -25,11 +25,15 @@ _MOST_ROWS = 16
 class Stack:
     """Runs of recurrent layers, each of which reads the sequence that the one before it gives."""
 
-    __slots__ = ("_below", "_last", "takes_out")
+    __slots__ = ("_below", "_last", "stage", "takes_out")
 
     def __init__(self, runs: list[Run]) -> None:
         *self._below, self._last = runs
         self.takes_out: bool = getattr(self._last, "takes_out", False)
+        stages = [getattr(run, "stage", None) for run in runs]
+        levels = [stage for stage in stages if type(stage) is _core.RecurrentStage]
+        whole = len(levels) == len(runs)
+        self.stage = _core.StackStage(self, levels, _MOST_ROWS) if whole else _core.Stage(self)
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         if x.shape[0] > _MOST_ROWS:

@@ -407,7 +407,9 @@ class Model(Layer):
         """
         entry = self._plan
         if entry is not None and entry[0] == changes[0] and not training and mask is out is lengths is None:
-            outputs = self._quick(entry[1], inputs, False)
+            outputs = entry[1].at_once(inputs, False)
+            if outputs is None:
+                outputs = self._quick(entry[1], inputs, False)
             if outputs is not None:
                 return outputs
         if training:
@@ -561,7 +563,9 @@ class Model(Layer):
             and entry is not None
             and entry[0] == changes[0]
         ):
-            outputs = self._quick(entry[1], x, True)
+            outputs = entry[1].at_once(x, True)
+            if outputs is None:
+                outputs = self._quick(entry[1], x, True)
             if outputs is not None:
                 return outputs
         if callbacks:

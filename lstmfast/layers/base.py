@@ -32,6 +32,8 @@ from lstmfast._pieces import contiguous, copied, put
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., Any]
+# the count of changes that it is of, or None for any; what runs the layer; and what does so for one array alone
+_Frozen = tuple[int | None, Run, Run]
 
 # Every change of weights, of any layer, counts here: a model whose plan is older makes a new one. The lock makes a
 # change of many layers one event.
@@ -134,7 +136,7 @@ class Layer:
         self.nodes: list[Node] = []
         self._specs: list[Weight] = []
         self._values: tuple[Array, ...] | None = None
-        self._frozen: tuple[int | None, Run] | None = None
+        self._frozen: _Frozen | None = None
         self._noisy: tuple[Run, Run] | None = None  # `frozen`, and what it is in training
         self._axes: dict[int, int] = {}
         self._known = _core.KnownInputs(self.policy.real)  # what a call need not check again
@@ -401,7 +403,7 @@ class Layer:
         if entry is None or (entry[0] is not None and entry[0] != changes[0]):
             with lock:
                 count = changes[0] if self.sublayers() else None
-                entry = self._frozen = (count, self.freeze(self._own_weights()))
+                entry = self._frozen = _as_frozen(count, self.freeze(self._own_weights()))
         return entry[1]
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
@@ -456,11 +458,11 @@ class Layer:
             if entry is not None and (entry[0] is None or entry[0] == changes[0]):
                 if self._known.takes(args[0], False):
                     if not kwargs:
-                        return entry[1](args[0])
+                        return entry[2](args[0])
                     if self.takes_unchecked(args[0], kwargs):
                         return entry[1](args[0], **kwargs)
                 elif not kwargs and self._known.converts(args[0], False):
-                    return entry[1](convert(args[0], self.policy.real))
+                    return entry[2](convert(args[0], self.policy.real))
         out = lengths = None
         if len(args) != 1 or kwargs:
             out, lengths = kwargs.pop("out", None), kwargs.pop("lengths", None)
@@ -701,10 +703,15 @@ def fill(targets: list[Array], outputs: Any) -> Any:
     return map_tree(lambda _: next(remaining), outputs)
 
 
+def _as_frozen(count: int | None, run: Run) -> _Frozen:
+    stage = getattr(run, "stage", None)
+    return count, run, run if stage is None else stage.run
+
+
 def assign(new: list[tuple[Layer, tuple[Array, ...]]]) -> None:
     """Give layers their new weights, all in one event; the packing happens before it."""
     prepared = [
-        (layer, values, None if layer.sublayers() or not layer.built else (None, layer.freeze(values)))
+        (layer, values, None if layer.sublayers() or not layer.built else _as_frozen(None, layer.freeze(values)))
         for layer, values in new
     ]
     with lock:

@@ -207,7 +207,8 @@ class Dense(Layer):
         kernel, *bias = self.packed(weights)
         activation = self.activation
         core = activation.core or activations.LINEAR
-        apply = _core.PackedLayer("dense", kernel, None, bias[0] if bias else None, core, None).apply
+        packed = _core.PackedLayer("dense", kernel, None, bias[0] if bias else None, core, None)
+        apply = packed.apply
         features, units = kernel.shape
 
         def run(x: Array, out: Array | None = None) -> Array:
@@ -226,6 +227,7 @@ class Dense(Layer):
         if activation.core is None:
             return lambda x: activation.run(run(x))
         run.takes_out = True  # type: ignore[attr-defined]
+        run.stage = _core.DenseStage(run, packed)  # type: ignore[attr-defined]
         return run
 
 

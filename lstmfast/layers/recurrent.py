@@ -179,6 +179,8 @@ class Recurrent(Layer):
         chosen.core = core
         chosen.takes_out = chosen is inner and type(core) is _core.PackedLayer
         chosen.takes_calls = chosen is run and type(core) is _core.PackedLayer
+        if chosen.takes_calls and not states:
+            chosen.stage = _core.RecurrentStage(run, core, sequences, backwards, zero)
         # what can lie below another layer, and on one, while both run
         chosen.gives_steps = chosen.takes_calls and sequences and not states
         chosen.takes_steps = chosen.takes_calls and not backwards
