@@ -25,7 +25,8 @@ class KnownInputs:
         """The same but for its dtype, which is real or bool, and how it lies in memory."""
 
 def few_ids(x: Array, count: int) -> Array | None:
-    """A copy of x, int32 or int64 in C order, as int32; None where it is another, large, or one is not in [0, count).
+    """A copy of x, int32, int64, float32 or float64 in C order, as int32; None where it is another, large, or where one,
+    without its fraction, is not in [0, count).
 
     In one pass: NumPy takes longer to look at a few numbers twice than a small layer to run.
     """
@@ -200,7 +201,7 @@ class Stage:
     def run(self, x: Any) -> Array: ...
 
 class DenseStage(Stage):
-    """Runs ``packed.apply`` on (batch, features)."""
+    """Runs ``packed.apply`` along the last axis."""
 
     def __init__(self, general: Callable[..., Array], packed: PackedLayer) -> None: ...
 
@@ -220,6 +221,25 @@ class StackStage(Stage):
     """Recurrent layers on top of each other, as `Stack` runs them; ``general`` takes more rows than ``most_rows``."""
 
     def __init__(self, general: Callable[..., Array], levels: Sequence[RecurrentStage], most_rows: int) -> None: ...
+
+class PairStage(Stage):
+    """Two recurrent layers over one input, as `Pair` runs them, their outputs side by side.
+
+    For what is no array ``find`` gives ids and both layers' projected tables, or None.
+    """
+
+    def __init__(
+        self,
+        general: Callable[..., Array],
+        forward: RecurrentStage,
+        backward: RecurrentStage,
+        find: Callable[[Any], tuple[Array, Array, Array] | None],
+    ) -> None: ...
+
+class RepeatStage(Stage):
+    """(batch, features) -> (batch, count, features), a view of one step."""
+
+    def __init__(self, general: Callable[..., Array], count: int) -> None: ...
 
 class Chain:
     """Stages one behind the other, with nothing of Python between those that C knows.

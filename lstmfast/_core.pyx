@@ -374,24 +374,50 @@ cdef class KnownInputs:
 cdef Py_ssize_t _FEW_IDS = 4096
 
 
+ctypedef fused _id_t:
+    int32_t
+    int64_t
+    float
+    double
+
+
+cdef bint _copy_ids(const _id_t *x, Py_ssize_t size, Py_ssize_t count, int32_t *ids) noexcept:
+    """Whether all are ids; a float's fraction is left out, as in Keras, and NaN is none."""
+    cdef Py_ssize_t i
+    for i in range(size):
+        if _id_t is float or _id_t is double:
+            if not (x[i] > -1 and x[i] < <_id_t> count):
+                return False
+        elif x[i] < 0 or x[i] >= count:
+            return False
+        ids[i] = <int32_t> x[i]
+    return True
+
+
 def few_ids(x, Py_ssize_t count):
-    cdef Py_ssize_t i, size
-    cdef int64_t one
+    cdef Py_ssize_t size
     cdef int32_t *ids
-    if not cnp.PyArray_CheckExact(x) or not cnp.PyArray_ISSIGNED(x) or not cnp.PyArray_ISBEHAVED_RO(x):
+    cdef void *data
+    cdef bint fits
+    cdef int width
+    if not cnp.PyArray_CheckExact(x) or not cnp.PyArray_ISBEHAVED_RO(x) or not cnp.PyArray_IS_C_CONTIGUOUS(x):
         return None
     size = cnp.PyArray_SIZE(x)
-    if size > _FEW_IDS or cnp.PyArray_ITEMSIZE(x) < 4 or not cnp.PyArray_IS_C_CONTIGUOUS(x):
+    width = cnp.PyArray_ITEMSIZE(x)
+    if size > _FEW_IDS or not (width == 4 or width == 8):
+        return None
+    if not cnp.PyArray_ISSIGNED(x) and cnp.PyArray_TYPE(x) not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64):
         return None
     result = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.NPY_INT32)
     ids = <int32_t *> cnp.PyArray_DATA(result)
-    for i in range(size):
-        one = (<int64_t *> cnp.PyArray_DATA(x))[i] if cnp.PyArray_ITEMSIZE(x) == 8 else (
-            <int32_t *> cnp.PyArray_DATA(x))[i]
-        if one < 0 or one >= count:
-            return None
-        ids[i] = <int32_t> one
-    return result
+    data = cnp.PyArray_DATA(x)
+    if cnp.PyArray_ISSIGNED(x):
+        fits = (_copy_ids(<const int32_t *> data, size, count, ids) if width == 4
+                else _copy_ids(<const int64_t *> data, size, count, ids))
+    else:
+        fits = (_copy_ids(<const float *> data, size, count, ids) if width == 4
+                else _copy_ids(<const double *> data, size, count, ids))
+    return result if fits else None
 
 
 def are_states(arrays, dtype, Py_ssize_t batch, shapes):
@@ -957,7 +983,29 @@ cdef class PackedLayer:
             PyErr_CheckSignals()
         return table
 
-    cpdef object apply(self, object x, object out, int threads):
+    cdef object apply_to_rows(self, object x):
+        """`apply` along the last axis of an array in C order that has 2 to 8, and values."""
+        cdef lf_run call
+        cdef cnp.npy_intp shape[_FEW_AXES]
+        cdef int axis, ndim = cnp.PyArray_NDIM(x)
+        if self.cell != LF_DENSE:
+            raise ValueError("a recurrent layer has steps: use run")
+        self.check_x(x, ndim)
+        memset(&call, 0, sizeof(call))
+        for axis in range(ndim):
+            shape[axis] = cnp.PyArray_DIM(x, axis)
+        shape[ndim - 1] = self._units
+        call.batch = cnp.PyArray_SIZE(x) // self._features
+        call.steps = 1
+        call.x = cnp.PyArray_DATA(x)
+        call.x_row_stride = self._features
+        y = _empty(ndim, shape, self.typenum)
+        call.y = cnp.PyArray_DATA(y)
+        call.y_row_stride = self._units
+        self.execute(&call)
+        return y
+
+    def apply(self, x, out, int threads):
         cdef lf_run call
         cdef cnp.npy_intp shape[2]
         if self.cell != LF_DENSE:
@@ -1018,16 +1066,17 @@ cdef class Calls:
         self.packed = []
         self.held = []
 
-    def run(self, PackedLayer layer not None, x, mask, initial_state, bint return_sequences, bint return_state,
-            bint go_backwards, bint zero_output_for_mask, out):
-        self._room()
+    cpdef object run(self, PackedLayer layer, object x, object mask, object initial_state, bint return_sequences,
+                     bint return_state, bint go_backwards, bint zero_output_for_mask, object out):
+        self._room(layer)
         layer.take_x(&self.calls[self.count], x)
         return self._fill(layer, x, None, mask, initial_state, return_sequences, return_state, go_backwards,
                           zero_output_for_mask, out)
 
-    def run_indexed(self, PackedLayer layer not None, indices, table, mask, initial_state, bint return_sequences,
-                    bint return_state, bint go_backwards, bint zero_output_for_mask, out):
-        self._room()
+    cpdef object run_indexed(self, PackedLayer layer, object indices, object table, object mask, object initial_state,
+                             bint return_sequences, bint return_state, bint go_backwards, bint zero_output_for_mask,
+                             object out):
+        self._room(layer)
         layer.take_indices(&self.calls[self.count], indices, table)
         return self._fill(layer, indices, table, mask, initial_state, return_sequences, return_state, go_backwards,
                           zero_output_for_mask, out)
@@ -1039,7 +1088,9 @@ cdef class Calls:
     cdef void placed(self, lf_run *call, PackedLayer layer) noexcept:
         """The call, whose outputs have their place, is the next one."""
 
-    cdef int _room(self) except -1:
+    cdef int _room(self, PackedLayer layer) except -1:
+        if layer is None:
+            raise TypeError("expected a PackedLayer, got None")
         if self.held is None or self.count >= LF_LEVELS_MOST:
             raise ValueError(f"there is room for {LF_LEVELS_MOST} calls")
         return 0
@@ -1118,9 +1169,9 @@ cdef class Stack(Calls):
         self._run_noted(LF_ABOVE)
 
 
-# So much of what the levels of a stack hand on needs no memory of its own.
 cdef enum:
-    _FEW_VALUES = 1024
+    _FEW_VALUES = 1024  # so many of what the levels of a stack hand on need no memory of their own
+    _FEW_AXES = 8
 
 
 cdef class Stage:
@@ -1147,9 +1198,11 @@ cdef class DenseStage(Stage):
         self.packed = packed
 
     cdef object take(self, object x):
-        if not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(x) != 2:
+        if not cnp.PyArray_CheckExact(x) or not 2 <= cnp.PyArray_NDIM(x) <= _FEW_AXES or cnp.PyArray_SIZE(x) == 0:
             return self.general(x)
-        return self.packed.apply(x, None, 0)
+        if not cnp.PyArray_IS_C_CONTIGUOUS(x):
+            return self.general(x)
+        return self.packed.apply_to_rows(x)
 
 
 @cython.final
@@ -1241,6 +1294,61 @@ cdef class StackStage(Stage):
         y = _empty(3 if level.sequences else 2, shape, level.packed.typenum)
         calls[count - 1].y = cnp.PyArray_DATA(y)
         _run_together(self.packed, calls, count, LF_ABOVE)
+        return y
+
+
+@cython.final
+cdef class PairStage(Stage):
+    cdef RecurrentStage forward, backward
+    cdef Py_ssize_t width
+    cdef object find
+
+    def __init__(self, general, RecurrentStage forward not None, RecurrentStage backward not None, find):
+        Stage.__init__(self, general)
+        self.forward = forward
+        self.backward = backward
+        self.width = forward.packed._units + backward.packed._units
+        self.find = find
+
+    cdef object take(self, object x):
+        cdef RecurrentStage one = self.forward, other = self.backward
+        cdef Pair pair
+        if _has_steps(x):
+            pair = Pair(self.width)
+            y = pair.run(one.packed, x, None, None, one.sequences, False, one.backwards, one.zero, None)
+            pair.run(other.packed, x, None, None, other.sequences, False, other.backwards, other.zero, None)
+        else:
+            found = self.find(x)
+            if found is None:
+                return self.general(x)
+            pair = Pair(self.width)
+            ids, table, other_table = found
+            y = pair.run_indexed(one.packed, ids, table, None, None, one.sequences, False, one.backwards, one.zero, None)
+            pair.run_indexed(other.packed, ids, other_table, None, None, other.sequences, False, other.backwards,
+                             other.zero, None)
+        pair.finish()
+        return y
+
+
+@cython.final
+cdef class RepeatStage(Stage):
+    cdef Py_ssize_t count
+
+    def __init__(self, general, Py_ssize_t count):
+        Stage.__init__(self, general)
+        self.count = count
+
+    cdef object take(self, object x):
+        cdef cnp.npy_intp shape[3]
+        cdef cnp.npy_intp strides[3]
+        if not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(x) != 2 or not cnp.PyArray_IS_C_CONTIGUOUS(x):
+            return self.general(x)
+        shape[0], shape[1], shape[2] = cnp.PyArray_DIM(x, 0), self.count, cnp.PyArray_DIM(x, 1)
+        strides[0], strides[1], strides[2] = cnp.PyArray_STRIDE(x, 0), 0, cnp.PyArray_ITEMSIZE(x)
+        if not (cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32 or cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64):
+            return self.general(x)
+        y = cnp.PyArray_New(cnp.ndarray, 3, shape, cnp.PyArray_TYPE(x), strides, cnp.PyArray_DATA(x), 0, 0, None)
+        cnp.set_array_base(y, x)
         return y
 
 

@@ -50,6 +50,10 @@ class ProjectedTable:
         self._table: Array | None = None
         self._seen = 0
 
+    def made(self, lookup: Lookup) -> Array | None:
+        """The table for ``lookup``, if there is one already."""
+        return self._table if self._table is not None and self._embeddings is lookup.embeddings else None
+
     def of(self, lookup: Lookup) -> Array | None:
         """The table for ``lookup``, or None while, or where, it does not pay."""
         embeddings = lookup.embeddings

@@ -177,6 +177,7 @@ class Recurrent(Layer):
         inner = run_stateful if self.stateful else run
         chosen: Any = run_time_major if self.time_major else inner
         chosen.core = core
+        chosen.table = table
         chosen.takes_out = chosen is inner and type(core) is _core.PackedLayer
         chosen.takes_calls = chosen is run and type(core) is _core.PackedLayer
         if chosen.takes_calls and not states:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmfast import _core
 from lstmfast._pieces import contiguous, copied, in_pieces, padded, repeated, taken
 from lstmfast.layers.base import Array, Layer, Run, positive, register
 from lstmfast.layers.convolution import per_axis
@@ -67,6 +68,7 @@ class RepeatVector(Layer):
             repeated: Array = ndarray((batch, n, features), x.dtype, x, 0, (x.strides[0], 0, x.itemsize))
             return repeated
 
+        run.stage = _core.RepeatStage(run, n)  # type: ignore[attr-defined]
         return run
 
     def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:

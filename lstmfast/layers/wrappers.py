@@ -12,6 +12,7 @@ import numpy as np
 
 from lstmfast import _core
 from lstmfast._graph import map_tree
+from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, contiguous, joined, put, reshaped, spread, update
 from lstmfast.layers.base import Array, Layer, Run, as_mask, deserialize_layer, register, serialize_layer
 from lstmfast.layers.recurrent import Recurrent, keep_age
@@ -87,6 +88,9 @@ class TimeDistributed(Layer):
             return out
 
         run.takes_out = getattr(inner, "takes_out", False)  # type: ignore[attr-defined]
+        stage = getattr(inner, "stage", None)
+        if type(stage) is _core.DenseStage:  # which takes the steps for rows by itself
+            run.stage = stage  # type: ignore[attr-defined]
         return run
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
@@ -305,6 +309,10 @@ class Bidirectional(Layer):
         run.parts = (forward, backward)  # type: ignore[attr-defined]
         run.takes_out = joint > 0 and not states  # type: ignore[attr-defined]
         run.takes_lookup = all(getattr(one, "takes_lookup", False) for one in (forward, backward))  # type: ignore[attr-defined]
+        if joint and not states:
+            first, second = (one.stage for one in (forward, backward))  # type: ignore[attr-defined]
+            find = partial(_tables, forward, backward)
+            run.stage = _core.PairStage(run, first, second, find)  # type: ignore[attr-defined]
         return run
 
     def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
@@ -324,6 +332,14 @@ class Bidirectional(Layer):
             "layer": serialize_layer(self.forward_layer),
             "backward_layer": serialize_layer(self.backward_layer),
         }
+
+
+def _tables(forward: Any, backward: Any, x: Any) -> tuple[Array, Array, Array] | None:
+    """Of a lookup its ids and what both layers start from; None of anything else, and before these are made."""
+    if type(x) is not Lookup:
+        return None
+    table, other = forward.table.made(x), backward.table.made(x)
+    return None if table is None or other is None else (x.ids, table, other)
 
 
 def _in_type(run: Run, inside: Any, outside: Any) -> Run:

@@ -1,0 +1,180 @@
+"""Chains of stages, which run without Python in between, give what their layers give one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from bits import assert_same_bits
+
+import lstmfast
+from lstmfast import _core, layers
+
+Stack = Callable[[dict[str, Any]], list[Any]]  # given what all layers are
+FEATURES = 5
+
+STACKS: dict[str, Stack] = {
+    "one": lambda d: [layers.LSTM(3, **d)],
+    "relu": lambda d: [
+        layers.LSTM(10, activation="relu", return_sequences=True, **d),
+        layers.LSTM(10, **d),
+        layers.Dense(7, **d),
+    ],
+    "cells": lambda d: [
+        layers.LSTM(4, return_sequences=True, **d),
+        layers.GRU(3, return_sequences=True, **d),
+        layers.GRU(6, reset_after=False, return_sequences=True, **d),
+        layers.SimpleRNN(2, **d),
+        layers.Dense(2, activation="softmax", **d),
+    ],
+    "backwards": lambda d: [
+        layers.GRU(9, go_backwards=True, return_sequences=True, **d),
+        layers.LSTM(17, return_sequences=True, **d),
+        layers.LSTM(5, return_sequences=True, **d),
+    ],
+    "backwards above": lambda d: [layers.LSTM(4, return_sequences=True, **d), layers.LSTM(4, go_backwards=True, **d)],
+    "wide": lambda d: [layers.LSTM(40, return_sequences=True, **d), layers.LSTM(8, **d)],
+    "nine levels": lambda d: [layers.LSTM(2, return_sequences=True, **d) for _ in range(9)],
+    "decoder": lambda d: [
+        layers.LSTM(6, **d),
+        layers.RepeatVector(4, **d),
+        layers.LSTM(6, return_sequences=True, **d),
+        layers.TimeDistributed(layers.Dense(2, activation="tanh", **d), **d),
+    ],
+    "repeated": lambda d: [layers.LSTM(6, **d), layers.RepeatVector(3, **d)],
+    "both": lambda d: [layers.Bidirectional(layers.LSTM(5, return_sequences=True, **d), **d), layers.Dense(3, **d)],
+    "both last": lambda d: [
+        layers.Bidirectional(layers.GRU(5, **d), **d),
+        layers.Dropout(0.5, **d),
+        layers.Dense(1, **d),
+    ],
+    "both added": lambda d: [layers.Bidirectional(layers.LSTM(5, **d), merge_mode="sum", **d)],
+    "other layers": lambda d: [
+        layers.Conv1D(4, 2, **d),
+        layers.LSTM(3, return_sequences=True, **d),
+        layers.MaxPooling1D(2, **d),
+    ],
+}
+
+
+def known_model(stack: list[Any], shape: tuple[int, ...], dtype: str = "float32", inputs: Any = None) -> Any:
+    """A model with weights of its own, that has seen an input of that shape."""
+    model = lstmfast.Sequential([lstmfast.Input(shape, dtype=inputs or dtype), *stack])
+    random = np.random.default_rng(3)
+    model.set_weights([random.uniform(-1, 1, weight.shape).astype(weight.dtype) for weight in model.get_weights()])
+    model(np.zeros((1, *shape), inputs or dtype))
+    return model
+
+
+def one_by_one(model: Any, x: Any) -> Any:
+    for run in model.plan().chain:
+        x = run(x)
+    return x
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", STACKS)
+def test_a_chain_gives_what_its_layers_give(name, dtype, isa):
+    model = known_model(STACKS[name]({"dtype": dtype}), (12, FEATURES), dtype)
+    for rows in (1, 2, 3, 16, 17, 40):
+        x = np.random.default_rng(rows).standard_normal((rows, 12, FEATURES)).astype(dtype)
+        expected = one_by_one(model, x)
+        found = model.plan()._fast.run(x)
+        assert_same_bits(found, expected)
+        assert found.flags.owndata
+        if rows < 40:  # more may have to take care of memory
+            assert_same_bits(model.plan().at_once(x, False), expected)
+        assert_same_bits(model(x), expected)
+        assert_same_bits(model.predict(x, verbose=0), expected)
+
+
+def test_what_levels_hand_on_may_be_large():
+    model = known_model(STACKS["wide"]({}), (300, FEATURES))
+    x = np.random.default_rng(0).standard_normal((16, 300, FEATURES)).astype("float32")
+    assert_same_bits(model.plan()._fast.run(x), one_by_one(model, x))
+
+
+def test_a_long_stack_is_cut_into_slices():
+    model = known_model(STACKS["wide"]({}), (20_000, FEATURES))
+    x = np.random.default_rng(0).standard_normal((2, 20_000, FEATURES)).astype("float32")
+    expected = one_by_one(model, x)
+    assert_same_bits(model.plan()._fast.run(x), expected)
+    assert_same_bits(model(x), expected)
+
+
+@pytest.mark.parametrize("inputs", ["int32", "float32"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_chain_behind_an_embedding(inputs, both):
+    reader = layers.LSTM(6, return_sequences=True)
+    stack = [layers.Embedding(40, 3), layers.Bidirectional(reader) if both else reader, layers.Dense(2)]
+    model = known_model(stack, (7,), inputs=inputs)
+    random = np.random.default_rng(0)
+    for rows in (1, 2, 30, 1, 2):  # the table is made on the way
+        ids = random.integers(0, 40, (rows, 7)).astype("int32")
+        expected = ids
+        for layer in stack:
+            expected = layer(expected)
+        assert_same_bits(model(ids), expected)
+        assert_same_bits(model(ids.astype("int64")), expected)
+        assert_same_bits(model.plan().at_once(ids.astype(inputs), False), expected)
+    for wrong in (40, -1):
+        ids[0, 3] = wrong
+        with pytest.raises(ValueError, match=rf"expected token ids in \[0, 40\), got {wrong}"):
+            model(ids)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ids_that_are_floats_lose_their_fraction(dtype):
+    found = _core.few_ids(np.array([[0.0, 2.9, -0.5, 6.999]], dtype), 7)
+    assert found.dtype == np.int32
+    assert found.tolist() == [[0, 2, 0, 6]]
+    for bad in (7.0, -1.0, np.nan, np.inf, -np.inf, 1e30):
+        assert _core.few_ids(np.array([1, bad], dtype), 7) is None
+    assert _core.few_ids(np.array([1, 2], "complex64"), 7) is None
+    assert _core.few_ids(np.array([1, 2], "uint32"), 7) is None
+
+
+def test_an_input_that_is_not_known_is_not_taken():
+    model = known_model(STACKS["relu"]({}), (12, FEATURES))
+    at_once = model.plan().at_once
+    good = np.zeros((2, 12, FEATURES), "float32")
+    assert at_once(good, False) is not None
+    for x in (good[:, :11], good[0], good.astype("float64"), good[:, ::-1], good.tolist(), None, good[..., None]):
+        assert at_once(x, False) is None
+    assert model.plan().at_once(np.zeros((5000, 12, FEATURES), "float32"), False) is None  # that takes care of memory
+
+
+def test_a_stateful_model_has_no_chain_of_known_inputs():
+    model = lstmfast.Sequential([lstmfast.Input((4, 2), batch_size=1), layers.LSTM(3, stateful=True)])
+    x = np.ones((1, 4, 2), "float32")
+    first, second = model(x), model(x)
+    assert model.plan().at_once(x, False) is None
+    assert (first != second).any()
+
+
+def test_stages_refuse_what_does_not_fit():
+    def packed(features: int, units: int) -> _core.PackedLayer:
+        kernel, recurrent = np.ones((features, 4 * units), "float32"), np.ones((units, 4 * units), "float32")
+        return _core.PackedLayer("lstm", kernel, recurrent, None, ("tanh", 0, 0, 0), ("sigmoid", 0, 0, 0))
+
+    def level(features: int, units: int, sequences: bool = True, backwards: bool = False) -> _core.RecurrentStage:
+        return _core.RecurrentStage(abs, packed(features, units), sequences, backwards, False)
+
+    for levels in ([], [level(2, 3), level(2, 3)], [level(2, 2, sequences=False), level(2, 3)], [level(2, 2)] * 9):
+        with pytest.raises(ValueError, match="level"):
+            _core.StackStage(abs, levels, 16)
+    with pytest.raises(ValueError, match="in their order"):
+        _core.StackStage(abs, [level(2, 2), level(2, 2, backwards=True)], 16)
+    with pytest.raises(TypeError):
+        _core.Chain([abs], _core.KnownInputs(np.dtype("float32")), 1, True)
+    with pytest.raises(TypeError):
+        _core.RecurrentStage(abs, None, True, False, False)
+    with pytest.raises(ValueError, match="use run"):
+        _core.DenseStage(abs, packed(2, 2)).run(np.ones((1, 2), "float32"))
+    with pytest.raises(ValueError, match="features"):
+        level(2, 2).run(np.ones((1, 2, 3), "float32"))
+    with pytest.raises(TypeError, match="float32"):
+        level(2, 2).run(np.ones((1, 2, 2)))
+    assert level(2, 2).run(-1) == 1  # `general` has what C does not take
