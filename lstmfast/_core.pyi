@@ -25,7 +25,7 @@ class KnownInputs:
         """The same but for its dtype, which is real or bool, and how it lies in memory."""
 
 def few_ids(x: Array, count: int) -> Array | None:
-    """A copy of x, int32, int64, float32 or float64 in C order, as int32; None where it is another, large, or one of it,
+    """A copy of x, int32, int64, float32 or float64 in C order, as int32; None where it is another, large, or one,
     without its fraction, is not in [0, count).
 
     In one pass: NumPy takes longer to look at a few numbers twice than a small layer to run.
