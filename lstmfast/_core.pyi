@@ -23,6 +23,8 @@ class KnownInputs:
         """Whether x is such an array, with ``bounded`` of no more rows than are run at once."""
     def converts(self, x: object, bounded: bool) -> bool:
         """The same but for its dtype, which is real or bool, and how it lies in memory."""
+    def ready(self, x: object, bounded: bool) -> Array | None:
+        """x if it is such an array; a converted copy if it can be, and has up to 4096 values; else None."""
 
 def few_ids(x: Array, count: int) -> Array | None:
     """A copy of x, int32, int64, float32 or float64 in C order, as int32; None where it is another, large, or one,

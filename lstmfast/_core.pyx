@@ -323,6 +323,10 @@ cdef inline bint _is_plain(object x, object dtype):
             and cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_ISALIGNED(x))
 
 
+# So many values of an input are converted at once: to look whether a signal waits would take longer.
+cdef Py_ssize_t _FEW = 4096
+
+
 @cython.final
 cdef class KnownInputs:
     """Which arrays a caller may hand on as they are. Asked of every call: NumPy takes longer to tell an array's shape."""
@@ -354,10 +358,20 @@ cdef class KnownInputs:
     def takes(self, x, bint bounded):
         return _is_plain(x, self.dtype) and self._fits(x, bounded)
 
-    def converts(self, x, bint bounded):
+    cpdef bint converts(self, object x, bint bounded):
         return (cnp.PyArray_CheckExact(x)
                 and (cnp.PyArray_ISFLOAT(x) or cnp.PyArray_ISINTEGER(x) or cnp.PyArray_ISBOOL(x))
                 and self._fits(x, bounded))
+
+    def ready(self, x, bint bounded):
+        return self._ready(x, bounded)
+
+    cdef object _ready(self, object x, bint bounded):
+        if _is_plain(x, self.dtype):
+            return x if self._fits(x, bounded) else None
+        if not self.converts(x, bounded) or cnp.PyArray_SIZE(x) > _FEW:
+            return None
+        return cnp.PyArray_Cast(x, (<cnp.dtype> self.dtype).type_num)
 
     cdef bint _fits(self, object x, bint bounded):
         cdef Py_ssize_t i, bytes_ = (cnp.PyArray_NDIM(x) - 1) * <Py_ssize_t> sizeof(cnp.npy_intp)
@@ -369,9 +383,6 @@ cdef class KnownInputs:
             if len(sample) == bytes_ and memcmp(<char *> sample, cnp.PyArray_DIMS(x) + 1, bytes_) == 0:
                 return not bounded or cnp.PyArray_DIM(x, 0) <= <Py_ssize_t> self.rows[i]
         return False
-
-
-cdef Py_ssize_t _FEW_IDS = 4096
 
 
 ctypedef fused _id_t:
@@ -404,7 +415,7 @@ def few_ids(x, Py_ssize_t count):
         return None
     size = cnp.PyArray_SIZE(x)
     width = cnp.PyArray_ITEMSIZE(x)
-    if size > _FEW_IDS or not (width == 4 or width == 8):
+    if size > _FEW or not (width == 4 or width == 8):
         return None
     if not cnp.PyArray_ISSIGNED(x) and cnp.PyArray_TYPE(x) not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64):
         return None
@@ -1374,9 +1385,8 @@ cdef class Chain:
         return x
 
     def run_known(self, x, bint bounded):
-        if not _is_plain(x, self.known.dtype) or not self.known._fits(x, bounded or self.bounded):
-            return None
-        if cnp.PyArray_DIM(x, 0) > self.most_rows:
+        x = self.known._ready(x, bounded or self.bounded)
+        if x is None or cnp.PyArray_DIM(x, 0) > self.most_rows:
             return None
         for stage in self.stages:
             x = (<Stage> stage).take(x)

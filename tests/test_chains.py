@@ -141,9 +141,34 @@ def test_an_input_that_is_not_known_is_not_taken():
     at_once = model.plan().at_once
     good = np.zeros((2, 12, FEATURES), "float32")
     assert at_once(good, False) is not None
-    for x in (good[:, :11], good[0], good.astype("float64"), good[:, ::-1], good.tolist(), None, good[..., None]):
+    others = (good[:, :11], good[0], good.tolist(), None, good[..., None], good.view(np.ma.MaskedArray))
+    for x in (*others, good.astype("complex64"), good.astype(object), good.astype(str)):
         assert at_once(x, False) is None
     assert model.plan().at_once(np.zeros((5000, 12, FEATURES), "float32"), False) is None  # that takes care of memory
+
+
+@pytest.mark.parametrize("rows", [2, 100])
+def test_a_known_input_of_another_type_or_layout_is_converted(rows):
+    """Up to 4096 values by the core, more by NumPy."""
+    model, layer = known_model(STACKS["one"]({}), (12, FEATURES)), layers.LSTM(3)
+    x = (100 * np.random.default_rng(0).standard_normal((rows, 12, FEATURES))).astype("float32")
+    layer(x)
+    swapped = np.ascontiguousarray(x.transpose(1, 0, 2)).transpose(1, 0, 2)
+    for other in (
+        x.astype("float64"),
+        x.astype("float16"),
+        x.astype("int8"),
+        x > 0,
+        x[:, ::-1],
+        swapped,
+        x.astype(">f4"),
+    ):
+        expected = np.array(other, "float32", order="C")
+        before = other.copy()
+        assert_same_bits(model(other), model(expected))
+        assert_same_bits(layer(other), layer(expected))
+        assert_same_bits(other, before)
+        assert (model.plan().at_once(other, False) is not None) == (rows == 2)
 
 
 def test_a_stateful_model_has_no_chain_of_known_inputs():

@@ -456,13 +456,14 @@ class Layer:
         if len(args) == 1:
             entry = self._frozen
             if entry is not None and (entry[0] is None or entry[0] == changes[0]):
-                if self._known.takes(args[0], False):
-                    if not kwargs:
-                        return entry[2](args[0])
-                    if self.takes_unchecked(args[0], kwargs):
-                        return entry[1](args[0], **kwargs)
-                elif not kwargs and self._known.converts(args[0], False):
-                    return entry[2](convert(args[0], self.policy.real))
+                if not kwargs:
+                    x = self._known.ready(args[0], False)
+                    if x is None and self._known.converts(args[0], False):
+                        x = convert(args[0], self.policy.real)
+                    if x is not None:
+                        return entry[2](x)
+                elif self._known.takes(args[0], False) and self.takes_unchecked(args[0], kwargs):
+                    return entry[1](args[0], **kwargs)
         out = lengths = None
         if len(args) != 1 or kwargs:
             out, lengths = kwargs.pop("out", None), kwargs.pop("lengths", None)
