@@ -18,6 +18,7 @@ from lstmfast._arrays import BOOL, as_array, convert, numpy_dtype, real_of
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_shapes, map_tree
 from lstmfast._pieces import cast, copied
 from lstmfast._stack import stacked
+from lstmfast.layers.base import stage_of
 from lstmfast.layers.core import identity
 
 Array = np.ndarray[Any, Any]
@@ -226,7 +227,7 @@ class Plan:
         self.by_rows = all(_is_by_rows(node.layer) for node in nodes) and not self.stateful and self.by_batch is None
         self.masks_travel = any(operation.masked or operation.auto_mask for operation in self.operations)
         self.chain: tuple[Callable[..., Array], ...] | None = self._as_chain()
-        self._stages = [getattr(run, "stage", None) or _core.Stage(run) for run in self.chain or ()]
+        self._stages = [stage_of(run) for run in self.chain or ()]
         # whether the chain's last function can put its result where it is told
         self.takes_out = bool(self.chain) and bool(getattr(self.chain[-1], "takes_out", False))  # type: ignore[index]
         # shapes of the inputs, and of the outputs that go with them; and what `row_bytes` found for them

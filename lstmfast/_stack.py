@@ -25,15 +25,11 @@ _MOST_ROWS = 16
 class Stack:
     """Runs of recurrent layers, each of which reads the sequence that the one before it gives."""
 
-    __slots__ = ("_below", "_last", "stage", "takes_out")
+    __slots__ = ("_below", "_last", "takes_out")
 
     def __init__(self, runs: list[Run]) -> None:
         *self._below, self._last = runs
         self.takes_out: bool = getattr(self._last, "takes_out", False)
-        stages = [getattr(run, "stage", None) for run in runs]
-        levels = [stage for stage in stages if type(stage) is _core.RecurrentStage]
-        whole = len(levels) == len(runs)
-        self.stage = _core.StackStage(self, levels, _MOST_ROWS) if whole else _core.Stage(self)
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         if x.shape[0] > _MOST_ROWS:
@@ -46,6 +42,16 @@ class Stack:
         y = self._last(x, out=out, calls=stack)
         stack.finish()
         return y
+
+    def stage(self, run: Run) -> _core.Stage:
+        """This, which is also ``run``, in a chain."""
+        levels = []
+        for one in (*self._below, self._last):
+            level = one.stage(one) if hasattr(one, "stage") else None  # none of one that gives its states, too
+            if type(level) is not _core.RecurrentStage:
+                return _core.Stage(run)
+            levels.append(level)
+        return _core.StackStage(run, levels, _MOST_ROWS)
 
 
 def stacked(runs: list[Run]) -> list[Run]:

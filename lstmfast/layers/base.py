@@ -704,9 +704,18 @@ def fill(targets: list[Array], outputs: Any) -> Any:
     return map_tree(lambda _: next(remaining), outputs)
 
 
+def stage_of(run: Run) -> _core.Stage:
+    """What runs a layer in a chain.
+
+    ``run.stage``, where it is there, makes one that C knows. It is no stage itself, for ``run`` and its stage would keep
+    each other, and the packed weights, until Python looks for garbage.
+    """
+    stage: _core.Stage = getattr(run, "stage", _core.Stage)(run)
+    return stage
+
+
 def _as_frozen(count: int | None, run: Run) -> _Frozen:
-    stage = getattr(run, "stage", None)
-    return count, run, run if stage is None else stage.run
+    return count, run, stage_of(run).run if hasattr(run, "stage") else run
 
 
 def assign(new: list[tuple[Layer, tuple[Array, ...]]]) -> None:

@@ -5,6 +5,7 @@ Next: recurrent.py.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -227,7 +228,7 @@ class Dense(Layer):
         if activation.core is None:
             return lambda x: activation.run(run(x))
         run.takes_out = True  # type: ignore[attr-defined]
-        run.stage = _core.DenseStage(run, packed)  # type: ignore[attr-defined]
+        run.stage = partial(_core.DenseStage, packed=packed)  # type: ignore[attr-defined]
         return run
 
 

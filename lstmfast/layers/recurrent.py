@@ -8,6 +8,7 @@ Next: lstm.py; recurrent_dropout.py; ../_core.pyi, where it ends up.
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -181,7 +182,13 @@ class Recurrent(Layer):
         chosen.takes_out = chosen is inner and type(core) is _core.PackedLayer
         chosen.takes_calls = chosen is run and type(core) is _core.PackedLayer
         if chosen.takes_calls and not states:
-            chosen.stage = _core.RecurrentStage(run, core, sequences, backwards, zero)
+            chosen.stage = partial(
+                _core.RecurrentStage,
+                packed=core,
+                return_sequences=sequences,
+                go_backwards=backwards,
+                zero_output_for_mask=zero,
+            )
         # what can lie below another layer, and on one, while both run
         chosen.gives_steps = chosen.takes_calls and sequences and not states
         chosen.takes_steps = chosen.takes_calls and not backwards

@@ -6,6 +6,7 @@ Next: core.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import add, mul, sub
 from typing import Any
 
@@ -68,7 +69,7 @@ class RepeatVector(Layer):
             repeated: Array = ndarray((batch, n, features), x.dtype, x, 0, (x.strides[0], 0, x.itemsize))
             return repeated
 
-        run.stage = _core.RepeatStage(run, n)  # type: ignore[attr-defined]
+        run.stage = partial(_core.RepeatStage, count=n)  # type: ignore[attr-defined]
         return run
 
     def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:

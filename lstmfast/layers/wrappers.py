@@ -15,6 +15,7 @@ from lstmfast._graph import map_tree
 from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, contiguous, joined, put, reshaped, spread, update
 from lstmfast.layers.base import Array, Layer, Run, as_mask, deserialize_layer, register, serialize_layer
+from lstmfast.layers.core import Dense
 from lstmfast.layers.recurrent import Recurrent, keep_age
 
 
@@ -88,9 +89,8 @@ class TimeDistributed(Layer):
             return out
 
         run.takes_out = getattr(inner, "takes_out", False)  # type: ignore[attr-defined]
-        stage = getattr(inner, "stage", None)
-        if type(stage) is _core.DenseStage:  # which takes the steps for rows by itself
-            run.stage = stage  # type: ignore[attr-defined]
+        if isinstance(self.layer, Dense) and hasattr(inner, "stage"):  # which takes the steps for rows by itself
+            run.stage = inner.stage  # type: ignore[attr-defined]
         return run
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
@@ -310,9 +310,7 @@ class Bidirectional(Layer):
         run.takes_out = joint > 0 and not states  # type: ignore[attr-defined]
         run.takes_lookup = all(getattr(one, "takes_lookup", False) for one in (forward, backward))  # type: ignore[attr-defined]
         if joint and not states:
-            first, second = (one.stage for one in (forward, backward))  # type: ignore[attr-defined]
-            find = partial(_tables, forward, backward)
-            run.stage = _core.PairStage(run, first, second, find)  # type: ignore[attr-defined]
+            run.stage = partial(_pair_stage, forward=forward, backward=backward)  # type: ignore[attr-defined]
         return run
 
     def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
@@ -332,6 +330,11 @@ class Bidirectional(Layer):
             "layer": serialize_layer(self.forward_layer),
             "backward_layer": serialize_layer(self.backward_layer),
         }
+
+
+def _pair_stage(run: Run, forward: Any, backward: Any) -> _core.PairStage:
+    find = partial(_tables, forward, backward)
+    return _core.PairStage(run, forward.stage(forward), backward.stage(backward), find)
 
 
 def _tables(forward: Any, backward: Any, x: Any) -> tuple[Array, Array, Array] | None:
