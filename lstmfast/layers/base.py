@@ -707,7 +707,7 @@ def fill(targets: list[Array], outputs: Any) -> Any:
 def stage_of(run: Run) -> _core.Stage:
     """What runs a layer in a chain.
 
-    ``run.stage``, where it is there, makes one that C knows. It is no stage itself, for ``run`` and its stage would keep
+    ``run.stage``, where it is there, makes one that C knows. It is no stage, for ``run`` and its stage would then keep
     each other, and the packed weights, until Python looks for garbage.
     """
     stage: _core.Stage = getattr(run, "stage", _core.Stage)(run)
