@@ -29,6 +29,8 @@
 /* A tail of so many vectors counts as a block beside those of one row: 8 + 6 vectors, not 12 + 2, of which the last
  * are slow to come (LSTM(150) 1.28, LSTM(200) 1.35 times as fast, 100 units of float64 1.29; Zen 5). */
 #define LF_WIDE_TAIL 2
+#define LF_MAPPED_LSTM 0
+#define LF_MAPPED_GRU 8
 /* So much of a block is 128 KiB: it stays in the second cache level, which feeds a tile of six rows fast enough. Blocks
  * of up to twice that are taken whole, if float32 (600 inputs: 2 % faster; 2048 inputs in segments of 1024: 4 % slower;
  * 1024 inputs of float64: 1 % slower; Zen 5). */

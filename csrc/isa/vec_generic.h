@@ -28,6 +28,8 @@
 #define LF_TAIL_ROWS 1
 /* A tail of so many vectors counts as a block beside those of one row. */
 #define LF_WIDE_TAIL LF_BLOCK_VECTORS
+#define LF_MAPPED_LSTM 0
+#define LF_MAPPED_GRU 6
 /* So much of a block is 16 KiB: it stays in the first cache level. */
 #define LF_SEGMENT 256
 #define LF_WHOLE_f32 LF_SEGMENT
