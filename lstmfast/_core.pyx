@@ -1374,7 +1374,8 @@ cdef class Chain:
         cdef Stage stage
         self.stages = tuple(stages)
         for stage in self.stages:
-            pass  # of that type, each
+            if stage is None:
+                raise TypeError("expected a Stage, got None")
         self.known = known
         self.most_rows = most_rows
         self.bounded = bounded

@@ -170,10 +170,8 @@ def contiguous(x: Array) -> Array:
 
 
 def cast(x: Array, dtype: Any) -> Array:
-    """``x.astype(dtype, copy=False)``."""
-    if x.size <= PIECE or x.dtype == dtype:
-        return x.astype(dtype, copy=False)
-    return copied(x, dtype)
+    """``x`` itself, if it has that type, or a copy in C order."""
+    return x if x.dtype == dtype else copied(x, dtype)
 
 
 def filled(shape: Sequence[int], value: Any, dtype: Any) -> Array:

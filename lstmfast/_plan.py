@@ -17,8 +17,7 @@ from lstmfast import _core
 from lstmfast._arrays import BOOL, as_array, convert, numpy_dtype, real_of
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_shapes, map_tree
 from lstmfast._pieces import cast, copied
-from lstmfast._stack import stacked
-from lstmfast.layers.base import stage_of
+from lstmfast._stack import stacked, stage_of
 from lstmfast.layers.core import identity
 
 Array = np.ndarray[Any, Any]
@@ -313,7 +312,7 @@ class Plan:
         for tensor in outputs:
             while True:
                 node = made_by.get(id(tensor))
-                if node is None or getattr(node.layer, "repeats", False):
+                if node is None or node.layer.repeats:
                     owned.append(False)
                     break
                 if node.layer.allocates:

@@ -7,6 +7,7 @@ Next: layers/recurrent.py runs one, csrc/core/together.c decides.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,34 @@ _MOST = 8
 _MOST_ROWS = 16
 
 
+def give_stage(run: Any, make: Callable[[Run], _core.Stage]) -> None:
+    """Let chains have ``make(run)`` for ``run``.
+
+    It is made where it is needed: ``run`` and its stage would keep each other, and packed weights, until Python looks
+    for garbage. Whatever takes on the attributes of ``run``, as `functools.wraps` does, is something else.
+    """
+    run.stage = id(run), make
+
+
+def has_stage(run: Any) -> bool:
+    """Whether C knows a stage for ``run``."""
+    return getattr(run, "stage", (None,))[0] == id(run)
+
+
+def stage_of(run: Any) -> _core.Stage:
+    """What does as ``run`` in a chain."""
+    return run.stage[1](run) if has_stage(run) else _core.Stage(run)
+
+
 class Stack:
     """Runs of recurrent layers, each of which reads the sequence that the one before it gives."""
 
-    __slots__ = ("_below", "_last", "takes_out")
+    __slots__ = ("_below", "_last", "stage", "takes_out")
 
     def __init__(self, runs: list[Run]) -> None:
         *self._below, self._last = runs
         self.takes_out: bool = getattr(self._last, "takes_out", False)
+        give_stage(self, partial(_stack_stage, runs=runs))
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         if x.shape[0] > _MOST_ROWS:
@@ -43,15 +64,15 @@ class Stack:
         stack.finish()
         return y
 
-    def stage(self, run: Run) -> _core.Stage:
-        """This, which is also ``run``, in a chain."""
-        levels = []
-        for one in (*self._below, self._last):
-            level = one.stage(one) if hasattr(one, "stage") else None  # none of one that gives its states, too
-            if type(level) is not _core.RecurrentStage:
-                return _core.Stage(run)
-            levels.append(level)
-        return _core.StackStage(run, levels, _MOST_ROWS)
+
+def _stack_stage(stack: Stack, runs: list[Run]) -> _core.Stage:
+    levels = []
+    for run in runs:
+        level = stage_of(run)
+        if type(level) is not _core.RecurrentStage:  # as of one that gives its states, too
+            return _core.Stage(stack)
+        levels.append(level)
+    return _core.StackStage(stack, levels, _MOST_ROWS)
 
 
 def stacked(runs: list[Run]) -> list[Run]:

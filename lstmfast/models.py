@@ -292,6 +292,11 @@ class Model(Layer):
                     self._plan = entry
         return entry[1]
 
+    @property
+    def repeats(self) -> bool:  # type: ignore[override]
+        """Whether, as a layer of another model, it may give views of its input, or of one step that it repeats."""
+        return not all(self.plan().owned)
+
     def _require_built(self) -> None:
         if not self.built:
             raise ValueError(f"Model '{self.name}' has no inputs and outputs yet.")

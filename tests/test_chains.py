@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -203,3 +204,88 @@ def test_stages_refuse_what_does_not_fit():
     with pytest.raises(TypeError, match="float32"):
         level(2, 2).run(np.ones((1, 2, 2)))
     assert level(2, 2).run(-1) == 1  # `general` has what C does not take
+
+
+def test_what_takes_on_a_run_s_attributes_has_no_stage():
+    class Twice(layers.Dense):
+        def freeze(self, weights: Any) -> Any:
+            run = super().freeze(weights)
+
+            @functools.wraps(run)
+            def twice(x: Any, **options: Any) -> Any:
+                return 2 * run(x, **options)
+
+            return twice
+
+    layer = Twice(2, activation="tanh")
+    x = np.ones((1, 3), "float32")
+    first = layer(x)
+    assert_same_bits(layer(x), first)
+    model = lstmfast.Sequential([lstmfast.Input((3,)), layer])
+    for _ in range(2):
+        assert_same_bits(model(x), first)
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        [layers.RepeatVector(4), layers.Bidirectional(layers.GRU(2, dtype="float64"))],
+        [layers.LSTM(3), layers.RepeatVector(4), layers.LSTM(2, dtype="float64")],
+    ],
+    ids=["repeated", "encoded"],
+)
+def test_a_repeated_step_may_be_cast(stack):
+    shape = (3,) if type(stack[0]) is layers.RepeatVector else (5, 3)
+    model = known_model(stack, shape)
+    x = np.random.default_rng(0).standard_normal((2, *shape)).astype("float32")
+    expected = x
+    for layer in stack:
+        expected = layer(expected)
+    assert_same_bits(model(x), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_input_of_one_row_in_memory(dtype):
+    layer = layers.LSTM(4, dtype=dtype)
+    x = np.broadcast_to(np.ones((1, 6, 3), "float32"), (5, 6, 3))
+    expected = layer(np.array(x))
+    assert_same_bits(layer(x), expected)
+    fresh = lstmfast.Sequential([lstmfast.Input((6, 3)), layers.LSTM(4, dtype=dtype)])
+    fresh.set_weights(layer.get_weights())
+    assert_same_bits(fresh(x), expected)
+    assert_same_bits(fresh(x), expected)
+
+
+def inner_views() -> Any:
+    inner = lstmfast.Input((5,))
+    yield lambda: [lstmfast.Sequential([lstmfast.Input((5,)), layers.RepeatVector(3)])]
+    yield lambda: [lstmfast.Sequential([lstmfast.Input((5,)), layers.Reshape((5, 1))])]
+    yield lambda: [layers.Dense(5), lstmfast.Sequential([lstmfast.Input((5,)), layers.RepeatVector(3)])]
+    yield lambda: [lstmfast.Model(inner, layers.Flatten()(inner))]
+    yield lambda: [layers.Reshape((5, 1)), layers.Permute((2, 1))]
+    yield lambda: [layers.Permute((1,))]
+    yield lambda: [layers.Reshape((1, 5)), layers.TimeDistributed(layers.RepeatVector(2))]
+
+
+@pytest.mark.parametrize("stack", list(inner_views()))
+def test_outputs_are_arrays_of_their_own(stack):
+    model = lstmfast.Sequential([lstmfast.Input((5,)), *stack()])
+    x = np.arange(10, dtype="float32").reshape(2, 5)
+    for _ in range(2):
+        y = model(x)
+        assert not np.shares_memory(x, y)
+        assert 0 not in y.strides
+        assert y.flags.writeable
+
+
+def test_a_closed_gate_leaves_both_signs_their_tiny_values(isa):
+    """Gates down to exp(-87), beside candidates that are negative: their quotients must not overflow on the way."""
+    layer = layers.LSTM(1)
+    for gate in (-60.0, -70.0, -80.0, -86.0):
+        states = []
+        for candidate in (100.0, -100.0):
+            layer.build((None, None, 1))
+            layer.set_weights([np.array([[gate, 0, candidate, 100]]), np.zeros((1, 4)), np.zeros(4)])
+            states.append(float(layer(np.ones((1, 1, 1), "float32"))[0, 0]))
+        assert states[0] == -states[1]
+        np.testing.assert_allclose(states[0], np.exp(gate), rtol=1e-5)

@@ -158,14 +158,12 @@ LF_INLINE vec_f32 abs_f32(vec_f32 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0
 LF_INLINE vec_f64 abs_f64(vec_f64 a) { return _mm256_andnot_pd(_mm256_set1_pd(-0.0), a); }
 LF_INLINE vec_f32 negate_f32(vec_f32 a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
 LF_INLINE vec_f64 negate_f64(vec_f64 a) { return _mm256_xor_pd(a, _mm256_set1_pd(-0.0)); }
-/* The magnitude of a with the sign of b. */
-LF_INLINE vec_f32 copysign_f32(vec_f32 a, vec_f32 b) {
-    const vec_f32 sign = _mm256_set1_ps(-0.0f);
-    return _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, b));
+/* a, which is not negative, with the sign of b. */
+LF_INLINE vec_f32 with_sign_f32(vec_f32 a, vec_f32 b) {
+    return _mm256_xor_ps(a, _mm256_and_ps(b, _mm256_set1_ps(-0.0f)));
 }
-LF_INLINE vec_f64 copysign_f64(vec_f64 a, vec_f64 b) {
-    const vec_f64 sign = _mm256_set1_pd(-0.0);
-    return _mm256_or_pd(_mm256_andnot_pd(sign, a), _mm256_and_pd(sign, b));
+LF_INLINE vec_f64 with_sign_f64(vec_f64 a, vec_f64 b) {
+    return _mm256_xor_pd(a, _mm256_and_pd(b, _mm256_set1_pd(-0.0)));
 }
 
 /* Comparisons are false where either side is NaN. select(m, a, b) = m ? a : b, lane by lane. */

@@ -251,12 +251,12 @@ LF_INLINE vec_f32 abs_f32(vec_f32 a) { return _mm512_abs_ps(a); }
 LF_INLINE vec_f64 abs_f64(vec_f64 a) { return _mm512_abs_pd(a); }
 LF_INLINE vec_f32 negate_f32(vec_f32 a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
 LF_INLINE vec_f64 negate_f64(vec_f64 a) { return _mm512_xor_pd(a, _mm512_set1_pd(-0.0)); }
-/* The magnitude of a with the sign of b: bit select (b & sign) | (a & ~sign), in place of a. */
-LF_INLINE vec_f32 copysign_f32(vec_f32 a, vec_f32 b) {
+/* a, which is not negative, with the sign of b: bit select (b & sign) | (a & ~sign), in place of a. */
+LF_INLINE vec_f32 with_sign_f32(vec_f32 a, vec_f32 b) {
     return _mm512_castsi512_ps(
         _mm512_ternarylogic_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b), _mm512_set1_epi32(INT32_MIN), 0xD8));
 }
-LF_INLINE vec_f64 copysign_f64(vec_f64 a, vec_f64 b) {
+LF_INLINE vec_f64 with_sign_f64(vec_f64 a, vec_f64 b) {
     return _mm512_castsi512_pd(
         _mm512_ternarylogic_epi64(_mm512_castpd_si512(a), _mm512_castpd_si512(b), _mm512_set1_epi64(INT64_MIN), 0xD8));
 }

@@ -174,22 +174,18 @@ LF_INLINE vec_f32 abs_f32(vec_f32 a) { return (vec_f32)((mask_f32)a & INT32_MAX)
 LF_INLINE vec_f64 abs_f64(vec_f64 a) { return (vec_f64)((mask_f64)a & INT64_MAX); }
 LF_INLINE vec_f32 negate_f32(vec_f32 a) { return (vec_f32)((mask_f32)a ^ INT32_MIN); }
 LF_INLINE vec_f64 negate_f64(vec_f64 a) { return (vec_f64)((mask_f64)a ^ INT64_MIN); }
-/* The magnitude of a with the sign of b. */
-LF_INLINE vec_f32 copysign_f32(vec_f32 a, vec_f32 b) {
-    return (vec_f32)(((mask_f32)a & INT32_MAX) | ((mask_f32)b & INT32_MIN));
-}
-LF_INLINE vec_f64 copysign_f64(vec_f64 a, vec_f64 b) {
-    return (vec_f64)(((mask_f64)a & INT64_MAX) | ((mask_f64)b & INT64_MIN));
-}
+/* a, which is not negative, with the sign of b. */
+LF_INLINE vec_f32 with_sign_f32(vec_f32 a, vec_f32 b) { return (vec_f32)((mask_f32)a ^ ((mask_f32)b & INT32_MIN)); }
+LF_INLINE vec_f64 with_sign_f64(vec_f64 a, vec_f64 b) { return (vec_f64)((mask_f64)a ^ ((mask_f64)b & INT64_MIN)); }
 
 /* Nearest integer, ties to even: adding 2^23 (2^52) leaves no bits below the unit. Larger numbers are integers. */
 LF_INLINE vec_f32 round_f32(vec_f32 a) {
     const vec_f32 magic = broadcast_f32(0x1p23f), size = abs_f32(a);
-    return select_f32(less_f32(size, magic), copysign_f32(size + magic - magic, a), a);
+    return select_f32(less_f32(size, magic), with_sign_f32(size + magic - magic, a), a);
 }
 LF_INLINE vec_f64 round_f64(vec_f64 a) {
     const vec_f64 magic = broadcast_f64(0x1p52), size = abs_f64(a);
-    return select_f64(less_f64(size, magic), copysign_f64(size + magic - magic, a), a);
+    return select_f64(less_f64(size, magic), with_sign_f64(size + magic - magic, a), a);
 }
 /* The bits of a moved to the exponent field: 2^n from round_magic + exponent_bias + n (kernels/coefficients.h). */
 LF_INLINE vec_f32 power_of_two_f32(vec_f32 a) { return (vec_f32)((bits_f32)a << 23); }

@@ -151,9 +151,9 @@ LF_INLINE vec_f32 abs_f32(vec_f32 a) { return vabsq_f32(a); }
 LF_INLINE vec_f64 abs_f64(vec_f64 a) { return vabsq_f64(a); }
 LF_INLINE vec_f32 negate_f32(vec_f32 a) { return vnegq_f32(a); }
 LF_INLINE vec_f64 negate_f64(vec_f64 a) { return vnegq_f64(a); }
-/* The magnitude of a with the sign of b. */
-LF_INLINE vec_f32 copysign_f32(vec_f32 a, vec_f32 b) { return vbslq_f32(vdupq_n_u32(UINT32_C(1) << 31), b, a); }
-LF_INLINE vec_f64 copysign_f64(vec_f64 a, vec_f64 b) { return vbslq_f64(vdupq_n_u64(UINT64_C(1) << 63), b, a); }
+/* a, which is not negative, with the sign of b. */
+LF_INLINE vec_f32 with_sign_f32(vec_f32 a, vec_f32 b) { return vbslq_f32(vdupq_n_u32(UINT32_C(1) << 31), b, a); }
+LF_INLINE vec_f64 with_sign_f64(vec_f64 a, vec_f64 b) { return vbslq_f64(vdupq_n_u64(UINT64_C(1) << 63), b, a); }
 
 /* Nearest integer, ties to even. */
 LF_INLINE vec_f32 round_f32(vec_f32 a) { return vrndnq_f32(a); }

@@ -29,6 +29,7 @@ from lstmfast._graph import (
     unique_name,
 )
 from lstmfast._pieces import contiguous, copied, put
+from lstmfast._stack import has_stage, stage_of
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., Any]
@@ -97,7 +98,7 @@ class Layer:
     row_by_row_in_training = True  # False where it depends on other rows in a call with training=True
     casts_input = True  # run takes arrays of policy.real
     allocates = True  # False where the output is a view of the input
-    repeats = False  # the output is one step of memory seen many times
+    repeats = False  # the output is one step of memory seen many times, or a view that no input tells of
     stops_mask_since_316 = False  # Keras 3.16 stopped handing masks on here
     stops_mask_before_3 = False  # Keras 2 did not hand masks on here
 
@@ -704,18 +705,8 @@ def fill(targets: list[Array], outputs: Any) -> Any:
     return map_tree(lambda _: next(remaining), outputs)
 
 
-def stage_of(run: Run) -> _core.Stage:
-    """What runs a layer in a chain.
-
-    ``run.stage``, where it is there, makes one that C knows. It is no stage, for ``run`` and its stage would then keep
-    each other, and the packed weights, until Python looks for garbage.
-    """
-    stage: _core.Stage = getattr(run, "stage", _core.Stage)(run)
-    return stage
-
-
 def _as_frozen(count: int | None, run: Run) -> _Frozen:
-    return count, run, stage_of(run).run if hasattr(run, "stage") else run
+    return count, run, stage_of(run).run if has_stage(run) else run
 
 
 def assign(new: list[tuple[Layer, tuple[Array, ...]]]) -> None:

@@ -14,6 +14,7 @@ from lstmfast import _core, activations, initializers
 from lstmfast._arrays import policy
 from lstmfast._graph import KerasTensor, Node, Shape, unique_name
 from lstmfast._pieces import contiguous, put, reshaped
+from lstmfast._stack import give_stage
 from lstmfast.layers.base import Array, Layer, Run, _standardize, keys_of, positive, register
 
 
@@ -228,7 +229,7 @@ class Dense(Layer):
         if activation.core is None:
             return lambda x: activation.run(run(x))
         run.takes_out = True  # type: ignore[attr-defined]
-        run.stage = partial(_core.DenseStage, packed=packed)  # type: ignore[attr-defined]
+        give_stage(run, partial(_core.DenseStage, packed=packed))
         return run
 
 

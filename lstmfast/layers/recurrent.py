@@ -18,6 +18,7 @@ from lstmfast._arrays import BOOL, convert
 from lstmfast._graph import Shape, flatten
 from lstmfast._lookup import Lookup, ProjectedTable
 from lstmfast._pieces import contiguous
+from lstmfast._stack import give_stage
 from lstmfast.layers.base import Array, Layer, Run, as_mask, positive
 from lstmfast.layers.noise import Noise
 from lstmfast.layers.recurrent_dropout import DroppingCell, DroppingRules
@@ -182,13 +183,12 @@ class Recurrent(Layer):
         chosen.takes_out = chosen is inner and type(core) is _core.PackedLayer
         chosen.takes_calls = chosen is run and type(core) is _core.PackedLayer
         if chosen.takes_calls and not states:
-            chosen.stage = partial(
-                _core.RecurrentStage,
-                packed=core,
-                return_sequences=sequences,
-                go_backwards=backwards,
-                zero_output_for_mask=zero,
-            )
+            options: dict[str, Any] = {
+                "return_sequences": sequences,
+                "go_backwards": backwards,
+                "zero_output_for_mask": zero,
+            }
+            give_stage(chosen, partial(_core.RecurrentStage, packed=core, **options))
         # what can lie below another layer, and on one, while both run
         chosen.gives_steps = chosen.takes_calls and sequences and not states
         chosen.takes_steps = chosen.takes_calls and not backwards

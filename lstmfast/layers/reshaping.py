@@ -14,6 +14,7 @@ import numpy as np
 
 from lstmfast import _core
 from lstmfast._pieces import contiguous, copied, in_pieces, padded, repeated, taken
+from lstmfast._stack import give_stage
 from lstmfast.layers.base import Array, Layer, Run, positive, register
 from lstmfast.layers.convolution import per_axis
 
@@ -69,7 +70,7 @@ class RepeatVector(Layer):
             repeated: Array = ndarray((batch, n, features), x.dtype, x, 0, (x.strides[0], 0, x.itemsize))
             return repeated
 
-        run.stage = partial(_core.RepeatStage, count=n)  # type: ignore[attr-defined]
+        give_stage(run, partial(_core.RepeatStage, count=n))
         return run
 
     def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
@@ -178,7 +179,7 @@ class Permute(Layer):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         axes = (0, *self.dims)
-        return lambda x: contiguous(x.transpose(axes))
+        return lambda x: copied(x.transpose(axes))  # also where nothing moves
 
 
 _ORDINALS = ("1st", "2nd", "3rd")

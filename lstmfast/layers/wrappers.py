@@ -14,8 +14,8 @@ from lstmfast import _core
 from lstmfast._graph import map_tree
 from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, contiguous, joined, put, reshaped, spread, update
+from lstmfast._stack import give_stage, has_stage, stage_of
 from lstmfast.layers.base import Array, Layer, Run, as_mask, deserialize_layer, register, serialize_layer
-from lstmfast.layers.core import Dense
 from lstmfast.layers.recurrent import Recurrent, keep_age
 
 
@@ -42,6 +42,10 @@ class TimeDistributed(Layer):
             )
         super().__init__(**kwargs)
         self.layer = deserialize_layer(layer)
+
+    @property
+    def repeats(self) -> bool:  # type: ignore[override]
+        return self.layer.repeats
 
     @property
     def allocates(self) -> bool:  # type: ignore[override]
@@ -89,8 +93,8 @@ class TimeDistributed(Layer):
             return out
 
         run.takes_out = getattr(inner, "takes_out", False)  # type: ignore[attr-defined]
-        if isinstance(self.layer, Dense) and hasattr(inner, "stage"):  # which takes the steps for rows by itself
-            run.stage = inner.stage  # type: ignore[attr-defined]
+        if has_stage(inner) and type(stage_of(inner)) is _core.DenseStage:  # which takes the steps for rows by itself
+            give_stage(run, inner.stage[1])  # type: ignore[attr-defined]
         return run
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
@@ -310,7 +314,7 @@ class Bidirectional(Layer):
         run.takes_out = joint > 0 and not states  # type: ignore[attr-defined]
         run.takes_lookup = all(getattr(one, "takes_lookup", False) for one in (forward, backward))  # type: ignore[attr-defined]
         if joint and not states:
-            run.stage = partial(_pair_stage, forward=forward, backward=backward)  # type: ignore[attr-defined]
+            give_stage(run, partial(_pair_stage, forward=forward, backward=backward))
         return run
 
     def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
@@ -332,9 +336,11 @@ class Bidirectional(Layer):
         }
 
 
-def _pair_stage(run: Run, forward: Any, backward: Any) -> _core.PairStage:
-    find = partial(_tables, forward, backward)
-    return _core.PairStage(run, forward.stage(forward), backward.stage(backward), find)
+def _pair_stage(run: Run, forward: Any, backward: Any) -> _core.Stage:
+    one, other = stage_of(forward), stage_of(backward)
+    if type(one) is not _core.RecurrentStage or type(other) is not _core.RecurrentStage:
+        return _core.Stage(run)
+    return _core.PairStage(run, one, other, partial(_tables, forward, backward))
 
 
 def _tables(forward: Any, backward: Any, x: Any) -> tuple[Array, Array, Array] | None:

@@ -164,7 +164,7 @@ static const test_case cases[] = {
     {ACTIVATION(silu), NONE, JUDGES(silu), OF_RESULT, 3.5, 3.5, 1024},
     {ACTIVATION(gelu), NONE, JUDGES(gelu), OF_RESULT, 8, 8, 1},
     {ACTIVATION(gelu_tanh), NONE, JUDGES(gelu_tanh), OF_RESULT, 256, 2048, 1024},
-    {ACTIVATION(tanh_shrink), NONE, JUDGES(tanh_shrink), OF_ARGUMENT, 4, 4, 1},
+    {ACTIVATION(tanh_shrink), NONE, JUDGES(tanh_shrink), OF_ARGUMENT, 3, 3, 1},
     {ACTIVATION(threshold), {1, 0.5}, JUDGES(threshold), OF_RESULT, 0, 0, 1},
     {ACTIVATION(hard_sigmoid), NONE, JUDGES(hard_sigmoid), OF_RESULT, 2, 2, 1},
     {ACTIVATION(hard_sigmoid_keras2), NONE, JUDGES(hard_sigmoid_keras2), OF_ARGUMENT, 2, 2, 1},
