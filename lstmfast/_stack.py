@@ -53,7 +53,7 @@ class Stack:
         give_stage(self, partial(_stack_stage, runs=runs))
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
-        if x.shape[0] > _MOST_ROWS:
+        if not 0 < x.shape[0] <= _MOST_ROWS:
             for run in self._below:
                 x = run(x)
             return self._last(x) if out is None else self._last(x, out=out)

@@ -289,3 +289,15 @@ def test_a_closed_gate_leaves_both_signs_their_tiny_values(isa):
             states.append(float(layer(np.ones((1, 1, 1), "float32"))[0, 0]))
         assert states[0] == -states[1]
         np.testing.assert_allclose(states[0], np.exp(gate), rtol=1e-5)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_no_rows_and_no_steps_behind_an_embedding(warm):
+    stack = [layers.Embedding(20, 3), layers.LSTM(4, return_sequences=True), layers.GRU(2, name="second")]
+    model = lstmfast.Sequential([lstmfast.Input((None,), dtype="int32"), *stack])
+    if warm:
+        model(np.zeros((50, 7), "int32"))
+    for _ in range(2):
+        assert model(np.zeros((0, 7), "int32")).shape == (0, 2)
+        with pytest.raises(ValueError, match="expected at least 1 timestep"):
+            model(np.zeros((4, 0), "int32"))

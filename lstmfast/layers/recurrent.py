@@ -8,7 +8,6 @@ Next: lstm.py; recurrent_dropout.py; ../_core.pyi, where it ends up.
 from __future__ import annotations
 
 import inspect
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,17 +138,15 @@ class Recurrent(Layer):
         ) -> Any:
             if initial_state is not None:
                 initial_state = self._checked_states(initial_state, x.shape[0])
-            if type(x) is Lookup:
-                found = table.of(x)
-                if found is not None:
-                    ids = x.ids
-                    if calls is not None:
-                        return calls.run_indexed(
-                            core, ids, found, mask, initial_state, sequences, states, backwards, zero, out
-                        )
-                    return core.run_indexed(ids, found, mask, initial_state, sequences, states, backwards, zero, out, 0)
-                x = x.array()
             try:
+                if type(x) is Lookup:
+                    found = table.of(x)
+                    if found is not None:
+                        rest = (mask, initial_state, sequences, states, backwards, zero, out)
+                        if calls is not None:
+                            return calls.run_indexed(core, x.ids, found, *rest)
+                        return core.run_indexed(x.ids, found, *rest, 0)
+                    x = x.array()
                 if calls is not None:
                     return calls.run(core, x, mask, initial_state, sequences, states, backwards, zero, out)
                 return call(x, mask, initial_state, sequences, states, backwards, zero, out, 0)
@@ -183,12 +180,7 @@ class Recurrent(Layer):
         chosen.takes_out = chosen is inner and type(core) is _core.PackedLayer
         chosen.takes_calls = chosen is run and type(core) is _core.PackedLayer
         if chosen.takes_calls and not states:
-            options: dict[str, Any] = {
-                "return_sequences": sequences,
-                "go_backwards": backwards,
-                "zero_output_for_mask": zero,
-            }
-            give_stage(chosen, partial(_core.RecurrentStage, packed=core, **options))
+            give_stage(chosen, lambda run: _core.RecurrentStage(run, core, sequences, backwards, zero))
         # what can lie below another layer, and on one, while both run
         chosen.gives_steps = chosen.takes_calls and sequences and not states
         chosen.takes_steps = chosen.takes_calls and not backwards
