@@ -994,47 +994,41 @@ cdef class PackedLayer:
             PyErr_CheckSignals()
         return table
 
+    def apply(self, x, out, int threads):
+        cdef cnp.npy_intp shape[2]
+        self.check_x(x, 2)
+        shape[0] = cnp.PyArray_DIM(x, 0)
+        shape[1] = self._units
+        y = self._output(out, 2, shape, (x,))
+        self._apply(x, y, shape[0], _stride(x, 0, self.itemsize), _stride(y, 0, self.itemsize), threads)
+        return y
+
     cdef object apply_to_rows(self, object x):
         """`apply` along the last axis of an array in C order that has 2 to 8, and values."""
-        cdef lf_run call
         cdef cnp.npy_intp shape[_FEW_AXES]
         cdef int axis, ndim = cnp.PyArray_NDIM(x)
-        if self.cell != LF_DENSE:
-            raise ValueError("a recurrent layer has steps: use run")
         self.check_x(x, ndim)
-        memset(&call, 0, sizeof(call))
         for axis in range(ndim):
             shape[axis] = cnp.PyArray_DIM(x, axis)
         shape[ndim - 1] = self._units
-        call.batch = cnp.PyArray_SIZE(x) // self._features
-        call.steps = 1
-        call.x = cnp.PyArray_DATA(x)
-        call.x_row_stride = self._features
         y = _empty(ndim, shape, self.typenum)
-        call.y = cnp.PyArray_DATA(y)
-        call.y_row_stride = self._units
-        self.execute(&call)
+        self._apply(x, y, cnp.PyArray_SIZE(x) // self._features, self._features, self._units, 0)
         return y
 
-    def apply(self, x, out, int threads):
+    cdef int _apply(self, object x, object y, size_t rows, ptrdiff_t x_row_stride, ptrdiff_t y_row_stride,
+                    int threads) except -1:
         cdef lf_run call
-        cdef cnp.npy_intp shape[2]
         if self.cell != LF_DENSE:
             raise ValueError("a recurrent layer has steps: use run")
-        self.check_x(x, 2)
         memset(&call, 0, sizeof(call))
-        call.batch = cnp.PyArray_DIM(x, 0)
+        call.batch = rows
         call.steps = 1
         call.x = cnp.PyArray_DATA(x)
-        call.x_row_stride = _stride(x, 0, self.itemsize)
-        shape[0] = call.batch
-        shape[1] = self._units
-        y = self._output(out, 2, shape, (x,))
+        call.x_row_stride = x_row_stride
         call.y = cnp.PyArray_DATA(y)
-        call.y_row_stride = _stride(y, 0, self.itemsize)
+        call.y_row_stride = y_row_stride
         call.threads = threads
-        self.execute(&call)
-        return y
+        return self.execute(&call)
 
 
 cdef int _run_together(list packed, lf_run *calls, int count, lf_together together) except -1:
@@ -1380,18 +1374,19 @@ cdef class Chain:
         self.most_rows = most_rows
         self.bounded = bounded
 
-    def run(self, x):
+    cdef object take(self, object x):
         for stage in self.stages:
             x = (<Stage> stage).take(x)
         return x
+
+    def run(self, x):
+        return self.take(x)
 
     def run_known(self, x, bint bounded):
         x = self.known._ready(x, bounded or self.bounded)
         if x is None or cnp.PyArray_DIM(x, 0) > self.most_rows:
             return None
-        for stage in self.stages:
-            x = (<Stage> stage).take(x)
-        return x
+        return self.take(x)
 
 
 @cython.final

@@ -1,4 +1,4 @@
-"""Recurrent layers on top of each other, as one function of a plan's chain.
+"""Stages of a chain, and recurrent layers on top of each other as one of them.
 
 The core is told of all of them at once, so that each can be one step behind the one below it, on a thread of its own.
 Next: layers/recurrent.py runs one, csrc/core/together.c decides.
