@@ -13,7 +13,7 @@ from bench import figures, imports, machine, report
 from bench.cases import CASES, Case, select
 from bench.compare import compare
 from bench.peers import PEERS
-from bench.runner import Bench
+from bench.runner import Bench, joined
 
 _BUSY = 0.5
 RESULTS = Path(__file__).with_name("results")
@@ -28,6 +28,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--isa", choices=["avx2", "generic"], help="hold lstmfast and the peers that allow it to this")
     parser.add_argument("--repeats", type=int, default=3, help="interleaved repeats (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.05, help="of each repeat (default %(default)s)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help="at most; from the second on, of cases whose repeats disagree (default 1, with --full 3)",
+    )
     parser.add_argument("--out", type=Path, help="result path without suffix; default: bench/results/short, full, ...")
     parser.add_argument("--list", action="store_true", help="show the table of cases and stop")
     parser.add_argument(
@@ -60,19 +65,25 @@ def _run(names: list[str], cases: list[Case], threads: int, options: argparse.Na
         row["limit"] = machine.limit_microseconds(case, own, peak, threads)
 
     before = machine.probe(threads, options.isa)
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     beside: dict[str, list[machine.Moment]] = {}
     with Bench(names, threads, options.isa) as bench:
-        for number, case in enumerate(cases, 1):
-            row = {"kind": case.kind, "group": case.group, "batch": case.batch}
-            row["runners"], moments = bench.run(case, options.repeats, options.seconds)
-            beside[case.name] = moments
-            row["peaks"] = [moment.peak for moment in moments]
-            row["bandwidths"] = [moment.bytes_per_second for moment in moments if moment.bytes_per_second]
-            row["meetings"] = [moment.meeting for moment in moments if moment.meeting is not None]
-            limit(case, row, before)
-            rows[case.name] = row
-            print(f"[{threads} thr {number:2}/{len(cases)}] {_progress(case, row)}", flush=True)
+        for turn in range(options.rounds):
+            # What disturbs a machine lasts for seconds, and spoils all repeats of a case, but hardly two rounds of it.
+            left = [case for case in cases if case.name not in rows or not figures.is_steady(rows[case.name])]
+            for number, case in enumerate(left, 1):
+                results, moments = bench.run(case, options.repeats, options.seconds)
+                row = {"kind": case.kind, "group": case.group, "batch": case.batch, "runners": results}
+                if turn > 0:
+                    row["runners"] = joined(rows[case.name]["runners"], results)
+                    moments = beside[case.name] + moments
+                row["peaks"] = [moment.peak for moment in moments]
+                row["bandwidths"] = [moment.bytes_per_second for moment in moments if moment.bytes_per_second]
+                row["meetings"] = [moment.meeting for moment in moments if moment.meeting is not None]
+                rows[case.name], beside[case.name] = row, moments
+                limit(case, row, before)
+                done = f"{threads} thr {number:2}/{len(left)}" + (f" round {turn + 1}" if turn else "")
+                print(f"[{done}] {_progress(case, row)}", flush=True)
     found = machine.best(before, machine.probe(threads, options.isa))
     for case in cases:  # with the better of the two probes
         limit(case, rows[case.name], found)
@@ -97,6 +108,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "command": f"python -m bench {arguments}".strip(),
         "isa": options.isa,
         "repeats": options.repeats,
+        "rounds": options.rounds,
         "seconds": options.seconds,
         "versions": runs[0]["versions"],
         "runs": runs,
@@ -126,6 +138,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.render:
         _write(json.loads(options.render.read_text(encoding="utf-8")), options.render.with_suffix(""))
         return 0
+    if options.rounds is None:
+        options.rounds = 3 if options.full else 1
     started = time.monotonic()
     result = _measure(options)
     form = "full" if options.full else "cases" if options.cases else "short"

@@ -9,6 +9,7 @@ from bench.peers import PEERS
 
 US = "lstmfast"
 _ERROR_PEERS = ("onnxruntime", "openvino", "pytorch")
+_STEADY = 1.1  # repeats of a runner move by less than this where nobody disturbs the machine
 
 
 def microseconds(row: dict[str, Any], name: str = US) -> float | None:
@@ -39,6 +40,12 @@ def best_ratio(row: dict[str, Any]) -> float | None:
     """Ratio to the fastest peer."""
     name = best_peer(row)
     return ratio(row, name) if name else None
+
+
+def is_steady(row: dict[str, Any]) -> bool:
+    """Whether the repeats of lstmfast and of the fastest peer agree, whichever of them a disturbance would help."""
+    times = [row["runners"].get(name, {}).get("microseconds") for name in (US, best_peer(row))]
+    return all(max(one) <= _STEADY * min(one) for one in times if one)
 
 
 def fraction(row: dict[str, Any]) -> float | None:

@@ -123,6 +123,12 @@ def _probe(run: Result) -> str:
     )
 
 
+def _repeats(result: Result) -> str:
+    most = result.get("rounds", 1) * result["repeats"]
+    again = f" (up to {most} where they disagree)" if most > result["repeats"] else ""
+    return f"median of {result['repeats']} interleaved repeats{again} of {result['seconds']} s each, warm"
+
+
 def markdown(result: Result) -> str:
     """The whole result as Markdown."""
     machine = result["machine"]
@@ -131,8 +137,7 @@ def markdown(result: Result) -> str:
         "",
         f"{machine['cores']} cores, {machine['system']}, {result['date']}; instruction set: {result['isa'] or 'best'}; "
         f"load before: {_number(result['load'])}; "
-        f"median of {result['repeats']} interleaved repeats of {result['seconds']} s each, warm. Command: "
-        f"`{result['command']}`.",
+        f"{_repeats(result)}. Command: `{result['command']}`.",
         "",
         "Versions: " + ", ".join(f"{PEERS[name].title} {result['versions'][name]}" for name in _runners(result)) + ".",
         "",

@@ -21,6 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-4  # of the largest output; float32 stays below 1e-5 here, bfloat16 or a wrong gate do not
 _truths: dict[str, np.ndarray] = {}  # the same for every thread count
 
+# {runner: {"error", "microseconds": [one of each repeat], "fastest", "extra_bytes" of lstmfast} or {"skipped": reason}}
+Results = dict[str, dict[str, Any]]
+
 
 class RunnerError(RuntimeError):
     """A runner failed or died on a case."""
@@ -85,6 +88,24 @@ def check(y: np.ndarray, expected: np.ndarray) -> float:
     return error
 
 
+def joined(results: Results, more: Results) -> Results:
+    """Two rounds of a case as one: of a runner that failed in one of them nothing counts."""
+
+    def join(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+        if "skipped" in one or "skipped" in other:
+            return one if "skipped" in one else other
+        joint = {
+            "error": max(one["error"], other["error"]),
+            "microseconds": one["microseconds"] + other["microseconds"],
+            "fastest": min(one["fastest"], other["fastest"]),
+        }
+        if "extra_bytes" in one:
+            joint["extra_bytes"] = max(one["extra_bytes"], other["extra_bytes"])
+        return joint
+
+    return {name: join(one, more[name]) for name, one in results.items()}
+
+
 class Bench:
     """All runners at one thread count."""
 
@@ -109,12 +130,9 @@ class Bench:
         for runner in self._runners.values():
             runner.close()
 
-    def run(self, case: Case, repeats: int, seconds: float) -> tuple[dict[str, Any], list[machine.Moment]]:
-        """Check, then time: {runner: {"error", "microseconds": [...], "fastest"} or {"skipped": reason}}.
-
-        Beside it, what the machine could do before each repeat.
-        """
-        results: dict[str, Any] = {}
+    def run(self, case: Case, repeats: int, seconds: float) -> tuple[Results, list[machine.Moment]]:
+        """Check, then time. Beside the results, what the machine could do before each repeat."""
+        results: Results = {}
         ready = []
 
         def drop(name: str, failure: RunnerError) -> None:
