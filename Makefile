@@ -15,7 +15,7 @@ SHELL := /bin/bash
 C_SOURCES := $(sort $(wildcard csrc/isa/*.c csrc/kernels/*.c csrc/core/*.c))
 C_HEADERS := $(sort $(wildcard csrc/*/*.h csrc/*/*.inc))
 C_FORMATTED = $(C_SOURCES) $(C_HEADERS) $(sort $(wildcard tests/c/*.[ch] tests/c/*.inc))
-EXTENSION := setup.py pyproject.toml $(wildcard lstmfast/*.pyx lstmfast/*.pxd) $(C_SOURCES) $(C_HEADERS)
+EXTENSION := setup.py pyproject.toml $(wildcard lstmfast/*.pyx lstmfast/*.px[di]) $(C_SOURCES) $(C_HEADERS)
 PACKAGE := $(EXTENSION) README.md $(wildcard lstmfast/*.py lstmfast/*/*.py lstmfast/*.pyi)
 
 .PHONY: help

@@ -145,7 +145,7 @@ setup(
             "lstmfast._core",
             ["lstmfast/_core.pyx", *SOURCES],
             include_dirs=["csrc/include", "csrc"],
-            depends=[*HEADERS, *glob("lstmfast/*.pxd")],
+            depends=[*HEADERS, *glob("lstmfast/*.px[di]")],
             define_macros=[
                 ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
                 ("NPY_TARGET_VERSION", "NPY_1_22_API_VERSION"),  # the first with memory handlers

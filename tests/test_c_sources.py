@@ -14,6 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "csrc"
+CYTHON = [path for pattern in ("*.pyx", "*.px[di]") for path in sorted((ROOT / "lstmfast").glob(pattern))]
+TEXT = (".py", ".pyx", ".pxd", ".pxi", ".pyi", ".c", ".h", ".inc", ".md", ".toml")
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".c", ".h", ".inc"))
 NAMES = {path.name for path in SOURCES}
 
@@ -156,10 +158,9 @@ def test_every_rule_can_fail(rule):
 
 
 def test_cython_sees_the_public_header_alone():
-    files = [ROOT / "lstmfast" / "_core.pyx", ROOT / "lstmfast" / "_core.pxd"]
     headers = {
         name
-        for path in files
+        for path in CYTHON
         for name in re.findall(r'cdef extern from\s+["<]+([^">]+)', path.read_text())
         if not name.startswith(("Python.h", "numpy/", "stdint.h"))
     }
@@ -167,8 +168,8 @@ def test_cython_sees_the_public_header_alone():
 
 
 def test_the_core_computes_nothing_in_cython():
-    text = (ROOT / "lstmfast" / "_core.pyx").read_text()
-    assert not re.search(r"\b(exp|tanh|sqrt|prange|parallel)\s*\(", text)
+    for path in CYTHON:
+        assert not re.search(r"\b(exp|tanh|sqrt|prange|parallel)\s*\(", path.read_text()), path
 
 
 def test_the_public_header_is_small_and_plain():
@@ -184,6 +185,6 @@ def test_no_absolute_paths_in_tracked_text():
     found = []
     for folder in ("csrc", "lstmfast", "tests", "bench", "examples", "docs", ".ci"):
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".pyx", ".pyi", ".c", ".h", ".inc", ".md", ".toml") and path != Path(__file__):
+            if path.suffix in TEXT and path != Path(__file__):
                 found += [f"{path.relative_to(ROOT)}: {hit}" for hit in suspicious.findall(path.read_text())]
     assert not found, found

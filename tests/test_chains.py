@@ -301,3 +301,17 @@ def test_no_rows_and_no_steps_behind_an_embedding(warm):
         assert model(np.zeros((0, 7), "int32")).shape == (0, 2)
         with pytest.raises(ValueError, match="expected at least 1 timestep"):
             model(np.zeros((4, 0), "int32"))
+
+
+@pytest.mark.parametrize(
+    "kind", ["Stage", "DenseStage", "RecurrentStage", "StackStage", "PairStage", "RepeatStage", "Chain"]
+)
+def test_there_is_no_stage_that_was_never_made(kind):
+    cls = getattr(_core, kind)
+    with pytest.raises(TypeError, match="positional argument"):
+        cls.__new__(cls)
+
+
+def test_no_level_of_a_stack_is_none():
+    with pytest.raises(TypeError, match="RecurrentStage"):
+        _core.StackStage(lambda x: x, [None], 1)

@@ -67,7 +67,10 @@ LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
 LF_INLINE size_t row_vectors_f64(size_t products, size_t near_bytes) {
     return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
 }
-/* The same of blocks with three weights for four sums. */
+/* Whether the epilogue of so many products follows each tile of one row. */
+LF_INLINE int row_streams_f32(size_t products, size_t near_bytes) { return (void)products, (void)near_bytes, 0; }
+LF_INLINE int row_streams_f64(size_t products, size_t near_bytes) { return (void)products, (void)near_bytes, 0; }
+/* As row_vectors, of blocks with three weights for four sums. */
 LF_INLINE size_t split_vectors_f32(size_t products, size_t near_bytes) {
     return (void)products, (void)near_bytes, LF_SPLIT_VECTORS_1;
 }

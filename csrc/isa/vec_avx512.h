@@ -71,6 +71,7 @@ typedef __m512d vec_f64;
 typedef __mmask16 mask_f32;
 typedef __mmask8 mask_f64;
 
+enum { LITTLE_ROOM = 48 << 10 }; /* in the first cache level: what is less */
 /* Of one row's sums of so many products, where the first cache level has so many bytes. The next step begins with the
  * blocks of the last ones, and finds as much of them there as fits: of 48 KiB three of 64 products, two of 96 (LSTM(84)
  * to LSTM(96) 1.10 to 1.15 times as fast as with 12 vectors, LSTM(60) 1.25 as with 16; Zen 5), of 32 KiB no three of 48
@@ -78,25 +79,37 @@ typedef __mmask8 mask_f64;
  * better, up to a point (LSTM(128): 1.06, 100 units of float64 1.15 times as fast as with 8; from 320 units on 12
  * are 1.01; Zen 5). */
 LF_INLINE int blocks_stay(size_t blocks, size_t products, size_t near_bytes) {
-    enum { BLOCK_BYTES = 256, ROOM = 48 << 10 }; /* for each product */
+    enum { BLOCK_BYTES = 256 }; /* for each product */
     /* A little more than fits does no harm (Zen 5); of 32 KiB it does (LSTM(45) to LSTM(47) 1.15; Zen 4). */
-    return blocks * BLOCK_BYTES * products <= near_bytes + near_bytes / (near_bytes < ROOM ? 32 : 8);
+    return blocks * BLOCK_BYTES * products <= near_bytes + near_bytes / (near_bytes < LITTLE_ROOM ? 32 : 8);
+}
+/* Whether one row's epilogue follows each tile of its blocks, of which there are few at once: it runs while the second
+ * cache level sends the weights of the next tile (LSTM(60) to LSTM(112) 1.03 to 1.08, GRU(64) to GRU(140) 1.02 to 1.06,
+ * SimpleRNN(100) 1.1, float64 of 72 to 100 units 1.04 to 1.10 times as fast, half of LSTM(64) on each of two threads
+ * 1.1; LSTM(128) 1.00, with four blocks at once; Zen 4). */
+LF_INLINE int row_streams_f32(size_t products, size_t near_bytes) {
+    return near_bytes < LITTLE_ROOM && !blocks_stay(3, products, near_bytes) && products <= 118;
+}
+LF_INLINE int row_streams_f64(size_t products, size_t near_bytes) {
+    return near_bytes < LITTLE_ROOM && products > 72 && products <= 104;
 }
 LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
+    if (row_streams_f32(products, near_bytes)) return products <= 56 ? 8 : 4;
     return blocks_stay(3, products, near_bytes) ? 12 : products <= 118 ? 8 : products <= 256 ? 16 : 12;
 }
 LF_INLINE size_t row_vectors_f64(size_t products, size_t near_bytes) {
+    if (row_streams_f64(products, near_bytes)) return 4;
     if (products <= 72) return blocks_stay(3, products, near_bytes) ? 12 : 8;
     return products > 96 && products <= 256 ? 16 : 12;
 }
 /* The same of blocks with three weights for four sums (GRU(64) 1.15, GRU(80) 1.07 times as fast as with 16; Zen 4). */
 LF_INLINE size_t split_vectors_f32(size_t products, size_t near_bytes) {
-    const size_t weights = products * 3 / 4;
-    return blocks_stay(4, weights, near_bytes) ? 16 : row_vectors_f32(weights, near_bytes);
+    if (blocks_stay(4, products, near_bytes)) return 16;
+    if (row_streams_f32(products, near_bytes) && products <= 66) return 8;
+    return row_vectors_f32(products, near_bytes);
 }
 LF_INLINE size_t split_vectors_f64(size_t products, size_t near_bytes) {
-    const size_t weights = products * 3 / 4;
-    return blocks_stay(4, weights, near_bytes) ? 16 : row_vectors_f64(weights, near_bytes);
+    return blocks_stay(4, products, near_bytes) ? 16 : row_vectors_f64(products, near_bytes);
 }
 
 LF_INLINE __mmask16 first_f32(size_t count) { return (__mmask16)((1u << count) - 1u); } /* count in 0..16 */

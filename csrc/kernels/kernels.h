@@ -83,7 +83,7 @@ enum { LF_FETCH_NOTHING, LF_FETCH_SOON, LF_FETCH_LATER };
 /* Where a step of few rows notes down the tiles it runs, for steps like it to run them again: to find them out takes
  * longer than the products of a small layer. Like it are those of the same rows, blocks and inputs, in the same
  * direction and with no zeros left out, whatever they read and write. Empty at first: all zeros in `state`. */
-enum { LF_TAPE_BYTES = 3584 };
+enum { LF_TAPE_BYTES = 6656 };
 typedef struct lf_tape {
     enum { LF_TAPE_EMPTY, LF_TAPE_RECORDS, LF_TAPE_PLAYS, LF_TAPE_TOO_SHORT } state;
     _Alignas(64) unsigned char memory[LF_TAPE_BYTES];
