@@ -70,7 +70,7 @@ def _run(names: list[str], cases: list[Case], threads: int, options: argparse.Na
     with Bench(names, threads, options.isa) as bench:
         for turn in range(options.rounds):
             # What disturbs a machine lasts for seconds, and spoils all repeats of a case, but hardly two rounds of it.
-            left = [case for case in cases if case.name not in rows or not figures.is_steady(rows[case.name])]
+            left = [case for case in cases if turn == 0 or not figures.is_steady(rows[case.name], options.repeats)]
             for number, case in enumerate(left, 1):
                 results, moments = bench.run(case, options.repeats, options.seconds)
                 row = {"kind": case.kind, "group": case.group, "batch": case.batch, "runners": results}

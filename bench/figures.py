@@ -42,10 +42,10 @@ def best_ratio(row: dict[str, Any]) -> float | None:
     return ratio(row, name) if name else None
 
 
-def is_steady(row: dict[str, Any]) -> bool:
-    """Whether the repeats of lstmfast and of the fastest peer agree, whichever of them a disturbance would help."""
+def is_steady(row: dict[str, Any], repeats: int) -> bool:
+    """Whether the last repeats of lstmfast and of its fastest peer agree, whomever a disturbance would help."""
     times = [row["runners"].get(name, {}).get("microseconds") for name in (US, best_peer(row))]
-    return all(max(one) <= _STEADY * min(one) for one in times if one)
+    return all(max(one[-repeats:]) <= _STEADY * min(one[-repeats:]) for one in times if one)
 
 
 def fraction(row: dict[str, Any]) -> float | None:

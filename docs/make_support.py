@@ -33,6 +33,7 @@ FAMILIES = {
     "wrappers": "Wrappers",
     "core": "Inputs and Dense",
     "masking": "Embedding and Masking",
+    "text": "Text",
     "convolution": "Convolutions",
     "conv_transpose": "Convolutions",
     "pooling": "Pooling",

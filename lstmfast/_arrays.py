@@ -17,6 +17,7 @@ from lstmfast._pieces import contiguous, copied, in_pieces, spread, update
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 BOOL = np.dtype(np.bool_)
+STRING = np.dtype(object)  # of strings, each a str or bytes
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -89,6 +90,8 @@ def policy(identifier: Any = None) -> DTypePolicy:
 
 def real_of(dtype_name: str) -> np.dtype[Any]:
     """The type in which values of the Keras dtype ``dtype_name`` travel between layers."""
+    if dtype_name == "string":
+        return STRING
     if dtype_name in ("float16", "bfloat16"):
         return FLOAT32
     return np.dtype(dtype_name)
@@ -115,6 +118,24 @@ def as_array(value: Any, what: str = "the input") -> np.ndarray[Any, Any]:
     array: np.ndarray[Any, Any] = value
     if array.dtype.kind not in "fbiu" and array.dtype.name != "bfloat16":
         raise TypeError(f"Expected {what} to hold real numbers, got dtype {array.dtype}.")
+    return array
+
+
+def as_strings(value: Any, what: str = "the input") -> np.ndarray[Any, Any]:
+    """``value`` as an array of str or bytes.
+
+    Raises
+    ------
+    TypeError
+        If it holds anything else.
+    """
+    if isinstance(value, (list, tuple)):
+        value = np.array(value, STRING)
+    array = value if type(value) is np.ndarray else np.asarray(value)
+    if array.dtype.kind in "SUT":
+        return copied(array, STRING)
+    if array.dtype.kind != "O" or not all(isinstance(item, (str, bytes)) for item in array.flat):
+        raise TypeError(f"Expected {what} to hold strings, got dtype {array.dtype}.")
     return array
 
 

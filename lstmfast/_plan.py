@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core
-from lstmfast._arrays import BOOL, as_array, convert, numpy_dtype, real_of
+from lstmfast._arrays import BOOL, STRING, as_array, as_strings, convert, numpy_dtype, real_of
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_shapes, map_tree
 from lstmfast._pieces import cast, copied
 from lstmfast._stack import stacked, stage_of
@@ -63,8 +63,18 @@ class Port:
                 raise ValueError(f"{what}expected shape={(None, *self.shape)}, found shape={given}")
         return array
 
+    def read(self, value: Any, what: str) -> Array:
+        """A caller's value as an array of what the model takes: numbers, or strings.
+
+        Raises
+        ------
+        TypeError
+            If it holds something else.
+        """
+        return as_strings(value, what) if self.dtype is STRING else as_array(value, what)
+
     def prepare(self, array: Array) -> Array:
-        return convert(array, self.dtype)
+        return array if self.dtype is STRING else convert(array, self.dtype)
 
 
 class Operation:
@@ -403,6 +413,10 @@ class Plan:
 
     def _converted(self, x: Any, position: int, bounded: bool) -> Array | None:
         """An input of a known shape as its port takes it; None for another."""
+        if self.ports[position].dtype is STRING:
+            listed = type(x) is list and len(x) > 0 and isinstance(x[0], (str, bytes))
+            x = as_strings(x) if listed or (type(x) is np.ndarray and x.dtype is not STRING) else None
+            return x if self.known[position].takes(x, bounded) else None
         return self.ports[position].prepare(x) if self.known[position].converts(x, bounded) else None
 
     def remember(self, shapes: list[Shape], rows: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core, _graph
-from lstmfast._arrays import as_array
+from lstmfast._arrays import as_array, as_strings
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_graph, map_tree
 from lstmfast._pieces import joined, put
 from lstmfast._plan import MaskRules, Plan, as_masks, mixes_batch
@@ -455,7 +455,7 @@ class Model(Layer):
         """The inputs as arrays of the right rank and shape, not yet converted."""
         arrays = []
         for position, (value, port) in enumerate(zip(self._flat_inputs(inputs), plan.ports, strict=True)):
-            array = as_array(value, f"input '{port.name}' of model '{self.name}'")
+            array = port.read(value, f"input '{port.name}' of model '{self.name}'")
             arrays.append(port.adjust(array, position, self.name))
         sizes = {array.shape[0] for array in arrays if array.ndim}
         if len(sizes) > 1:
@@ -1111,7 +1111,12 @@ class Sequential(Model):
             return
         if not self._layers:
             self.build(())
-        shape = tuple(inputs.shape) if hasattr(inputs, "shape") else as_array(_alone(inputs)).shape
+        if hasattr(inputs, "shape"):
+            shape = tuple(inputs.shape)
+        elif _input_dtype(self._layers[0]) == "string":
+            shape = as_strings(inputs).shape
+        else:
+            shape = as_array(_alone(inputs)).shape
         if not shape:
             raise ValueError(f"Model '{self.name}' needs an input with a batch axis, got a scalar.")
         batch = shape[0] if any(getattr(layer, "stateful", False) for layer in self._layers) else None
@@ -1205,7 +1210,9 @@ def _weight_sizes(layer: Layer, trainable: bool, seen: set[int]) -> Iterator[tup
 
 def _input_dtype(layer: Layer) -> str:
     """The type of the input in front of a first layer that brings no Input."""
-    return layer.policy.compute_dtype if layer.casts_input else "float32"
+    if isinstance(layer, Model) and layer.built and len(layer.inputs) == 1 and layer.inputs[0].dtype == "string":
+        return "string"
+    return "string" if layer.reads_strings else layer.policy.compute_dtype if layer.casts_input else "float32"
 
 
 def _tuples(function: Callable[[Any], Any], tree: Any) -> Any:

@@ -29,13 +29,16 @@ def load(path: str | os.PathLike[str]) -> Model:
     Raises
     ------
     Failure
-        If the file holds no model that can be loaded.
+        If the file holds no model that can be loaded, or one that takes text.
     """
     from lstmfast.saving import load_model
 
     try:
-        return load_model(path)
+        model = load_model(path)
     except NotImplementedError as error:
         raise Failure(f"{error} ('lstmfast info' lists everything that is not supported)", NO) from error
     except ValueError as error:
         raise Failure(str(error), FILE) from error
+    if model.built and any(tensor.dtype == "string" for tensor in model.inputs):
+        raise Failure(f"'{os.fspath(path)}' takes text, and no input of this program does: call it from Python.", NO)
+    return model

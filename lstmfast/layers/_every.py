@@ -74,6 +74,7 @@ from lstmfast.layers.reshaping import (
 )
 from lstmfast.layers.rnn import RNN, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from lstmfast.layers.simple_rnn import SimpleRNN
+from lstmfast.layers.text import StringLookup, TextVectorization
 from lstmfast.layers.wrappers import Bidirectional, TimeDistributed
 
 # Keras's other names of these.
@@ -194,7 +195,9 @@ __all__ = [
     "SpatialDropout2D",
     "SpatialDropout3D",
     "StackedRNNCells",
+    "StringLookup",
     "Subtract",
+    "TextVectorization",
     "ThresholdedReLU",
     "TimeDistributed",
     "UnitNormalization",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from _thread import RLock
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -97,6 +97,7 @@ class Layer:
     row_by_row = True  # a row of the output depends on the same row of the input alone
     row_by_row_in_training = True  # False where it depends on other rows in a call with training=True
     casts_input = True  # run takes arrays of policy.real
+    reads_strings = False  # run takes arrays of strings, and looks them up in a vocabulary
     allocates = True  # False where the output is a view of the input
     repeats = False  # the output is one step of memory seen many times, or a view that no input tells of
     stops_mask_since_316 = False  # Keras 3.16 stopped handing masks on here
@@ -170,6 +171,12 @@ class Layer:
     def sublayers(self) -> tuple[Layer, ...]:
         """The layers inside this one, in the order of their weights."""
         return ()
+
+    def all_layers(self) -> Iterator[Layer]:
+        """This layer and those inside it, however deep."""
+        yield self
+        for inner in self.sublayers():
+            yield from inner.all_layers()
 
     # Arguments without effect that files hold beside those of the constructor.
     inert_arguments: tuple[str, ...] = ()

@@ -81,9 +81,7 @@ def _dtype_name(dtype: Any) -> str:
     if isinstance(dtype, dict):
         name = policy(dtype).compute_dtype
     name = name or np.dtype(dtype).name
-    if name == "string":
-        raise NotImplementedError("Inputs of strings are not supported: pass numbers.")
-    if name != "bfloat16":
+    if name not in ("bfloat16", "string"):
         name = np.dtype(name).name
     return name
 

@@ -11,7 +11,8 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from lstmfast.saving import hdf5
@@ -20,6 +21,7 @@ from lstmfast.saving.files import MAX_CONFIG_BYTES, Array, Saved, parse_json
 # A deflated member may grow by this much at most.
 _MAX_RATIO = 200
 _MAX_WEIGHTS_BYTES = 1 << 36
+_ASSETS = "assets/"
 
 
 class WeightTree:
@@ -31,11 +33,16 @@ class WeightTree:
         By path, with forward slashes.
     names : dict of str to str
         By its path, what a layer is called, where the file says so.
+    texts : dict of str to function
+        By its path, ``layers/text_vectorization/vocabulary.txt``, what gives the lines of a text.
     """
 
-    def __init__(self, arrays: dict[str, Array], names: dict[str, str]) -> None:
+    def __init__(
+        self, arrays: dict[str, Array], names: dict[str, str], texts: dict[str, Callable[[], list[str]]] | None = None
+    ) -> None:
         self.arrays = arrays
         self.names = names
+        self.texts = texts or {}
 
 
 @contextlib.contextmanager
@@ -58,7 +65,9 @@ def open_archive(name: str) -> Iterator[Saved]:
             if "model.weights.h5" in members:
                 info = members["model.weights.h5"]
                 with _seekable(archive, info, name) as stream, hdf5.open_file(stream, name) as file:
-                    yield Saved(name, config, version, weight_tree(file, name))
+                    tree = weight_tree(file, name)
+                    tree.texts = _texts(archive, members, name)
+                    yield Saved(name, config, version, tree)
             elif "model.weights.npz" in members:
                 raise NotImplementedError(
                     f"'{name}' keeps its weights in a pickled model.weights.npz, which could run code: save it again "
@@ -68,6 +77,25 @@ def open_archive(name: str) -> Iterator[Saved]:
                 raise ValueError(f"'{name}' holds no model.weights.h5: it is an architecture without weights.")
     except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error) as error:
         raise OSError(f"'{name}' is a damaged or truncated .keras file: {error}") from error
+
+
+def _texts(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str
+) -> dict[str, Callable[[], list[str]]]:
+    """What reads the vocabularies that the file keeps beside its weights."""
+
+    def lines(info: zipfile.ZipInfo) -> list[str]:
+        content = _read(archive, info, name, MAX_CONFIG_BYTES)
+        try:
+            return content.decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"'{name}': {info.filename} is no UTF-8 text: {error}") from None
+
+    return {
+        _clean(path)[len(_ASSETS) :]: partial(lines, info)
+        for path, info in members.items()
+        if _clean(path).startswith(_ASSETS) and path.endswith(".txt")
+    }
 
 
 def _check(info: zipfile.ZipInfo, name: str, limit: int) -> None:

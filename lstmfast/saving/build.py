@@ -73,8 +73,21 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
         copy._layers = [order[name] for name in names_in_order] + [
             layer for layer in copy._layers if layer.name not in names_in_order
         ]
+    _take_vocabularies(model, copy)
     copy.set_weights(weights)
     return copy
+
+
+def _take_vocabularies(model: Any, copy: Any) -> None:
+    """The words that layers of a live model have learned, which no config lists."""
+    for layer in getattr(model, "layers", ()):
+        own = copy.get_layer(layer.name) if isinstance(copy, Model) else None
+        if isinstance(own, Model):
+            _take_vocabularies(layer, own)
+        elif own is not None and _lacks_words(own):
+            words = layer.get_vocabulary(include_special_tokens=False)
+            if words:
+                own.set_vocabulary(words)
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
@@ -414,6 +427,7 @@ class _Collector:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.pairs: list[tuple[Layer, list[Array]]] = []
+        self.vocabularies: list[tuple[Any, tuple[str, ...]]] = []
 
     def add(self, layer: Layer, arrays: list[Array]) -> None:
         where = f"'{self.context.name}': layer '{layer.name}' of class {type(layer).__name__}"
@@ -427,8 +441,22 @@ class _Collector:
                 )
         self.pairs.append((layer, arrays))
 
+    def add_words(self, layer: Any, words: list[str]) -> None:
+        while words and not words[-1]:
+            words.pop()
+        try:
+            self.vocabularies.append((layer, layer.checked_vocabulary(words)))
+        except ValueError as error:
+            raise ValueError(f"'{self.context.name}': the vocabulary of layer '{layer.name}': {error}") from None
+
     def assign(self) -> None:
+        for layer, words in self.vocabularies:
+            layer.set_vocabulary(words)
         assign([(layer, layer._checked_weights([array.read() for array in arrays])) for layer, arrays in self.pairs])
+
+
+def _lacks_words(layer: Any) -> bool:
+    return bool(layer.reads_strings) and not layer.vocabulary
 
 
 def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
@@ -461,6 +489,14 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
                     f"missing (looked for {prefix}0)."
                 )
             collector.add(layer, [tree.arrays[key] for key in keys])
+        if _lacks_words(layer):
+            place = f"{path}vocabulary.txt"
+            if place not in tree.texts:
+                raise ValueError(
+                    f"'{context.name}': the vocabulary of layer '{layer.name}' of class {type(layer).__name__} is "
+                    f"missing (looked for assets/{place})."
+                )
+            collector.add_words(layer, tree.texts[place]())
         for attribute, inner in layer.saved_parts():
             below = f"{path}{attribute}/"
             if not any(key.startswith(below) for key in tree.arrays):
@@ -472,10 +508,10 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
 
     def container(layers: list[Layer], path: str) -> None:
         """A list of layers: groups are named after classes and counted per class."""
-        groups = {key[len(path) :].split("/", 1)[0] for key in tree.arrays if key.startswith(path)}
+        groups = {key[len(path) :].split("/", 1)[0] for key in (*tree.arrays, *tree.texts) if key.startswith(path)}
         by_class: dict[str, list[Layer]] = {}
         for layer in layers:
-            if layer.owners():
+            if layer.owners() or any(map(_lacks_words, layer.all_layers())):
                 by_class.setdefault(snake_case(layer.saved_class()), []).append(layer)
         for prefix, members in by_class.items():
             numbered = sorted(

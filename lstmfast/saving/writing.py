@@ -57,19 +57,13 @@ def architecture(model: Model) -> dict[str, Any]:
     NotImplementedError
         If a layer of an older Keras has no equal there.
     """
-    for layer in _all_layers(model):
+    for layer in model.all_layers():
         _refuse_what_changed(layer)
     return {
         **serialize_layer(model),
         "registered_name": model.saved_class(),
         "build_config": {"input_shape": model.input_shape},
     }
-
-
-def _all_layers(layer: Layer) -> Iterator[Layer]:
-    yield layer
-    for inner in layer.sublayers():
-        yield from _all_layers(inner)
 
 
 def _refuse_what_changed(layer: Layer) -> None:

@@ -1,0 +1,387 @@
+"""Layers that read text: strings in, the ids of their words out, as an Embedding takes them.
+
+Strings are bytes here, in UTF-8: TensorFlow, whose operations Keras uses, changes the case of ASCII letters alone.
+Next: masking.py, for the Embedding.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from lstmfast._arrays import as_strings
+from lstmfast._graph import KerasTensor
+from lstmfast.layers.base import Array, Layer, Run, changes, lock, register
+
+_PUNCTUATION = b"!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~'"
+_LOWER = bytes(range(256)).lower()
+_SAME = bytes(range(256))
+# by its name: where each byte goes, and which go away
+_STANDARDIZE = {
+    "lower_and_strip_punctuation": (_LOWER, _PUNCTUATION),
+    "lower": (_LOWER, b""),
+    "strip_punctuation": (_SAME, _PUNCTUATION),
+    None: (_SAME, b""),
+}
+
+
+def _encoded(text: Any) -> bytes:
+    if isinstance(text, bytes):
+        return text
+    if isinstance(text, str):
+        return text.encode()
+    raise TypeError(f"Expected the input to hold strings, got {type(text).__name__}.")
+
+
+def _characters(text: bytes) -> list[bytes]:
+    return [character.encode() for character in text.decode(errors="replace")]
+
+
+_SPLIT: dict[Any, Callable[[bytes], list[bytes]]] = {"whitespace": bytes.split, "character": _characters}
+
+
+class _Vocabulary(Layer):
+    """Base of the layers that look words up: special ones first, then those of the vocabulary."""
+
+    casts_input = False
+    reads_strings = True
+    supports_masking = False
+    inert_arguments = ("vocabulary_dtype", "vocabulary_size", "has_input_vocabulary", "oov_method", "pad_to_max_tokens")
+
+    mask_token: str | None
+    oov_token: str
+    num_oov_indices: int
+
+    def _begin(
+        self, max_tokens: Any, vocabulary: Any, output_mode: str, encoding: str, unsupported: dict[str, Any]
+    ) -> None:
+        if max_tokens is not None and max_tokens <= 1:
+            raise ValueError(f"If set, `max_tokens` must be greater than 1. Received: max_tokens={max_tokens}")
+        unsupported = {
+            **unsupported,
+            **({} if output_mode == "int" else {"output_mode": output_mode}),
+            **({} if encoding.lower().replace("-", "") == "utf8" else {"encoding": encoding}),
+        }
+        for name, value in unsupported.items():
+            if value:
+                raise NotImplementedError(
+                    f"Layer '{self.name}' of class {type(self).__name__} with {name}={value!r} is not supported: it "
+                    "gives ids of UTF-8 strings, one for each word."
+                )
+        self.max_tokens, self.output_mode, self.encoding = max_tokens, output_mode, encoding
+        self._words: tuple[str, ...] = ()
+        self.built = True
+        if vocabulary is not None:
+            self.set_vocabulary(vocabulary)
+
+    @property
+    def vocabulary(self) -> list[str] | None:
+        """The words, as a config lists them."""
+        return list(self._words) or None
+
+    @property
+    def _specials(self) -> list[str]:
+        return [*([] if self.mask_token is None else [self.mask_token]), *[self.oov_token] * self.num_oov_indices]
+
+    def set_vocabulary(self, vocabulary: Any, idf_weights: Any = None) -> None:
+        """Replace the words. A call that is under way in another thread finishes with the old ones.
+
+        Parameters
+        ----------
+        vocabulary : sequence of str or bytes
+            Each word once, in the order of their ids; what `get_vocabulary` gives, too, which begins with the special
+            words.
+
+        Raises
+        ------
+        ValueError
+            If it is empty, holds a word twice or a special one, or more words than ``max_tokens`` allows; nothing has
+            changed then.
+        """
+        if idf_weights is not None:
+            raise ValueError("`idf_weights` should only be set if output_mode is `'tf_idf'`.")
+        words = self.checked_vocabulary(vocabulary)
+        with lock:
+            self._words = words
+            self._frozen = None
+            changes[0] += 1
+
+    def checked_vocabulary(self, vocabulary: Any) -> tuple[str, ...]:
+        """The words that `set_vocabulary` would take over, or its error."""
+        if isinstance(vocabulary, (str, bytes)) or not isinstance(vocabulary, Iterable):
+            raise ValueError(f"The vocabulary has to be a sequence of words, got {vocabulary!r}.")
+        words = [_encoded(word).decode() for word in vocabulary]
+        specials = self._specials
+        if words[: len(specials)] == specials:
+            words = words[len(specials) :]
+        if not words:
+            raise ValueError(f"Cannot set an empty vocabulary. Received: vocabulary={list(vocabulary)[:8]}")
+        if len(set(words)) != len(words):
+            twice = [word for word, count in Counter(words).items() if count > 1][:8]
+            raise ValueError(
+                "The passed vocabulary has at least one repeated term. Please uniquify your dataset. The repeated "
+                f"terms are: {twice}"
+            )
+        for what, token in (("mask", self.mask_token), ("OOV", self.oov_token)):
+            if token in words:
+                raise ValueError(
+                    f"Found reserved {what} token at unexpected location in `vocabulary`. Note that passed "
+                    f"`vocabulary` does not need to include the OOV and mask tokens. Token: {token!r}"
+                )
+        if self.max_tokens is not None and len(specials) + len(words) > self.max_tokens:
+            raise ValueError(
+                "Attempted to set a vocabulary larger than the maximum vocab size. Passed vocab size is "
+                f"{len(specials) + len(words)}, max vocab size is {self.max_tokens}."
+            )
+        return tuple(words)
+
+    def get_vocabulary(self, include_special_tokens: bool = True) -> list[str]:
+        """The words in the order of their ids."""
+        return [*(self._specials if include_special_tokens else []), *self._words]
+
+    def vocabulary_size(self) -> int:
+        """How many ids there are, those of special words included."""
+        return len(self._specials) + len(self._words)
+
+    def finder(self) -> Callable[[list[bytes]], list[int]]:
+        """What gives the ids of words.
+
+        Where no id stands for unknown words, it raises ValueError for them.
+        """
+        start = len(self._specials)
+        ids = {word.encode(): number for number, word in enumerate(self._words, start)}
+        if self.mask_token is not None:
+            ids[self.mask_token.encode()] = 0
+        get, unknown = ids.get, start - 1
+        if self.num_oov_indices:
+            return lambda words: [get(word, unknown) for word in words]
+
+        def known(words: list[bytes]) -> list[int]:
+            try:
+                return [ids[word] for word in words]
+            except KeyError as error:
+                raise ValueError(
+                    "When `num_oov_indices=0` all inputs should be in vocabulary, found OOV values "
+                    f"[{error.args[0]!r}], consider setting `num_oov_indices=1`."
+                ) from None
+
+        return known
+
+    def convert_inputs(self, inputs: Any) -> Any:
+        return as_strings(inputs)
+
+    def output_dtype(self, inputs: Any) -> str:
+        return "int64"
+
+    def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        if isinstance(inputs, KerasTensor) and inputs.dtype != "string":
+            raise ValueError(f"Layer '{self.name}' takes strings, got a tensor of {inputs.dtype}.")
+        return super()._record(inputs, kwargs)
+
+
+@register()
+class StringLookup(_Vocabulary):
+    """Keras's StringLookup layer: strings (batch, ...) -> ids (batch, ...), int64.
+
+    Parameters
+    ----------
+    max_tokens : int, optional
+        How many ids there may be.
+    num_oov_indices : {0, 1}
+        How many ids stand for words that are not in the vocabulary; with none they are refused.
+    mask_token : str, optional
+        A word whose id is 0.
+    oov_token : str
+        What `get_vocabulary` calls the words that are not in it.
+    vocabulary : sequence of str, optional
+        The words, in the order of their ids.
+
+    Examples
+    --------
+    >>> from lstmfast import layers
+    >>> layers.StringLookup(vocabulary=["up", "down"])(["down", "left"]).tolist()
+    [2, 0]
+    """
+
+    config_keys = (
+        "max_tokens",
+        "num_oov_indices",
+        "mask_token",
+        "oov_token",
+        "vocabulary",
+        "invert",
+        "output_mode",
+        "sparse",
+        "encoding",
+    )
+    invert = sparse = False
+
+    def __init__(
+        self,
+        max_tokens: int | None = None,
+        num_oov_indices: int = 1,
+        mask_token: str | None = None,
+        oov_token: str = "[UNK]",
+        vocabulary: Any = None,
+        idf_weights: Any = None,
+        invert: bool = False,
+        output_mode: str = "int",
+        sparse: bool = False,
+        encoding: str = "utf-8",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if num_oov_indices < 0:
+            raise ValueError(
+                f"`num_oov_indices` must be greater than or equal to 0. Received: num_oov_indices={num_oov_indices}"
+            )
+        self.num_oov_indices, self.mask_token, self.oov_token = int(num_oov_indices), mask_token, oov_token
+        unsupported = {
+            "num_oov_indices": num_oov_indices if num_oov_indices > 1 else None,
+            "idf_weights": idf_weights,
+            "invert": invert,
+            "sparse": sparse,
+        }
+        self._begin(max_tokens, vocabulary, output_mode, encoding, unsupported)
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        find = self.finder()
+
+        def run(x: Any, training: Any = None) -> Array:
+            return np.array(find([_encoded(text) for text in x.ravel()]), np.int64).reshape(x.shape)
+
+        return run
+
+
+@register()
+class TextVectorization(_Vocabulary):
+    """Keras's TextVectorization layer: texts (batch,) or (batch, 1) -> the ids of their words (batch, steps), int64.
+
+    Id 0 fills shorter texts up, 1 stands for words that are not in the vocabulary.
+
+    Parameters
+    ----------
+    max_tokens : int, optional
+        How many ids there may be.
+    standardize : {"lower_and_strip_punctuation", "lower", "strip_punctuation"}, optional
+        What is done to a text first, to its ASCII characters.
+    split : {"whitespace", "character"}, optional
+        Where words begin; None: texts are words already, (batch, steps).
+    ngrams : int or tuple of int, optional
+        Look up all neighbours, up to so many or each of so many, instead of single words.
+    output_sequence_length : int, optional
+        The number of steps: longer texts are cut, shorter filled up. Without it, as many as the longest text of a batch
+        has words.
+    vocabulary : sequence of str, optional
+        The words, in the order of their ids.
+
+    Examples
+    --------
+    >>> from lstmfast import layers
+    >>> layer = layers.TextVectorization(vocabulary=["the", "tide", "is", "high"])
+    >>> layer(["The tide is high!", "How high?"]).tolist()
+    [[2, 3, 4, 5], [1, 5, 0, 0]]
+    """
+
+    config_keys = (
+        "max_tokens",
+        "standardize",
+        "split",
+        "ngrams",
+        "output_mode",
+        "output_sequence_length",
+        "sparse",
+        "ragged",
+        "vocabulary",
+        "encoding",
+    )
+    mask_token, oov_token, num_oov_indices = "", "[UNK]", 1
+    sparse = ragged = False
+
+    def __init__(
+        self,
+        max_tokens: int | None = None,
+        standardize: Any = "lower_and_strip_punctuation",
+        split: Any = "whitespace",
+        ngrams: Any = None,
+        output_mode: str = "int",
+        output_sequence_length: int | None = None,
+        vocabulary: Any = None,
+        idf_weights: Any = None,
+        sparse: bool = False,
+        ragged: bool = False,
+        encoding: str = "utf-8",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for name, value, known in (("standardize", standardize, _STANDARDIZE), ("split", split, (*_SPLIT, None))):
+            if not (value is None or isinstance(value, str)):
+                raise NotImplementedError(
+                    f"Layer '{self.name}' has a function of its own for {name}, which no file can hold: standardize "
+                    "and split the texts before the call."
+                )
+            if value not in known:
+                raise ValueError(f"Unknown value for `{name}` argument of layer TextVectorization: {value!r}.")
+        widths = tuple(range(1, ngrams + 1)) if isinstance(ngrams, int) else ngrams
+        if widths is not None and not all(isinstance(width, int) and width > 0 for width in widths):
+            raise ValueError(f"`ngrams` must be None, an integer, or a tuple of integers. Received: ngrams={ngrams}")
+        length = output_sequence_length
+        if not (length is None or (isinstance(length, int) and length > 0)):
+            raise ValueError(
+                "`output_sequence_length` must be either None or an integer when `output_mode` is 'int'. Received: "
+                f"output_sequence_length={length}"
+            )
+        self.standardize, self.split, self.ngrams, self.output_sequence_length = standardize, split, ngrams, length
+        self._widths = None if widths is None else tuple(widths)
+        self.row_by_row = length is not None
+        unsupported = {"idf_weights": idf_weights, "sparse": sparse, "ragged": ragged}
+        self._begin(max_tokens, vocabulary, output_mode, encoding, unsupported)
+
+    def check_shape(self, shape: Any) -> None:
+        if self.split is None:
+            if len(shape) != 2:
+                raise ValueError(f"Layer '{self.name}', which does not split, takes (batch, steps), got {shape}.")
+        elif len(shape) > 2 or (len(shape) == 2 and shape[-1] not in (1, None)):
+            raise ValueError(
+                "When using `TextVectorization` to tokenize strings, the input rank must be 1 or the last shape "
+                f"dimension must be 1. Received: inputs.shape={shape} with rank={len(shape)}"
+            )
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], self.output_sequence_length)
+
+    def mixes_batch(self, training: bool) -> bool:
+        """Without a length of its own, a text is filled up to that of the others."""
+        return self.output_sequence_length is None
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        find, widths, length = self.finder(), self._widths, self.output_sequence_length
+        table, dropped = _STANDARDIZE[self.standardize]
+        split = _SPLIT.get(self.split)
+
+        def words(texts: Any) -> list[bytes]:
+            if split is not None:
+                found = split(_encoded(texts).translate(table, dropped))
+            else:
+                found = [_encoded(text).translate(table, dropped) for text in texts]
+            if widths is None:
+                return found
+            return [
+                b" ".join(found[first : first + width]) for width in widths for first in range(len(found) - width + 1)
+            ]
+
+        def run(x: Any, training: Any = None) -> Array:
+            rows = [find(words(row)[:length]) for row in (x if split is None else x.ravel())]
+            steps = max(map(len, rows), default=0) if length is None else length
+            ids = np.zeros((len(rows), steps), np.int64)
+            for row, found in zip(ids, rows, strict=True):
+                row[: len(found)] = found
+            return ids
+
+        return run
+
+
+__all__ = ["StringLookup", "TextVectorization"]

@@ -1,0 +1,351 @@
+"""Models that take text: vocabularies, strings of any kind, and what Keras gives for the same file."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import oracle
+import pytest
+from bits import assert_same_bits
+
+import lstmfast
+from lstmfast import cli, layers
+
+WORDS = ["the", "movie", "was", "great", "bad", "film", "\u00e9t\u00e9", "a b", "na\u00efve"]
+TEXTS = [
+    "The movie was GREAT!",
+    "the   film, was bad...",
+    "",
+    "  \u00c9T\u00c9 \u00e9t\u00e9 na\u00efve\tthe\nmovie  ",
+    "it's [not] {a} ~`film`",
+    "one two three four five six seven eight nine ten",
+]
+
+
+@pytest.fixture(scope="module")
+def keras():
+    found = oracle.live_keras()
+    if found is None:
+        pytest.skip("needs TensorFlow and Keras")
+    return found
+
+
+OPTIONS = {
+    "default": {},
+    "length": {"output_sequence_length": 4},
+    "lower": {"standardize": "lower", "output_sequence_length": 6},
+    "strip": {"standardize": "strip_punctuation", "output_sequence_length": 5},
+    "as it is": {"standardize": None},
+    "characters": {"split": "character", "output_sequence_length": 12},
+    "pairs": {"ngrams": 2, "output_sequence_length": 9},
+    "only pairs": {"ngrams": (2,)},
+    "limit": {"max_tokens": 50},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_ids_are_those_of_keras(keras, options):
+    vocabulary = [*WORDS, *"abcdefgh"] if options.get("split") == "character" else WORDS
+    vocabulary = list(dict.fromkeys(vocabulary))
+    expected = keras.layers.TextVectorization(vocabulary=vocabulary, **options)(np.array(TEXTS, object))
+    layer = layers.TextVectorization(vocabulary=vocabulary, **options)
+    for given in (TEXTS, np.array(TEXTS), np.array(TEXTS, object)[:, None], [text.encode() for text in TEXTS]):
+        found = layer(given)
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+def test_words_without_a_split(keras):
+    words = np.array([["the", "Movie!"], ["", "bad"]], object)
+    options = {"split": None, "vocabulary": WORDS}
+    np.testing.assert_array_equal(
+        layers.TextVectorization(**options)(words), np.asarray(keras.layers.TextVectorization(**options)(words))
+    )
+
+
+LOOKUPS = {
+    "default": {},
+    "mask": {"mask_token": "<pad>"},
+    "no unknown": {"num_oov_indices": 0},
+    "other unknown": {"oov_token": "?", "mask_token": ""},
+}
+
+
+@pytest.mark.parametrize("options", LOOKUPS.values(), ids=LOOKUPS)
+def test_lookups_are_those_of_keras(keras, options):
+    vocabulary = ["up", "down", "left"]
+    words = np.array([["up", "down"], ["left", "left"]], object)
+    if options.get("num_oov_indices", 1):
+        words = np.append(words, [["<pad>", ""], ["nowhere", "Up"]], axis=0)
+    theirs = keras.layers.StringLookup(vocabulary=vocabulary, **options)
+    ours = layers.StringLookup(vocabulary=vocabulary, **options)
+    np.testing.assert_array_equal(ours(words), np.asarray(theirs(words)))
+    assert ours.get_vocabulary() == theirs.get_vocabulary()
+    assert ours.vocabulary_size() == theirs.vocabulary_size()
+
+
+def test_unknown_words_are_refused_where_nothing_stands_for_them():
+    layer = layers.StringLookup(vocabulary=["up"], num_oov_indices=0)
+    with pytest.raises(ValueError, match=r"found OOV values \[b'down'\]"):
+        layer(["up", "down"])
+
+
+def classifier(keras, vectorization, functional=False):
+    """The model of TensorFlow's tutorial on text and recurrent networks."""
+    stack = [
+        vectorization,
+        keras.layers.Embedding(len(vectorization.get_vocabulary()), 8, mask_zero=True),
+        keras.layers.Bidirectional(keras.layers.LSTM(6)),
+        keras.layers.Dense(5, activation="relu"),
+        keras.layers.Dense(1),
+    ]
+    entrance = keras.Input((1,), dtype="string")
+    if not functional:
+        return keras.Sequential([entrance, *stack])
+    value = entrance
+    for layer in stack:
+        value = layer(value)
+    return keras.Model(entrance, value)
+
+
+@pytest.mark.parametrize("functional", [False, True])
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_file_whose_model_takes_text(keras, tmp_path, functional, learned):
+    options = {"output_sequence_length": 6}
+    vectorization = keras.layers.TextVectorization(**options, **({} if learned else {"vocabulary": WORDS}))
+    if learned:
+        vectorization.adapt(TEXTS)
+    theirs = classifier(keras, vectorization, functional)
+    expected = np.asarray(theirs(np.array(TEXTS, object)[:, None]))
+    path = tmp_path / "text.keras"
+    theirs.save(path)
+    loaded, live = lstmfast.load_model(path), lstmfast.from_keras(theirs)
+    for model in (loaded, live, pickle.loads(pickle.dumps(loaded))):
+        text = next(layer for layer in model.layers if isinstance(layer, layers.TextVectorization))
+        assert text.get_vocabulary() == vectorization.get_vocabulary()
+        np.testing.assert_allclose(model(TEXTS), expected, atol=1e-6)
+        for given in (TEXTS, np.array(TEXTS), np.array(TEXTS, object), np.array(TEXTS, object)[:, None]):
+            assert_same_bits(model.predict(given), model(TEXTS))
+    again = tmp_path / "again.keras"
+    loaded.save(again)
+    assert_same_bits(lstmfast.load_model(again)(TEXTS), loaded(TEXTS))
+    np.testing.assert_allclose(
+        np.asarray(keras.models.load_model(again)(np.array(TEXTS, object)[:, None])), expected, atol=1e-6
+    )
+
+
+def test_two_vocabularies_find_their_layers(keras, tmp_path):
+    first, second = (
+        keras.layers.TextVectorization(output_sequence_length=3),
+        keras.layers.TextVectorization(output_sequence_length=3),
+    )
+    first.adapt(["red green", "red"])
+    second.adapt(["north south", "south"])
+    inputs = [keras.Input((1,), dtype="string") for _ in range(2)]
+    inner = keras.Sequential([keras.Input((1,), dtype="string"), second])
+    embedded = [keras.layers.Embedding(9, 4)(ids) for ids in (first(inputs[0]), inner(inputs[1]))]
+    theirs = keras.Model(inputs, keras.layers.LSTM(3)(keras.layers.Concatenate()(embedded)))
+    path = tmp_path / "two.keras"
+    theirs.save(path)
+    texts = [np.array([["red green blue"], ["green"]], object), np.array([["south"], ["north north south"]], object)]
+    np.testing.assert_allclose(lstmfast.load_model(path)(texts), np.asarray(theirs(texts)), atol=1e-6)
+
+
+def test_a_file_whose_model_is_built_by_its_first_texts(keras, tmp_path):
+    vectorization = keras.layers.TextVectorization(output_sequence_length=5)
+    vectorization.adapt(TEXTS)
+    theirs = keras.Sequential([vectorization, keras.layers.Embedding(50, 4), keras.layers.GRU(3)])
+    expected = np.asarray(theirs(np.array(TEXTS, object)))
+    theirs.save(tmp_path / "first.keras")
+    np.testing.assert_allclose(lstmfast.load_model(tmp_path / "first.keras")(TEXTS), expected, atol=1e-6)
+    np.testing.assert_allclose(lstmfast.from_keras(theirs)(TEXTS), expected, atol=1e-6)
+
+
+def test_a_file_whose_model_looks_words_up(keras, tmp_path):
+    lookup = keras.layers.StringLookup(mask_token="")
+    words = np.array([["up", "down", ""], ["left", "up", "up"]], object)
+    lookup.adapt(words)
+    entrance = keras.Input((3,), dtype="string")
+    embedded = keras.layers.Embedding(9, 4, mask_zero=True)(lookup(entrance))
+    theirs = keras.Model(entrance, keras.layers.LSTM(3)(embedded))
+    theirs.save(tmp_path / "words.keras")
+    model = lstmfast.load_model(tmp_path / "words.keras")
+    words[1, 2] = "nowhere"
+    np.testing.assert_allclose(model(words), np.asarray(theirs(words)), atol=1e-6)
+    assert_same_bits(model(words.tolist()), model(words))
+
+
+def test_rows_of_any_length_are_batches(keras, tmp_path):
+    """Without a length of its own, each batch is filled up to its longest text: so it is in Keras."""
+    vectorization = keras.layers.TextVectorization(vocabulary=WORDS)
+    theirs = keras.Sequential(
+        [
+            keras.Input((1,), dtype="string"),
+            vectorization,
+            keras.layers.Embedding(11, 4),
+            keras.layers.LSTM(3),
+        ]
+    )
+    path = tmp_path / "any.keras"
+    theirs.save(path)
+    texts = np.array(TEXTS[:2] + TEXTS[3:] + TEXTS[:1] * 5, object)
+    model = lstmfast.load_model(path)
+    for size in (1, 3, 32):
+        batches = [texts[first : first + size, None] for first in range(0, len(texts), size)]
+        expected = np.concatenate([np.asarray(theirs(batch)) for batch in batches])
+        np.testing.assert_allclose(model.predict(texts, batch_size=size), expected, atol=1e-6)
+
+
+def small(**options):
+    return lstmfast.Sequential(
+        [
+            layers.TextVectorization(vocabulary=WORDS, output_sequence_length=5, **options),
+            layers.Embedding(11, 4, mask_zero=True),
+            layers.LSTM(3),
+        ]
+    )
+
+
+def test_a_model_without_an_input_takes_text():
+    assert small()(TEXTS[:1]).shape == (1, 3)
+    model = small()
+    first = model(TEXTS)
+    assert model.input_shape == (None,)
+    assert_same_bits(model(np.array(TEXTS)), first)
+    assert_same_bits(np.concatenate([model([text]) for text in TEXTS]), first)
+    model.summary(print_fn=lambda text: None)
+
+
+def test_new_words_count_from_the_next_call():
+    model = small()
+    before = model(TEXTS)
+    model.layers[0].set_vocabulary(["one", "two", "three"])
+    after = model(TEXTS)
+    assert not np.array_equal(before, after)
+    model.layers[0].set_vocabulary(WORDS)
+    assert_same_bits(model(TEXTS), before)
+
+
+@pytest.mark.parametrize("given", [np.zeros(3), [1, 2], np.array(["a", 1], object), np.array([None, "a"], object)])
+@pytest.mark.parametrize("warm", [False, True])
+def test_what_is_no_text_is_refused(given, warm):
+    model = small()
+    if warm:
+        model(np.array(TEXTS, object))
+        model(np.array(TEXTS[:3], object))
+    with pytest.raises(TypeError, match="to hold strings"):
+        model(given)
+
+
+def test_text_where_numbers_belong_is_refused():
+    with pytest.raises(TypeError, match="real numbers"):
+        lstmfast.Sequential([lstmfast.Input((2,)), layers.Dense(1)])(np.array([["a", "b"]]))
+    with pytest.raises(ValueError, match="takes strings"):
+        layers.StringLookup(vocabulary=["a"])(lstmfast.Input((2,)))
+
+
+UNSUPPORTED = {
+    "count": (layers.TextVectorization, {"output_mode": "count"}),
+    "ragged": (layers.TextVectorization, {"ragged": True}),
+    "function": (layers.TextVectorization, {"standardize": str.lower}),
+    "latin": (layers.TextVectorization, {"encoding": "latin-1"}),
+    "buckets": (layers.StringLookup, {"num_oov_indices": 3}),
+    "invert": (layers.StringLookup, {"invert": True}),
+}
+
+
+@pytest.mark.parametrize(("kind", "options"), UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_what_is_not_supported_says_so(kind, options):
+    with pytest.raises(NotImplementedError, match=f"({'|'.join(options)})"):
+        kind(**options)
+
+
+BAD = {
+    "none": ([], "empty vocabulary"),
+    "twice": (["a", "b", "a"], "repeated term"),
+    "mask": (["a", ""], "reserved mask token"),
+    "unknown": (["a", "[UNK]"], "reserved OOV token"),
+    "many": (list("abcdefgh"), "larger than the maximum"),
+    "path": ("words.txt", "sequence of words"),
+}
+
+
+@pytest.mark.parametrize(("vocabulary", "message"), BAD.values(), ids=BAD)
+def test_a_bad_vocabulary_changes_nothing(vocabulary, message):
+    layer = layers.TextVectorization(vocabulary=["x", "y"], max_tokens=6)
+    with pytest.raises(ValueError, match=message):
+        layer.set_vocabulary(vocabulary)
+    assert layer.get_vocabulary() == ["", "[UNK]", "x", "y"]
+
+
+def test_shapes_that_hold_several_texts_a_row_are_refused():
+    layer = layers.TextVectorization(vocabulary=WORDS)
+    with pytest.raises(ValueError, match="last shape dimension must be 1"):
+        layer(np.array([["a", "b"]], object))
+    with pytest.raises(ValueError, match="does not split"):
+        layers.TextVectorization(vocabulary=WORDS, split=None)(["a", "b"])
+
+
+def damaged(source, target, change):
+    """A copy of a file with its vocabulary changed; None takes it away."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for info in old.infolist():
+            content = old.read(info)
+            if info.filename.endswith("vocabulary.txt"):
+                content = change(content)
+                if content is None:
+                    continue
+            new.writestr(info.filename, content)
+    return target
+
+
+HOSTILE = {
+    "missing": (lambda content: None, "0 layers of class TextVectorization"),
+    "no text": (lambda content: b"a\n\xff\xfe", "no UTF-8 text"),
+    "twice": (lambda content: content + b"\nred\nred", "repeated term"),
+    "empty": (lambda content: b"", "empty vocabulary"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_a_damaged_vocabulary_is_refused(keras, tmp_path, change, message):
+    vectorization = keras.layers.TextVectorization(output_sequence_length=3)
+    vectorization.adapt(["red green", "red"])
+    model = keras.Sequential([keras.Input((1,), dtype="string"), vectorization, keras.layers.Embedding(9, 2)])
+    model.save(tmp_path / "whole.keras")
+    path = damaged(tmp_path / "whole.keras", tmp_path / "damaged.keras", change)
+    with pytest.raises(ValueError, match=message) as raised:
+        lstmfast.load_model(path)
+    assert "damaged.keras" in str(raised.value)
+
+
+@pytest.mark.parametrize("command", ["predict", "verify", "bench"])
+def test_the_program_says_that_it_reads_no_text(tmp_path, capsys, command):
+    model = small()
+    model(TEXTS)
+    path = tmp_path / "text.keras"
+    model.save(path)
+    np.save(tmp_path / "x.npy", np.zeros((2, 1)))
+    files = [str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")] if command == "predict" else []
+    assert cli.main([command, str(path), *files]) == 1
+    assert "takes text" in capsys.readouterr().err
+    assert cli.main(["info", str(path)]) == 0
+    assert "TextVectorization" in capsys.readouterr().out
+
+
+def test_the_config_lists_the_words():
+    model = small()
+    model(TEXTS)
+    config = json.loads(model.to_json())
+    assert WORDS in [layer["config"].get("vocabulary") for layer in config["config"]["layers"]]
+    assert_same_bits(lstmfast.model_from_json(model.to_json()).layers[0](TEXTS), model.layers[0](TEXTS))
+
+
+def test_a_stream_of_texts_is_refused():
+    model = small()
+    model(TEXTS)
+    with pytest.raises(ValueError, match="cannot be streamed"):
+        model.stream()
