@@ -250,8 +250,9 @@ class StringLookup(_Vocabulary):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         find = self.finder()
 
-        def run(x: Any, training: Any = None) -> Array:
-            return np.array(find([_encoded(text) for text in x.ravel()]), np.int64).reshape(x.shape)
+        def run(x: Array, training: Any = None) -> Array:
+            ids: Array = np.array(find([_encoded(text) for text in x.ravel()]), np.int64)
+            return ids.reshape(x.shape)
 
         return run
 

@@ -81,7 +81,7 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
 def _take_vocabularies(model: Any, copy: Any) -> None:
     """The words that layers of a live model have learned, which no config lists."""
     for layer in getattr(model, "layers", ()):
-        own = copy.get_layer(layer.name) if isinstance(copy, Model) else None
+        own: Any = copy.get_layer(layer.name) if isinstance(copy, Model) else None
         if isinstance(own, Model):
             _take_vocabularies(layer, own)
         elif own is not None and _lacks_words(own):
