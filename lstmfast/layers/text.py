@@ -251,8 +251,9 @@ class StringLookup(_Vocabulary):
         find = self.finder()
 
         def run(x: Array, training: Any = None) -> Array:
-            ids: Array = np.array(find([_encoded(text) for text in x.ravel()]), np.int64)
-            return ids.reshape(x.shape)
+            ids = np.zeros(x.shape, np.int64)
+            ids.flat[:] = find([_encoded(text) for text in x.flat])
+            return ids
 
         return run
 
