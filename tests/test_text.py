@@ -176,6 +176,9 @@ def test_a_file_whose_model_looks_words_up(keras, tmp_path):
     words[1, 2] = "nowhere"
     np.testing.assert_allclose(model(words), np.asarray(theirs(words)), atol=1e-6)
     assert_same_bits(model(words.tolist()), model(words))
+    model.save(tmp_path / "again.keras")
+    again = keras.models.load_model(tmp_path / "again.keras")
+    np.testing.assert_allclose(np.asarray(again(words)), model(words), atol=1e-6)
 
 
 def test_rows_of_any_length_are_batches(keras, tmp_path):

@@ -110,8 +110,18 @@ CASES: dict[str, Case] = {
     "Multiply": ([STEPS, (1, 4)], layers.Multiply),
     "Subtract": ([STEPS, STEPS], layers.Subtract),
 }
-# Models, and what a graph holds beside layers, have tests of their own; Keras 3 has no ThresholdedReLU.
-ELSEWHERE = {"InputLayer", "Model", "MultiHeadAttention", "Operation", "Sequential", "ThresholdedReLU"}
+# Models, what a graph holds beside layers, and what takes text have tests of their own; Keras 3 has no
+# ThresholdedReLU.
+ELSEWHERE = {
+    "InputLayer",
+    "Model",
+    "MultiHeadAttention",
+    "Operation",
+    "Sequential",
+    "StringLookup",
+    "TextVectorization",
+    "ThresholdedReLU",
+}
 
 
 def test_every_layer_has_a_case():
