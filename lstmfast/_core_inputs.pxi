@@ -45,7 +45,7 @@ cdef class KnownInputs:
         return _is_plain(x, self.dtype) and self._fits(x, bounded)
 
     cpdef bint converts(self, object x, bint bounded):
-        return (cnp.PyArray_CheckExact(x)
+        return (cnp.PyArray_CheckExact(x) and (<cnp.dtype> self.dtype).type_num != cnp.NPY_OBJECT
                 and (cnp.PyArray_ISFLOAT(x) or cnp.PyArray_ISINTEGER(x) or cnp.PyArray_ISBOOL(x))
                 and self._fits(x, bounded))
 

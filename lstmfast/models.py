@@ -636,6 +636,8 @@ class Model(Layer):
 
         if plan.stateful:
             raise ValueError(f"Model '{self.name}' is stateful: it cannot take rows of different lengths.")
+        if any(tensor.dtype == "string" for tensor in self.inputs):
+            raise ValueError(f"Model '{self.name}' takes text: it cannot take rows of different lengths.")
         if len(plan.ports) != 1:
             raise ValueError(
                 f"Model '{self.name}' has {len(plan.ports)} inputs: rows of different lengths go with models of one."

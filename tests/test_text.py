@@ -232,7 +232,9 @@ def test_new_words_count_from_the_next_call():
     assert_same_bits(model(TEXTS), before)
 
 
-@pytest.mark.parametrize("given", [np.zeros(3), [1, 2], np.array(["a", 1], object), np.array([None, "a"], object)])
+@pytest.mark.parametrize(
+    "given", [np.zeros(3), np.zeros(0), [1, 2], np.array(["a", 1], object), np.array([None, "a"], object)]
+)
 @pytest.mark.parametrize("warm", [False, True])
 def test_what_is_no_text_is_refused(given, warm):
     model = small()
@@ -270,7 +272,8 @@ BAD = {
     "none": ([], "empty vocabulary"),
     "twice": (["a", "b", "a"], "repeated term"),
     "mask": (["a", ""], "reserved mask token"),
-    "unknown": (["a", "[UNK]"], "reserved OOV token"),
+    "no UTF-8": ([b"\xff"], "no UTF-8"),
+    "half a pair": (["\ud800"], "surrogate"),
     "many": (list("abcdefgh"), "larger than the maximum"),
     "path": ("words.txt", "sequence of words"),
 }
@@ -282,6 +285,114 @@ def test_a_bad_vocabulary_changes_nothing(vocabulary, message):
     with pytest.raises(ValueError, match=message):
         layer.set_vocabulary(vocabulary)
     assert layer.get_vocabulary() == ["", "[UNK]", "x", "y"]
+
+
+@pytest.mark.parametrize("bad", [{"ngrams": 2.0}, {"ngrams": (0,)}, {"output_sequence_length": True}])
+def test_bad_arguments(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        layers.TextVectorization(vocabulary=["a"], **bad)
+
+
+def test_a_layer_without_words_gives_no_ids():
+    for layer in (layers.TextVectorization(), layers.StringLookup()):
+        with pytest.raises(ValueError, match="no vocabulary yet"):
+            layer(["a"])
+
+
+def test_the_unknown_word_may_be_in_the_vocabulary(keras):
+    options = {"vocabulary": ["a", "[UNK]", "b"]}
+    words = np.array(["b", "[UNK]", "z"], object)
+    np.testing.assert_array_equal(
+        layers.StringLookup(**options)(words), np.asarray(keras.layers.StringLookup(**options)(words))
+    )
+
+
+def test_a_live_model_whose_words_were_replaced(keras):
+    vectorization = keras.layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=3)
+    vectorization.set_vocabulary(["q", "b", "a"])
+    theirs = keras.Sequential([keras.Input((1,), dtype="string"), vectorization])
+    texts = np.array([["a b q"], ["b"]], object)
+    np.testing.assert_array_equal(lstmfast.from_keras(theirs)(texts), np.asarray(theirs(texts)))
+
+
+def test_a_layer_whose_config_says_that_it_is_of_strings(keras, tmp_path):
+    """So it is in files of tf.keras."""
+    vectorization = keras.layers.TextVectorization(vocabulary=WORDS, output_sequence_length=3, dtype="string")
+    theirs = keras.Sequential([keras.Input((1,), dtype="string"), vectorization])
+    theirs.save(tmp_path / "typed.keras")
+    expected = np.asarray(theirs(np.array(TEXTS, object)[:, None]))
+    for model in (lstmfast.load_model(tmp_path / "typed.keras"), lstmfast.from_keras(theirs)):
+        np.testing.assert_array_equal(model(TEXTS), expected)
+
+
+@pytest.mark.parametrize("name", ["text.h5", "text.weights.h5"])
+def test_files_that_hold_no_vocabulary_say_so(keras, tmp_path, name):
+    vectorization = keras.layers.TextVectorization(output_sequence_length=3)
+    vectorization.adapt(TEXTS)
+    theirs = classifier(keras, vectorization)
+    theirs.build((None, 1))
+    path = tmp_path / name
+    if "weights" in name:
+        theirs.save_weights(path)
+        model = lstmfast.model_from_json(theirs.to_json())
+    else:
+        theirs.save(path)
+    with pytest.raises(ValueError, match=r"vocabulary of layer .* is missing") as raised:
+        model.load_weights(path) if "weights" in name else lstmfast.load_model(path)
+    assert name in str(raised.value)
+
+
+def test_layers_that_read_no_text_say_so():
+    columns = lstmfast.Input((2,), dtype="string")
+    for call in (
+        lambda: layers.StringLookup(vocabulary=["a"])(layers.Identity()(columns)),
+        lambda: layers.TimeDistributed(layers.StringLookup(vocabulary=["a"]))(lstmfast.Input((2, 3), dtype="string")),
+        lambda: layers.Dense(1)(columns),
+    ):
+        with pytest.raises(NotImplementedError, match="called on text"):
+            call()
+
+
+@pytest.mark.parametrize("given", [[np.array(["a", "b"]), np.array(["a"])], [["a", "b"], ["a", "a"]]])
+def test_words_of_rows_of_different_lengths_are_refused(given):
+    entrance = lstmfast.Input((None,), dtype="string")
+    model = lstmfast.Model(entrance, layers.Embedding(3, 2)(layers.StringLookup(vocabulary=["a", "b"])(entrance)))
+    lengths = [2, 1] if isinstance(given[0], list) else None
+    with pytest.raises(ValueError, match="takes text"):
+        model.predict(given, lengths=lengths)
+
+
+def edited(source, target, change):
+    """A copy of a file with the config of its text layer changed."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for info in old.infolist():
+            content = old.read(info)
+            if info.filename == "config.json":
+                config = json.loads(content)
+                for entry in config["config"]["layers"]:
+                    if entry["class_name"] == "TextVectorization":
+                        entry["config"].update(change)
+                content = json.dumps(config).encode()
+            new.writestr(info.filename, content)
+    return target
+
+
+@pytest.mark.parametrize("ngrams", [10**8, 1 << 70])
+def test_wide_ngrams_cost_what_the_text_has(tmp_path, ngrams):
+    model = small()
+    model(TEXTS)
+    model.save(tmp_path / "whole.keras")
+    loaded = lstmfast.load_model(edited(tmp_path / "whole.keras", tmp_path / "wide.keras", {"ngrams": ngrams}))
+    assert loaded.layers[0](["the movie was"]).shape == (1, 5)
+
+
+@pytest.mark.parametrize("change", [{"vocabulary": ["\ud800"]}, {"output_sequence_length": 10**12}, {"ngrams": "2"}])
+def test_hostile_configs_name_their_file(tmp_path, change):
+    model = small()
+    model(TEXTS)
+    model.save(tmp_path / "whole.keras")
+    with pytest.raises(ValueError, match=r"hostile\.keras"):
+        lstmfast.load_model(edited(tmp_path / "whole.keras", tmp_path / "hostile.keras", change))
 
 
 def test_shapes_that_hold_several_texts_a_row_are_refused():
@@ -306,7 +417,7 @@ def damaged(source, target, change):
 
 
 HOSTILE = {
-    "missing": (lambda content: None, "0 layers of class TextVectorization"),
+    "missing": (lambda content: None, "vocabulary of layer .* is missing"),
     "no text": (lambda content: b"a\n\xff\xfe", "no UTF-8 text"),
     "twice": (lambda content: content + b"\nred\nred", "repeated term"),
     "empty": (lambda content: b"", "empty vocabulary"),

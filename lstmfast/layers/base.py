@@ -584,6 +584,7 @@ class Layer:
         return inputs, {name: value for name, value in bound.items() if value is not None}
 
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        self.refuse_strings(inputs)
         shapes = map_tree(_shape_of, inputs)
         self.check_shape(shapes)
         if kwargs.get("training"):
@@ -593,6 +594,15 @@ class Layer:
         outputs = map_shapes(lambda shape: KerasTensor(shape, dtype), self.compute_output_shape(shapes))
         Node(self, (inputs,), kwargs, outputs)
         return outputs
+
+    def refuse_strings(self, inputs: Any) -> None:
+        """Raise where a symbolic input is of strings, and the layer reads none."""
+        for leaf in flatten(inputs):
+            if isinstance(leaf, KerasTensor) and leaf.dtype == "string" and not self.reads_strings:
+                raise NotImplementedError(
+                    f"Layer '{self.name}' of class {type(self).__name__} is called on text. Only TextVectorization and "
+                    "StringLookup are, and what they are called on has to be an Input."
+                )
 
     def refuse_training(self) -> None:
         """Raise where the layer cannot do what Keras's does with training=True."""

@@ -175,6 +175,7 @@ class Operation(Layer):
         return shapes if len(shapes) > 1 else shapes[0]
 
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        self.refuse_strings(inputs)
         self._last_inputs = inputs
         self.built = True
         shapes, dtypes, samples = self._probe(inputs, map_tree(lambda leaf: getattr(leaf, "shape", ()), inputs))

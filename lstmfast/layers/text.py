@@ -28,18 +28,22 @@ _STANDARDIZE = {
 }
 
 
-def _encoded(text: Any) -> bytes:
+def _encoded(text: Any, what: str = "the input") -> bytes:
     if isinstance(text, bytes):
         return text
     if isinstance(text, str):
-        return text.encode()
-    raise TypeError(f"Expected the input to hold strings, got {type(text).__name__}.")
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{what} holds half a surrogate pair, which UTF-8 has no bytes for: {error}") from None
+    raise TypeError(f"Expected {what} to hold strings, got {type(text).__name__}.")
 
 
 def _characters(text: bytes) -> list[bytes]:
     return [character.encode() for character in text.decode(errors="replace")]
 
 
+_MOST_STEPS = 1 << 31
 _SPLIT: dict[Any, Callable[[bytes], list[bytes]]] = {"whitespace": bytes.split, "character": _characters}
 
 
@@ -54,6 +58,14 @@ class _Vocabulary(Layer):
     mask_token: str | None
     oov_token: str
     num_oov_indices: int
+
+    def __init__(self, **kwargs: Any) -> None:
+        dtype = kwargs.get("dtype")
+        if isinstance(dtype, dict):
+            dtype = (dtype.get("config") or {}).get("name")
+        if getattr(dtype, "name", dtype) == "string":  # as older files say of the input
+            kwargs["dtype"] = None
+        super().__init__(**kwargs)
 
     def _begin(
         self, max_tokens: Any, vocabulary: Any, output_mode: str, encoding: str, unsupported: dict[str, Any]
@@ -98,7 +110,7 @@ class _Vocabulary(Layer):
         Raises
         ------
         ValueError
-            If it is empty, holds a word twice or a special one, or more words than ``max_tokens`` allows; nothing has
+            If it is empty, holds a word twice or ``mask_token``, or more words than ``max_tokens`` allows; nothing has
             changed then.
         """
         if idf_weights is not None:
@@ -111,26 +123,31 @@ class _Vocabulary(Layer):
 
     def checked_vocabulary(self, vocabulary: Any) -> tuple[str, ...]:
         """The words that `set_vocabulary` would take over, or its error."""
+        if hasattr(vocabulary, "__array__"):  # a tensor, too
+            vocabulary = np.asarray(vocabulary).tolist()
         if isinstance(vocabulary, (str, bytes)) or not isinstance(vocabulary, Iterable):
             raise ValueError(f"The vocabulary has to be a sequence of words, got {vocabulary!r}.")
-        words = [_encoded(word).decode() for word in vocabulary]
+        vocabulary = [_encoded(word, "the vocabulary") for word in vocabulary]
+        try:
+            words = [word.decode() for word in vocabulary]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"The vocabulary holds a word that is no UTF-8: {error}") from None
         specials = self._specials
         if words[: len(specials)] == specials:
             words = words[len(specials) :]
         if not words:
-            raise ValueError(f"Cannot set an empty vocabulary. Received: vocabulary={list(vocabulary)[:8]}")
+            raise ValueError(f"Cannot set an empty vocabulary. Received: vocabulary={vocabulary[:8]}")
         if len(set(words)) != len(words):
             twice = [word for word, count in Counter(words).items() if count > 1][:8]
             raise ValueError(
                 "The passed vocabulary has at least one repeated term. Please uniquify your dataset. The repeated "
                 f"terms are: {twice}"
             )
-        for what, token in (("mask", self.mask_token), ("OOV", self.oov_token)):
-            if token in words:
-                raise ValueError(
-                    f"Found reserved {what} token at unexpected location in `vocabulary`. Note that passed "
-                    f"`vocabulary` does not need to include the OOV and mask tokens. Token: {token!r}"
-                )
+        if self.mask_token in words:
+            raise ValueError(
+                "Found reserved mask token at unexpected location in `vocabulary`. Note that passed `vocabulary` does "
+                f"not need to include the OOV and mask tokens. Mask token: {self.mask_token!r}"
+            )
         if self.max_tokens is not None and len(specials) + len(words) > self.max_tokens:
             raise ValueError(
                 "Attempted to set a vocabulary larger than the maximum vocab size. Passed vocab size is "
@@ -149,8 +166,14 @@ class _Vocabulary(Layer):
     def finder(self) -> Callable[[list[bytes]], list[int]]:
         """What gives the ids of words.
 
-        Where no id stands for unknown words, it raises ValueError for them.
+        Where no id stands for unknown words, it raises ValueError for them; and for all where there is no vocabulary.
         """
+        if not self._words:
+
+            def none(words: list[bytes]) -> list[int]:
+                raise ValueError(f"Layer '{self.name}' has no vocabulary yet: `set_vocabulary` gives it one.")
+
+            return none
         start = len(self._specials)
         ids = {word.encode(): number for number, word in enumerate(self._words, start)}
         if self.mask_token is not None:
@@ -327,17 +350,20 @@ class TextVectorization(_Vocabulary):
                 )
             if value not in known:
                 raise ValueError(f"Unknown value for `{name}` argument of layer TextVectorization: {value!r}.")
-        widths = tuple(range(1, ngrams + 1)) if isinstance(ngrams, int) else ngrams
-        if widths is not None and not all(isinstance(width, int) and width > 0 for width in widths):
+        widths = range(1, ngrams + 1) if isinstance(ngrams, int) else ngrams
+        listed = widths if isinstance(widths, (list, tuple)) else ()
+        if not (widths is None or isinstance(widths, (range, list, tuple))) or not all(
+            isinstance(width, int) and width > 0 for width in listed
+        ):
             raise ValueError(f"`ngrams` must be None, an integer, or a tuple of integers. Received: ngrams={ngrams}")
         length = output_sequence_length
-        if not (length is None or (isinstance(length, int) and length > 0)):
+        if not (length is None or (type(length) is int and 0 < length < _MOST_STEPS)):
             raise ValueError(
                 "`output_sequence_length` must be either None or an integer when `output_mode` is 'int'. Received: "
                 f"output_sequence_length={length}"
             )
         self.standardize, self.split, self.ngrams, self.output_sequence_length = standardize, split, ngrams, length
-        self._widths = None if widths is None else tuple(widths)
+        self._widths = widths if widths is None or isinstance(widths, range) else tuple(widths)
         self.row_by_row = length is not None
         unsupported = {"idf_weights": idf_weights, "sparse": sparse, "ragged": ragged}
         self._begin(max_tokens, vocabulary, output_mode, encoding, unsupported)
@@ -371,8 +397,9 @@ class TextVectorization(_Vocabulary):
                 found = [_encoded(text).translate(table, dropped) for text in texts]
             if widths is None:
                 return found
+            some = widths[: len(found)] if isinstance(widths, range) else widths  # it may be longer than any text
             return [
-                b" ".join(found[first : first + width]) for width in widths for first in range(len(found) - width + 1)
+                b" ".join(found[first : first + width]) for width in some for first in range(len(found) - width + 1)
             ]
 
         def run(x: Any, training: Any = None) -> Array:

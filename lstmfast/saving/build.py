@@ -73,19 +73,20 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
         copy._layers = [order[name] for name in names_in_order] + [
             layer for layer in copy._layers if layer.name not in names_in_order
         ]
-    _take_vocabularies(model, copy)
+    if any(layer.reads_strings for layer in copy.all_layers()):
+        _take_vocabularies(model, copy)
     copy.set_weights(weights)
     return copy
 
 
-def _take_vocabularies(model: Any, copy: Any) -> None:
-    """The words that layers of a live model have learned, which no config lists."""
-    for layer in getattr(model, "layers", ()):
-        own: Any = copy.get_layer(layer.name) if isinstance(copy, Model) else None
+def _take_vocabularies(model: Any, copy: Model) -> None:
+    """The words of a live model's layers: those that a config lists may have been replaced."""
+    own: Any
+    for own in copy.layers:
         if isinstance(own, Model):
-            _take_vocabularies(layer, own)
-        elif own is not None and _lacks_words(own):
-            words = layer.get_vocabulary(include_special_tokens=False)
+            _take_vocabularies(model.get_layer(own.name), own)
+        elif own.reads_strings:
+            words = model.get_layer(own.name).get_vocabulary(include_special_tokens=False)
             if words:
                 own.set_vocabulary(words)
 
@@ -459,6 +460,13 @@ def _lacks_words(layer: Any) -> bool:
     return bool(layer.reads_strings) and not layer.vocabulary
 
 
+def _without_words(layer: Layer, context: Context) -> ValueError:
+    return ValueError(
+        f"'{context.name}': the vocabulary of layer '{layer.name}' of class {type(layer).__name__} is missing. Of all "
+        "files, only whole models in the .keras format hold one."
+    )
+
+
 def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
     """Weights of a ``.keras`` file into its model.
 
@@ -492,10 +500,7 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
         if _lacks_words(layer):
             place = f"{path}vocabulary.txt"
             if place not in tree.texts:
-                raise ValueError(
-                    f"'{context.name}': the vocabulary of layer '{layer.name}' of class {type(layer).__name__} is "
-                    f"missing (looked for assets/{place})."
-                )
+                raise _without_words(layer, context)
             collector.add_words(layer, tree.texts[place]())
         for attribute, inner in layer.saved_parts():
             below = f"{path}{attribute}/"
@@ -521,6 +526,8 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
             )
             names = [group for _, group in numbered]
             if len(names) != len(members):
+                if all(map(_lacks_words, members)):
+                    raise _without_words(members[0], context)
                 raise ValueError(
                     f"'{context.name}' holds the weights of {len(names)} layers of class {members[0].saved_class()}, "
                     f"its config has {len(members)}: {', '.join(layer.name for layer in members[:8])}."
@@ -537,6 +544,9 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
 
 def assign_layers(model: Model, weights: LayerWeights, context: Context) -> None:
     """Weights of a legacy file into its model; see `assign_tree`."""
+    for inner in model.all_layers():
+        if _lacks_words(inner):
+            raise _without_words(inner, context)
     stored = [(name, arrays) for name, arrays in weights.layers if arrays]
     if not model.built:
         if stored:

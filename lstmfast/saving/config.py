@@ -208,7 +208,8 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
     except (ValueError, NotImplementedError) as error:
         if str(error).startswith(f"'{context.name}'"):  # of a layer inside this one
             raise
-        raise type(error)(f"{where}: {error}") from error
+        kind = NotImplementedError if isinstance(error, NotImplementedError) else ValueError
+        raise kind(f"{where}: {error}") from error
 
 
 def _mark_as_older(layer: Layer) -> None:
