@@ -10,6 +10,7 @@ import tracemalloc
 import bits
 import layer_cases
 import numpy as np
+import oracle
 import pytest
 from bits import assert_same_bits
 from test_same_bits import stacked_model
@@ -199,6 +200,17 @@ def test_what_cannot_be_streamed_is_named(stack, says):
     for part in says:
         assert part in str(caught.value)
     assert_same_bits(model(X), before)
+
+
+def test_operations_of_a_graph_are_not_streamed():
+    """As those that make the mask in a functional model of Keras 3."""
+    keras = oracle.live_keras()
+    if keras is None:
+        pytest.skip("needs TensorFlow and Keras")
+    entrance = keras.Input((None, FEATURES))
+    masked = keras.Model(entrance, keras.layers.LSTM(5)(keras.layers.Masking()(entrance)))
+    with pytest.raises(ValueError, match=r"Operation NotEqual .* cannot be streamed"):
+        lstmfast.from_keras(masked).stream()
 
 
 def test_a_failed_step_leaves_the_state():

@@ -96,6 +96,14 @@ class Operation(Layer):
         self.operation = operation
         self.options = dict(options or {})
 
+    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
+        if sequence:
+            raise ValueError(
+                f"Operation {self.operation} ('{self.name}') cannot be streamed: operations of a graph, be it for a "
+                "mask, run on whole sequences. The same layers in a Sequential model make their masks step by step."
+            )
+        return run, sequence
+
     def saved_entry(self) -> dict[str, Any]:
         """The operation as a Keras 3 file holds it.
 
