@@ -404,7 +404,8 @@ class TextVectorization(_Vocabulary):
 
         def run(x: Any, training: Any = None) -> Array:
             rows = [find(words(row)[:length]) for row in (x if split is None else x.ravel())]
-            steps = max(map(len, rows), default=0) if length is None else length
+            none = 0 if split is not None or widths is not None else x.shape[1]
+            steps = max(map(len, rows), default=none) if length is None else length
             ids = np.zeros((len(rows), steps), np.int64)
             for row, found in zip(ids, rows, strict=True):
                 row[: len(found)] = found
