@@ -10,7 +10,6 @@ import tracemalloc
 import bits
 import layer_cases
 import numpy as np
-import oracle
 import pytest
 from bits import assert_same_bits
 from test_same_bits import stacked_model
@@ -202,11 +201,8 @@ def test_what_cannot_be_streamed_is_named(stack, says):
     assert_same_bits(model(X), before)
 
 
-def test_operations_of_a_graph_are_not_streamed():
+def test_operations_of_a_graph_are_not_streamed(keras):
     """As those that make the mask in a functional model of Keras 3."""
-    keras = oracle.live_keras()
-    if keras is None:
-        pytest.skip("needs TensorFlow and Keras")
     entrance = keras.Input((None, FEATURES))
     masked = keras.Model(entrance, keras.layers.LSTM(5)(keras.layers.Masking()(entrance)))
     with pytest.raises(ValueError, match=r"Operation NotEqual .* cannot be streamed"):

@@ -7,7 +7,6 @@ import pickle
 import zipfile
 
 import numpy as np
-import oracle
 import pytest
 from bits import assert_same_bits
 
@@ -23,14 +22,6 @@ TEXTS = [
     "it's [not] {a} ~`film`",
     "one two three four five six seven eight nine ten",
 ]
-
-
-@pytest.fixture(scope="module")
-def keras():
-    found = oracle.live_keras()
-    if found is None:
-        pytest.skip("needs TensorFlow and Keras")
-    return found
 
 
 OPTIONS = {

@@ -115,7 +115,10 @@ class _Vocabulary(Layer):
         """
         if idf_weights is not None:
             raise ValueError("`idf_weights` should only be set if output_mode is `'tf_idf'`.")
-        words = self.checked_vocabulary(vocabulary)
+        self.take_words(self.checked_vocabulary(vocabulary))
+
+    def take_words(self, words: tuple[str, ...]) -> None:
+        """`set_vocabulary` of what `checked_vocabulary` gave."""
         with lock:
             self._words = words
             self._frozen = None

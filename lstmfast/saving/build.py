@@ -451,9 +451,10 @@ class _Collector:
             raise ValueError(f"'{self.context.name}': the vocabulary of layer '{layer.name}': {error}") from None
 
     def assign(self) -> None:
+        new = [(layer, layer._checked_weights([array.read() for array in arrays])) for layer, arrays in self.pairs]
         for layer, words in self.vocabularies:
-            layer.set_vocabulary(words)
-        assign([(layer, layer._checked_weights([array.read() for array in arrays])) for layer, arrays in self.pairs])
+            layer.take_words(words)
+        assign(new)
 
 
 def _lacks_words(layer: Any) -> bool:
