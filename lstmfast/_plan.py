@@ -316,19 +316,18 @@ class Plan:
             seen |= used
 
     def _owned(self, nodes: list[Node], outputs: list[KerasTensor]) -> list[bool]:
-        """For each output whether it is an array of its own, and not a view of an input or of one repeated step."""
+        """For each output whether it is an array of its own: no view of an input, nor of what another output is too,
+        nor of one repeated step."""
         made_by = {id(tensor): node for node in nodes for tensor in node.outputs}
+        taken: set[int] = set()
         owned = []
         for tensor in outputs:
-            while True:
-                node = made_by.get(id(tensor))
-                if node is None or node.layer.repeats:
-                    owned.append(False)
-                    break
-                if node.layer.allocates:
-                    owned.append(True)
-                    break
+            node = made_by.get(id(tensor))
+            while node is not None and not node.layer.allocates and not node.layer.repeats:
                 tensor = node.inputs[0]
+                node = made_by.get(id(tensor))
+            owned.append(node is not None and not node.layer.repeats and id(tensor) not in taken)
+            taken.add(id(tensor))
         return owned
 
     def _as_chain(self) -> tuple[Callable[..., Array], ...] | None:

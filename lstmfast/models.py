@@ -855,8 +855,6 @@ class Model(Layer):
     def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
         if not sequence:
             return run, False
-        if hasattr(run, "with_masks"):
-            raise ValueError(f"Model '{self.name}' cannot be streamed inside another model: a layer of it makes masks.")
         from lstmfast.streaming import NestedStage, Stream
 
         stage = NestedStage(Stream(self, batch_size), self.name)

@@ -57,13 +57,14 @@ class Stateful:
 class SequenceStage(Stateful):
     """A recurrent layer that runs whole sequences, one step at a time."""
 
-    __slots__ = ("_run", "_state", "_zero")
+    __slots__ = ("_output", "_run", "_state", "_zero")
 
     def __init__(self, core: Any, layer: Any, batch: int) -> None:
         self._made = (core, layer, batch)
         self.name = layer.name
         self._run = core.run
         self._zero = layer.zero_output_for_mask
+        self._output: int = layer.output_state
         self._state: State = tuple(layer.get_initial_state(batch))
         self.shapes = tuple(array.shape for array in self._state)
         self.step = self._step
@@ -74,14 +75,10 @@ class SequenceStage(Stateful):
         return y  # type: ignore[no-any-return]
 
     def masked(self, x: Array, mask: Array) -> Array:
-        # a masked row repeats its last output, which is its h: 0 where it has had no step yet
+        # a masked row repeats its last output, the last cell's h: 0 where it has had no step yet
         y, *state = self._run(x[:, None], mask[:, None], self.get_state(), False, True, False, True, None, 0)
         self.set_state(tuple(state))
-        return y if self._zero else np.where(_like(mask, y), y, self.output(tuple(state)))
-
-    def output(self, state: State) -> Array:
-        """The output that goes with a state."""
-        return state[0]
+        return y if self._zero else np.where(_like(mask, y), y, state[self._output])  # type: ignore[no-any-return]
 
     def get_state(self) -> State:
         return tuple(array.copy() for array in self._state)
@@ -162,8 +159,9 @@ class NestedStage(Stateful):
         """Whether what it gives is one step of a sequence."""
         return self._stream.gives_sequence
 
-    def masked(self, x: Array, mask: Array) -> Any:
-        return self._stream.step(x, mask)
+    def with_masks(self, x: Array, mask: Array | None) -> tuple[Any, list[Any]]:
+        """The model's step, and the masks of its outputs."""
+        return self._stream.step_with_masks(x, mask)
 
     def get_state(self) -> State:
         return tuple(array for state in self._stream.state for array in state)
@@ -198,6 +196,7 @@ class Stream:
         "_chain",
         "_dtype",
         "_keepers",
+        "_masks",
         "_model",
         "_name",
         "_out_shapes",
@@ -233,20 +232,28 @@ class Stream:
             raise ValueError(f"Model '{model.name}' cannot be streamed: its features {port.shape[1:]} vary.")
         sequence: dict[int, bool] = {id(plan.input_tensors[0]): True}
         self._stages: list[Stage | Stateful] = []
+        self._masks: list[int | None] = []  # for each stage, the place of the mask that it is called with
         for node, operation in zip(plan.nodes, plan.operations, strict=True):
             layer = operation.layer
             kinds = {sequence[id(tensor)] for tensor in node.inputs}
+            mask = operation.arguments.get("mask")
+            others = sorted(
+                name for name, value in operation.arguments.items() if name != "mask" and value is not False
+            )
             reason = ""
             if len(kinds) > 1:
                 reason = "joins a sequence with what is known after its last step only"
-            elif operation.arguments:
-                reason = f"is called with {', '.join(sorted(operation.arguments))}"
+            elif others:
+                reason = f"is called with {', '.join(others)}"
+            elif mask is not None and not isinstance(mask, Slot):
+                reason = "is called with a mask of its own"
             if reason:
                 raise ValueError(
                     f"Layer '{layer.name}' (of type {type(layer).__name__}) cannot be streamed: it {reason}."
                 )
             stage, kind = layer.as_stage(operation.run, batch, kinds.pop())
             self._stages.append(stage)
+            self._masks.append(None if mask is None else mask.index)
             sequence.update((id(tensor), kind) for tensor in node.outputs)
         tensors = [*plan.input_tensors, *(tensor for node in plan.nodes for tensor in node.outputs)]
         made = {plan.slots[id(tensor)]: tensor for tensor in tensors}
@@ -267,7 +274,7 @@ class Stream:
         place = plan.input_slots[0]
         for operation, stage in zip(plan.operations, self._stages, strict=True):
             layer = operation.layer
-            if operation.single != place or operation.masked or operation.cast is not None:
+            if operation.single != place or operation.arguments or operation.masked or operation.cast is not None:
                 return None
             place = operation.outputs[0]
             if isinstance(stage, CellStage):
@@ -338,7 +345,7 @@ class Stream:
     def fork(self) -> Stream:
         """A second stream that goes on from here on its own, with the same weights."""
         twin = Stream.__new__(Stream)
-        for name in ("_batch", "_dtype", "_model", "_name", "_out_shapes", "_plan", "_shape", "_weights"):
+        for name in ("_batch", "_dtype", "_masks", "_model", "_name", "_out_shapes", "_plan", "_shape", "_weights"):
             setattr(twin, name, getattr(self, name))
         twin.gives_sequence = self.gives_sequence
         twin._set_stages([stage.again() if isinstance(stage, Stateful) else stage for stage in self._stages])
@@ -392,6 +399,12 @@ class Stream:
                 return chain.step(x)
             except (AttributeError, TypeError, ValueError):  # no array as the core takes it
                 return chain.step(self._checked(x))
+        return self._step_graph(self._checked(x), mask)[0]
+
+    def step_with_masks(self, x: Any, mask: Any = None) -> tuple[Any, list[Any]]:
+        """As ``step``; and the masks of the outputs, each (batch,) or None."""
+        if self._chain is not None and mask is None:
+            return self.step(x), [None]
         return self._step_graph(self._checked(x), mask)
 
     def _step_into(self, x: Any, mask: Any, out: Any) -> Any:
@@ -404,7 +417,7 @@ class Stream:
         if self._chain is not None and mask is None:
             outputs = self._chain.step(x, targets[0])
         else:
-            outputs = self._step_graph(x, mask)
+            outputs, _ = self._step_graph(x, mask)
         return fill(targets, outputs)
 
     def _checked(self, x: Any) -> Array:
@@ -418,7 +431,7 @@ class Stream:
             )
         return np.require(array, self._dtype, ("C", "A"))
 
-    def _step_graph(self, x: Array, mask: Any) -> Any:
+    def _step_graph(self, x: Array, mask: Any) -> tuple[Any, list[Any]]:
         if mask is not None:
             mask = as_array(mask, "the mask")
             if mask.shape not in ((self._batch,), (self._batch, 1)):
@@ -428,12 +441,13 @@ class Stream:
             mask = mask.reshape(self._batch) != 0
         before = self.state
         try:
-            return self._finish(self._run(x, mask))
+            outputs, masks = self._run(x, mask)
+            return self._finish(outputs), masks
         except BaseException:
             self._restore(before)
             raise
 
-    def _run(self, x: Array, mask: Array | None) -> list[Array]:
+    def _run(self, x: Array, mask: Array | None) -> tuple[list[Array], list[Any]]:
         plan = self._plan
         values: list[Any] = [None] * plan.size
         masks: list[Any] = [None] * plan.size
@@ -445,23 +459,29 @@ class Stream:
         def mask_of(leaf: Any) -> Any:
             return masks[leaf.index] if isinstance(leaf, Slot) else None
 
-        for operation, stage in zip(plan.operations, self._stages, strict=True):
+        for operation, stage, own_mask in zip(plan.operations, self._stages, self._masks, strict=True):
             inputs = map_tree(value_of, operation.inputs)
-            known = map_tree(mask_of, operation.inputs)
+            known = map_tree(mask_of, operation.inputs) if own_mask is None else values[own_mask] != 0
             cast = operation.cast
             if cast is not None:
                 inputs = [array.astype(cast) for array in inputs] if isinstance(inputs, list) else inputs.astype(cast)
-            if not isinstance(stage, Stateful):
-                takes_mask = operation.auto_mask or (mask is not None and operation.uses_mask)
+            after: list[Any] = []
+            if isinstance(stage, NestedStage):
+                y, after = stage.with_masks(inputs, known)
+            elif not isinstance(stage, Stateful):
+                takes_mask = operation.uses_mask and (operation.auto_mask or not (own_mask is None and mask is None))
                 y = stage(inputs, mask=known) if takes_mask and known is not None else stage(inputs)
             elif known is None:
                 y = stage.step(inputs)
             else:
                 y = stage.masked(inputs, known)
-            values[operation.outputs[0]] = y
             if operation.masked or (mask is not None and operation.supports_mask and not operation.stops_mask):
-                masks[operation.outputs[0]] = _mask_after(operation, inputs, known)
-        return [values[slot] for slot in plan.output_slots]
+                after = after or [_mask_after(operation, inputs, known)]
+            for slot, value in zip(operation.outputs, flatten(y), strict=True):
+                values[slot] = value
+            for slot, value in zip(operation.outputs, after, strict=False):
+                masks[slot] = value
+        return [values[slot] for slot in plan.output_slots], [masks[slot] for slot in plan.output_slots]
 
     def _finish(self, outputs: list[Array]) -> Any:
         plan = self._plan

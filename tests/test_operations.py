@@ -400,6 +400,92 @@ def test_operations_keep_rows_apart(keras_model):
                 assert_same_bits(value, whole[name][row : row + 1], name)
 
 
+@pytest.mark.parametrize("framework", ["keras_model", "tensorflow_graph"])
+def test_what_operations_give_is_the_callers(framework, request):
+    """Also where an operation does no more than look at its input in another way."""
+    given = request.getfixturevalue(framework)
+    model = given if framework == "keras_model" else given[0].Model(*given[1:])
+    mine = lstmfast.from_keras(model)
+    for arrays in ([X, Y, IDS], [X[:1], Y[:1], IDS[:1]]):
+        for outputs in (mine(arrays), mine.predict(arrays)):
+            found = list(outputs.items())
+            for place, (name, value) in enumerate(found):
+                for what, other in [*zip("xyi", arrays, strict=True), *found[:place]]:
+                    assert not np.shares_memory(value, other), f"{name}, {what}"
+    x = lstmfast.Input((STEPS, FEATURES))
+    reshaped = lstmfast.layers.Flatten()(lstmfast.layers.LSTM(3)(x))
+    for one, other in (lstmfast.Model(x, [reshaped, reshaped])(X), lstmfast.Model(x, [x, x])(X)):
+        assert not np.shares_memory(one, other)
+
+
+def along_features(k: Any, x: Any, y: Any, i: Any) -> dict[str, Any]:
+    """Operations of Keras 3 whose axes lie behind the time axis."""
+    return {
+        **{name: getattr(k, name)(x, axis=-1) for name in "sum prod var max amax amin any std median".split()},
+        **{f"{name} of 2": getattr(k, name)(x, axis=2) for name in "argmax sort cumsum cumprod diff flip".split()},
+        "layer_normalization": k.layer_normalization(x, TABLE[:, 0], TABLE[:, 1], axis=-1),
+        "kept": k.mean(x, axis=(2,), keepdims=True),
+        "moments": k.moments(x, axes=[-1])[1],
+        "count": k.count_nonzero(x > 0.5, axis=-1),
+        "softmax": k.softmax(x, axis=-1),
+        "normalize": k.normalize(x, axis=2, order=1),
+        "stack": k.stack([x, y], axis=-1),
+        "stack of 2": k.stack([x, y], axis=2),
+        "split": k.split(x, 2, axis=2)[1],
+        "unstack": k.unstack(x, axis=-1)[2],
+        "squeeze": k.squeeze(x[..., :1], -1),
+        "expand": k.expand_dims(k.expand_dims(x, -1), 2),
+        "mask": k.any(k.not_equal(x, 0.5), axis=-1),
+        "weights of features": x * k.convert_to_tensor(TABLE[:, 0]) + TABLE[None, None, :, 1],
+        "columns": x[:, :, 1] - x[..., ::2, None][..., 0, 0],
+    }
+
+
+# Operations that could be streamed by what they compute, but are not: most have a table, or two axes.
+NOT_STREAMED = {
+    "keras": (
+        "diagonal,dot,einsum dense,einsum pairs,inner,take of a table,tensordot,top_k,top_k places,tril,triu,vstack"
+    ),
+    "tf_keras": "K.dot,K.switch,band_part,gather of a table,tensordot,top_k",
+}
+
+
+@pytest.mark.parametrize("framework", ["keras", "tf_keras"])
+def test_operations_one_step_at_a_time(framework):
+    """Those whose output at a step stays as it is whatever the other steps hold; the others are refused."""
+    live = oracle.live_keras(framework)
+    if live is None:
+        pytest.skip(f"needs {framework}")
+    together = np.concatenate([X, Y, IDS[..., None]], axis=-1)
+    entrance = live.Input((STEPS, 2 * FEATURES + 1))
+    parts = entrance[..., :FEATURES], entrance[..., FEATURES:-1], entrance[..., -1]
+    if framework == "keras":
+        arguments = live.ops, *parts[:2], live.ops.cast(parts[2], "int32")
+        outputs = of_keras(*arguments) | {f"{name}, -1": y for name, y in along_features(*arguments).items()}
+    else:
+        import tensorflow as tf
+
+        outputs = of_tensorflow(tf, live.backend, *parts[:2], tf.cast(parts[2], tf.int32))
+    refused = set()
+    for name, output in outputs.items():
+        mine = lstmfast.from_keras(live.Model(entrance, output))
+        y = mine(together)
+        by_steps = y.ndim > 1 and y.shape[1] == STEPS
+        for step in range(STEPS if by_steps else 0):
+            others = np.roll(together, 1, axis=0)
+            others[:, step] = together[:, step]
+            by_steps = by_steps and np.array_equal(mine(others)[:, step], y[:, step])
+        try:
+            stream = mine.stream(batch_size=3)
+        except ValueError:
+            if by_steps:
+                refused.add(name)
+            continue
+        assert_same_bits(np.stack([stream.step(together[:, step]) for step in range(STEPS)], axis=1), y, name)
+        assert by_steps, name
+    assert refused == set(NOT_STREAMED[framework].split(","))
+
+
 def test_operations_are_written_for_keras(keras_model, tmp_path):
     lstmfast.from_keras(keras_model).save(tmp_path / "m.keras")
     assert_outputs(lstmfast.load_model(tmp_path / "m.keras")([X, Y, IDS]), keras_model([X, Y, IDS]), "written and read")

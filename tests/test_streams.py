@@ -201,12 +201,109 @@ def test_what_cannot_be_streamed_is_named(stack, says):
     assert_same_bits(model(X), before)
 
 
-def test_operations_of_a_graph_are_not_streamed(keras):
-    """As those that make the mask in a functional model of Keras 3."""
-    entrance = keras.Input((None, FEATURES))
-    masked = keras.Model(entrance, keras.layers.LSTM(5)(keras.layers.Masking()(entrance)))
-    with pytest.raises(ValueError, match=r"Operation NotEqual .* cannot be streamed"):
-        lstmfast.from_keras(masked).stream()
+def of_a_graph(keras, name):
+    """A model of Keras in which operations make the mask, or stand between layers."""
+    layers, ops = keras.layers, keras.ops
+    x = keras.Input((None, FEATURES))
+    ids = keras.Input((None,), dtype="int32")
+    if name == "Masking":
+        return keras.Model(x, layers.LSTM(5)(layers.Masking()(x)))
+    if name == "a stack":
+        y = layers.GRU(4, return_sequences=True)(layers.Masking(0.5)(x))
+        y = layers.LSTM(3, return_sequences=True)(layers.Dropout(0.5)(layers.Dense(6)(y)))
+        return keras.Model(x, [y, layers.SimpleRNN(4)(y)])
+    if name == "Embedding":
+        y = layers.LSTM(5, return_sequences=True)(layers.Embedding(9, 4, mask_zero=True)(ids))
+        return keras.Model(ids, layers.TimeDistributed(layers.Dense(2))(y))
+    if name == "zero_output_for_mask":
+        y = layers.LSTM(5, return_sequences=True, zero_output_for_mask=True)(layers.Masking()(x))
+        return keras.Model(x, layers.LayerNormalization()(y))
+    if name == "cells":
+        y = layers.RNN([layers.LSTMCell(4), layers.GRUCell(3)], return_sequences=True)(layers.Masking()(x))
+        return keras.Model(x, layers.RNN(layers.SimpleRNNCell(3))(y))
+    if name == "nested":
+        inner = keras.Model(x, layers.LSTM(5, return_sequences=True)(layers.Masking()(x)))
+        outer = keras.Input((None, FEATURES))
+        return keras.Model(outer, layers.GRU(3)(inner(outer)))
+    if name == "a mask of the user":
+        return keras.Model(x, layers.LSTM(5)(ops.log1p(ops.abs(x)), mask=x[..., 1] > 0.5))
+    assert name == "features"
+    scaled = (x - np.array([0.5, 0.2, 0.1], "float32")) / np.array([0.3, 0.4, 0.5], "float32")
+    hour = ops.stack([ops.sin(x[:, :, 0]), ops.cos(x[:, :, 0])], axis=-1)
+    y = layers.LSTM(5)(ops.concatenate([scaled, hour, ops.clip(x, 0.1, 0.4)], axis=-1))
+    return keras.Model(x, ops.softmax(layers.Dense(4)(y) * 2 + 1))
+
+
+@pytest.mark.parametrize("source", ["live", "file", "written"])
+@pytest.mark.parametrize(
+    "name",
+    ["Masking", "a stack", "Embedding", "zero_output_for_mask", "cells", "nested", "a mask of the user", "features"],
+)
+def test_operations_of_a_graph_run_step_by_step(keras, tmp_path, name, source):
+    live = of_a_graph(keras, name)
+    model = lstmfast.from_keras(live)
+    if source != "live":
+        (live if source == "file" else model).save(tmp_path / "m.keras")
+        model = lstmfast.load_model(tmp_path / "m.keras")
+    random = np.random.default_rng(len(name))
+    if name == "Embedding":
+        x = random.integers(0, 9, (4, STEPS)) * (random.random((4, STEPS)) > 0.3)
+    else:
+        x = np.where(random.random((4, STEPS, 1)) > 0.3, X, np.float32(0.5 if name == "a stack" else 0))
+    x[0, :2] = x[1, 4:] = x[1, 0]
+    for batch in (1, 4):
+        stream = model.stream(batch_size=batch)
+        twins = [stream.fork(), pickle.loads(pickle.dumps(stream))]
+        for step in range(STEPS):
+            expected = model(x[:batch, : step + 1])
+            for one in (stream, *twins):
+                y = one.step(x[:batch, step])
+                for mine, whole in zip(*([a] if isinstance(a, np.ndarray) else a for a in (y, expected)), strict=True):
+                    assert_same_bits(mine, whole if mine.ndim == whole.ndim else whole[:, -1], f"{name}, step {step}")
+
+
+def test_operations_over_steps_are_named(keras):
+    x = keras.Input((STEPS, FEATURES))
+    for y, says in (
+        (keras.ops.cumsum(x, axis=1), "Cumsum"),
+        (x * np.ones((STEPS, 1), "float32"), "Multiply"),
+        (keras.ops.flip(x, axis=1), "Flip"),
+        (keras.ops.mean(x, axis=0), "Mean"),
+        (x[:, 1:], "GetItem"),
+    ):
+        model = lstmfast.from_keras(keras.Model(x, y))
+        with pytest.raises(ValueError, match=f"Operation {says} .* cannot be streamed"):
+            model.stream()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: layers.Dense(3),
+        layers.Softmax,
+        lambda: layers.Activation("log_softmax"),
+        layers.LayerNormalization,
+        layers.BatchNormalization,
+        layers.Masking,
+        lambda: layers.Rescaling([1.0, 2.0, 3.0, 4.0, 5.0]),
+        layers.UnitNormalization,
+    ],
+)
+def test_layers_of_a_last_axis_that_is_time_are_named(layer):
+    with pytest.raises(ValueError, match="cannot be streamed"):
+        Sequential([Input((5,)), layers.Dropout(0.5), layer()]).stream(batch_size=5)
+
+
+def test_layers_of_single_values_take_a_last_axis_that_is_time():
+    x = Input((None,))
+    y = layers.Maximum()(
+        [layers.Activation("tanh")(x), layers.Rescaling(0.5, 0.1)(layers.ReLU()(layers.Dropout(0.5)(x)))]
+    )
+    model = lstmfast.Model(x, y)
+    stream = model.stream(batch_size=4)
+    assert_same_bits(np.stack([stream.step(X[:, step, 0]) for step in range(STEPS)], axis=1), model(X[:, :, 0]))
+    with pytest.raises(ValueError, match=r"Rescaling.* cannot be streamed"):
+        Sequential([Input((STEPS, FEATURES)), layers.Rescaling(np.ones((STEPS, 1)))]).stream(batch_size=STEPS)
 
 
 def test_a_failed_step_leaves_the_state():
@@ -253,7 +350,7 @@ def test_random_layers_stream(isa, seed):
 CAUSAL = {
     "cells": lambda: [layers.GRU(5, return_sequences=True), layers.LSTM(4), layers.Dense(2)],
     "window": lambda: [layers.Conv1D(4, 3, padding="causal"), layers.LSTM(5, return_sequences=True)],
-    "stacked cells": lambda: [layers.RNN([layers.LSTMCell(4), layers.GRUCell(3)])],
+    "stacked cells": lambda: [layers.RNN([layers.LSTMCell(4), layers.GRUCell(4), layers.LSTMCell(4)])],
     "nested": lambda: [
         Sequential([Input((None, FEATURES)), layers.LSTM(4, return_sequences=True)]),
         layers.SimpleRNN(3),
@@ -278,6 +375,16 @@ def test_a_copy_goes_on_from_there_alone(name, duplicate):
     assert twin.batch_size == 4
     twin.reset()
     assert_same_bits(twin.step(X[:, 0]), model.stream(batch_size=4).step(X[:, 0]))
+
+
+@pytest.mark.parametrize("name", ["cells", "stacked cells", "nested"])
+def test_masked_steps_repeat_the_output(name):
+    model = Sequential([Input((None, FEATURES)), *CAUSAL[name]()])
+    mask = np.random.default_rng(0).random((4, STEPS)) > 0.4
+    stream = model.stream(batch_size=4)
+    for step in range(STEPS):
+        expected = model(X[:, : step + 1], mask=mask[:, : step + 1])
+        assert_same_bits(stream.step(X[:, step], mask[:, step]), expected, f"step {step}")
 
 
 @pytest.mark.parametrize("name", CAUSAL)

@@ -22,6 +22,10 @@ class _ActivationLayer(Layer):
     def per_step(self) -> bool:  # type: ignore[override]
         return bool(self._function().parameters.get("axis", -1) == -1)
 
+    @property
+    def elementwise(self) -> bool:  # type: ignore[override]
+        return "axis" not in self._function().parameters
+
     def _function(self) -> activations.Activation:
         raise NotImplementedError
 

@@ -94,6 +94,7 @@ class Layer:
     supports_masking = True  # passes its input's mask on
     per_step = False  # step t of the output depends on step t of the input alone
     last_axis_only = True  # and so does every other index but the last
+    elementwise = False  # and the last
     row_by_row = True  # a row of the output depends on the same row of the input alone
     row_by_row_in_training = True  # False where it depends on other rows in a call with training=True
     casts_input = True  # run takes arrays of policy.real
@@ -634,12 +635,21 @@ class Layer:
 
     def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
         """The layer one step at a time; see ../streaming.py."""
+        if sequence and not self.elementwise and self._reads_over_time():
+            raise ValueError(
+                f"Layer '{self.name}' (of type {type(self).__name__}) cannot be streamed: it takes whole the last axis "
+                "of its input, which is time."
+            )
         if sequence and not self.per_step:
             raise ValueError(
                 f"Layer '{self.name}' (of type {type(self).__name__}) cannot be streamed: its output at a step depends "
                 "on more than the steps so far."
             )
         return (self.one_step(run) if sequence else run), sequence
+
+    def _reads_over_time(self) -> bool:
+        """Whether a call of the layer has inputs whose last axis is the one of time."""
+        return any(len(tensor.shape) == 2 for node in self.nodes for tensor in flatten(node.args))
 
     def one_step(self, run: Run) -> Run:
         """``run`` of a `per_step` layer for one step, whose arrays have no time axis."""

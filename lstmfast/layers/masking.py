@@ -68,6 +68,7 @@ class Embedding(Layer):
 
     casts_input = False
     per_step = True
+    elementwise = True
     inert_arguments = ("lora_alpha", "lora_rank", "quantization_config")
     config_keys = (
         "input_dim",

@@ -30,6 +30,7 @@ class Merge(Layer):
     """Base of the layers whose input is a list of tensors."""
 
     per_step = True
+    elementwise = True
 
     def takes_list(self) -> bool:
         return True
@@ -195,6 +196,8 @@ class Concatenate(Merge):
         super().__init__(**kwargs)
         self.axis = int(axis)
 
+    elementwise = False
+
     @property
     def per_step(self) -> bool:  # type: ignore[override]
         return self.axis in (-1, 2)
@@ -265,6 +268,7 @@ class Dot(Merge):
     """
 
     per_step = False
+    elementwise = False
     config_keys = ("axes", "normalize")
 
     def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:

@@ -586,13 +586,20 @@ class Normalization(Layer):
 class Rescaling(Layer):
     """Keras's Rescaling layer: x * scale + offset."""
 
-    per_step = True
     stops_mask_before_3 = True
     config_keys = ("scale", "offset")
 
     def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scale, self.offset = scale, offset
+
+    @property
+    def per_step(self) -> bool:  # type: ignore[override]
+        return max(np.ndim(self.scale), np.ndim(self.offset)) < 2
+
+    @property
+    def elementwise(self) -> bool:  # type: ignore[override]
+        return np.ndim(self.scale) == np.ndim(self.offset) == 0
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         scale, offset = np.asarray(self.scale, self.policy.real), np.asarray(self.offset, self.policy.real)

@@ -67,6 +67,14 @@ _PROBED = (6, 12)
 # Operations that make more values than they take, and how many values one may make of the larger batch.
 _GROWING = ("BroadcastTo", "OneHot", "Pad", "Repeat", "Tile", "one_hot", "pad", "repeat", "tile")
 _MOST_VALUES = 1 << 28
+# Those whose output may be a view of their first input.
+_VIEWS = frozenset(
+    (
+        "Diff ExpandDims Moveaxis Pad Prod Reshape Slice Split Squeeze Swapaxes Transpose compat.v1.pad "
+        "compat.v1.squeeze compat.v1.transpose expand_dims linalg.band_part math.reduce_prod pad reduce_prod reshape "
+        "slice split squeeze transpose"
+    ).split()
+)
 
 
 @register()
@@ -96,13 +104,16 @@ class Operation(Layer):
         self.operation = operation
         self.options = dict(options or {})
 
+    @property
+    def allocates(self) -> bool:  # type: ignore[override]
+        return self.operation not in _VIEWS
+
     def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
-        if sequence:
-            raise ValueError(
-                f"Operation {self.operation} ('{self.name}') cannot be streamed: operations of a graph, be it for a "
-                "mask, run on whole sequences. The same layers in a Sequential model make their masks step by step."
-            )
-        return run, sequence
+        if not sequence:
+            return run, False
+        from lstmfast.layers.step_operations import stage_of_operation
+
+        return stage_of_operation(self, run), True
 
     def saved_entry(self) -> dict[str, Any]:
         """The operation as a Keras 3 file holds it.
@@ -304,13 +315,21 @@ def like(value: Any, x: Array) -> Any:
     return None if value is None else np.asarray(value, x.dtype)
 
 
+def elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, marked as one whose values each depend on those in their place alone: see step_operations.py."""
+    function.elementwise = True  # type: ignore[attr-defined]
+    return function
+
+
 def by_value(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` of single values, which takes arrays that NumPy brings to one shape, and options."""
-    return lambda *values, **options: spread(partial(function, **options) if options else function, *values)
+    return elementwise(
+        lambda *values, **options: spread(partial(function, **options) if options else function, *values)
+    )
 
 
 def binary(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    return lambda x1, x2: spread(lambda a, b: function(*together(a, b)), x1, x2)
+    return elementwise(lambda x1, x2: spread(lambda a, b: function(*together(a, b)), x1, x2))
 
 
 def _divide(x1: Any, x2: Any) -> Array:
@@ -326,7 +345,7 @@ def _divide_no_nan(x1: Any, x2: Any) -> Array:
 
 def unary(function: Callable[[Array], Any]) -> Callable[[Any], Any]:
     """``function`` of floats in C order, in which NumPy's loops are the same whatever the caller's layout."""
-    return lambda x: spread(lambda part: function(as_float(part)), x)
+    return elementwise(lambda x: spread(lambda part: function(as_float(part)), x))
 
 
 def broadcast_to(x: Any, shape: Any) -> Array:
@@ -814,17 +833,17 @@ for _name, _activation in {
     "Tanh": "tanh",
     "TanhShrink": "tanh_shrink",
 }.items():
-    define(_name, "x", activation(_activation))
+    define(_name, "x", elementwise(activation(_activation)))
 define("Softmax", "x", _over_axis("softmax"))
 define("LogSoftmax", "x", _over_axis("log_softmax"))
 define("Sparsemax", "x", _over_axis("sparsemax"))
 define("Glu", "x", _glu)
-define("Threshold", "x", _threshold)
+define("Threshold", "x", elementwise(_threshold))
 define("StopGradient", "x", by_value(np.array))
 define(
     "ConvertToTensor",
     "x dtype",
-    lambda x, dtype=None, **_: copied(np.asarray(x)) if dtype is None else cast(x, dtype),
+    elementwise(lambda x, dtype=None, **_: copied(np.asarray(x)) if dtype is None else cast(x, dtype)),
 )
 define("Identity", "x", by_value(np.array))
 
@@ -864,13 +883,19 @@ define(
 define("Sort", "x", sort)
 define("Argsort", "x", _order)
 define("TopK", "x", top_k)
-define("Clip", "x", lambda x, x_min=None, x_max=None: spread(np.clip, x, like(x_min, x), like(x_max, x)))
+define(
+    "Clip",
+    "x",
+    elementwise(lambda x, x_min=None, x_max=None: spread(np.clip, x, like(x_min, x), like(x_max, x))),
+)
 define("Round", "x", by_value(np.round))
 define(
     "NanToNum",
     "x",
-    lambda x, nan=0.0, posinf=None, neginf=None: spread(
-        lambda part: np.nan_to_num(part, nan=nan, posinf=posinf, neginf=neginf), x
+    elementwise(
+        lambda x, nan=0.0, posinf=None, neginf=None: spread(
+            lambda part: np.nan_to_num(part, nan=nan, posinf=posinf, neginf=neginf), x
+        )
     ),
 )
 define("Diff", "x", _differences)
@@ -882,10 +907,10 @@ define("Ravel", "x", lambda x: copied(np.asarray(x)).reshape(-1))
 define("Transpose", "x", lambda x, axes=None: contiguous(np.transpose(x, axes)))
 define("Swapaxes", "x", lambda x, axis1, axis2: contiguous(np.swapaxes(x, axis1, axis2)))
 define("Moveaxis", "x", lambda x, source, destination: contiguous(np.moveaxis(x, source, destination)))
-define("Cast", "x", cast)
-define("OnesLike", "x dtype", lambda x, dtype=None: full_like(x, 1, dtype))
-define("ZerosLike", "x dtype", lambda x, dtype=None: full_like(x, 0, dtype))
-define("FullLike", "x fill_value dtype", full_like)
+define("Cast", "x", elementwise(cast))
+define("OnesLike", "x dtype", elementwise(lambda x, dtype=None: full_like(x, 1, dtype)))
+define("ZerosLike", "x dtype", elementwise(lambda x, dtype=None: full_like(x, 0, dtype)))
+define("FullLike", "x fill_value dtype", elementwise(full_like))
 define("Concatenate", "xs", lambda xs, axis=0: joined([np.asarray(x) for x in xs], axis))
 define("Stack", "xs", lambda xs, axis=0: stacked([np.asarray(x) for x in xs], axis))
 define("Hstack", "xs", lambda xs: _side_by_side([np.atleast_1d(x) for x in xs], 1))

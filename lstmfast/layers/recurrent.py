@@ -54,6 +54,11 @@ class Recurrent(Layer):
         """The number of arrays in the state."""
         raise NotImplementedError
 
+    @property
+    def output_state(self) -> int:
+        """Which of the state's arrays is the last step's output."""
+        return 0
+
     def step_shapes(self, input_shape: Any) -> tuple[Shape, list[Shape]]:
         """The shapes of one step's output and of the state's arrays, without the batch."""
         raise NotImplementedError

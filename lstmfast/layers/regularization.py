@@ -20,6 +20,7 @@ class Inert(Layer):
     """Base of the layers that do nothing at inference."""
 
     per_step = True
+    elementwise = True
     allocates = False
     call_arguments = ("inputs", "training")
     noise: Noise

@@ -163,6 +163,10 @@ class RNN(Recurrent):
         return sum(cell.cell_states for cell in self.cells)
 
     @property
+    def output_state(self) -> int:
+        return self.states_count - self.cells[-1].cell_states
+
+    @property
     def units(self) -> int:
         return self.cells[-1].units
 

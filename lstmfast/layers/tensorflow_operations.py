@@ -25,6 +25,7 @@ from lstmfast.layers.operations import (
     cast,
     define,
     dtype_name,
+    elementwise,
     extreme,
     full_like,
     integers,
@@ -136,18 +137,18 @@ def _added(arrays: list[Array]) -> Array:
     return total
 
 
-define("math.add_n add_n", "inputs", _added)
+define("math.add_n add_n", "inputs", elementwise(_added))
 
-define("nn.silu nn.swish", "features beta", lambda features, beta=1.0: _silu(as_float(features), beta))
+define("nn.silu nn.swish", "features beta", elementwise(lambda features, beta=1.0: _silu(as_float(features), beta)))
 define(
     "nn.gelu",
     "features approximate",
-    lambda features, approximate=False: activation("gelu")(features, approximate=bool(approximate)),
+    elementwise(lambda features, approximate=False: activation("gelu")(features, approximate=bool(approximate))),
 )
-define("keras.activations.relu", "x", activation("relu"))
-define("nn.leaky_relu", "features alpha", lambda features, alpha=0.2: _leaky(features, alpha))
-define("nn.softmax", "logits axis", lambda logits, axis=None: _last(OPERATIONS["Softmax"][1], logits, axis))
-define("nn.log_softmax", "logits axis", lambda logits, axis=None: _last(OPERATIONS["LogSoftmax"][1], logits, axis))
+define("keras.activations.relu", "x", elementwise(activation("relu")))
+define("nn.leaky_relu", "features alpha", elementwise(lambda features, alpha=0.2: _leaky(features, alpha)))
+define("nn.softmax", "logits axis", lambda logits, axis=-1: _last(OPERATIONS["Softmax"][1], logits, axis))
+define("nn.log_softmax", "logits axis", lambda logits, axis=-1: _last(OPERATIONS["LogSoftmax"][1], logits, axis))
 define("nn.bias_add", "value bias", lambda value, bias: spread(np.add, value, np.asarray(bias, value.dtype)))
 
 
@@ -287,7 +288,7 @@ define("concat", "values axis", _concat)
 define("stack", "values axis", lambda values, axis=0: stacked([np.asarray(value) for value in values], axis or 0))
 define("unstack", "value num axis", lambda value, num=None, axis=0: unstack(value, num, axis or 0))
 define("split", "value num_or_size_splits axis", _split)
-define("cast", "x dtype", cast)
+define("cast", "x dtype", elementwise(cast))
 define("expand_dims", "input axis", lambda input, axis=-1: np.expand_dims(input, axis))
 define("squeeze compat.v1.squeeze", "input axis", lambda input, axis=None: np.squeeze(input, axes_of(axis)))
 define("reshape", "tensor shape", lambda tensor, shape: reshape(tensor, shape))  # noqa: PLW0108
@@ -297,8 +298,8 @@ define("repeat", "input repeats axis", lambda input, repeats, axis=None: repeat(
 define("reverse", "tensor axis", lambda tensor, axis: copied(np.flip(tensor, axes_of(axis))))
 define("roll", "input shift axis", lambda input, shift, axis: rolled(input, axes_of(shift), axes_of(axis)))
 define("where", "condition x y", by_value(where))
-define("zeros_like", "input dtype", lambda input, dtype=None: full_like(input, 0, dtype))
-define("ones_like", "input dtype", lambda input, dtype=None: full_like(input, 1, dtype))
+define("zeros_like", "input dtype", elementwise(lambda input, dtype=None: full_like(input, 0, dtype)))
+define("ones_like", "input dtype", elementwise(lambda input, dtype=None: full_like(input, 1, dtype)))
 define("zeros", "shape dtype", lambda shape, dtype="float32": np.zeros(integers_of(shape), dtype_name(dtype)))
 define("ones", "shape dtype", lambda shape, dtype="float32": filled(integers_of(shape), 1, dtype_name(dtype)))
 define("fill", "dims value", lambda dims, value: filled(integers_of(dims), value, like_value(value)))
@@ -314,7 +315,7 @@ define(
 define(
     "one_hot",
     "indices depth on_value off_value axis dtype",
-    lambda indices, depth, on_value=None, off_value=None, axis=None, dtype=None: _one_hot(
+    lambda indices, depth, on_value=None, off_value=None, axis=-1, dtype=None: _one_hot(
         indices, depth, on_value, off_value, axis, dtype
     ),
 )
@@ -328,7 +329,9 @@ define(
 define(
     "clip_by_value",
     "t clip_value_min clip_value_max",
-    lambda t, clip_value_min, clip_value_max: spread(np.clip, t, like(clip_value_min, t), like(clip_value_max, t)),
+    elementwise(
+        lambda t, clip_value_min, clip_value_max: spread(np.clip, t, like(clip_value_min, t), like(clip_value_max, t))
+    ),
 )
 define("keras.backend.batch_flatten", "x", lambda x: copied(np.asarray(x)).reshape(len(x), -1))
 define("linalg.matmul matmul", "a b transpose_a transpose_b adjoint_a adjoint_b", _transposed_matmul)
