@@ -1,5 +1,6 @@
 """The one table of cases, with the weights and inputs that every runner is given."""
 
+import dataclasses
 import fnmatch
 import math
 import zlib
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 GATES = 4  # i, f, c, o: Keras's order
+_DRAWS, _MANY_ROWS, _MANY_WEIGHTS = 8, 8, 1 << 20
 EPSILON = 1e-3  # what Keras's normalizations add to a variance
 
 
@@ -56,6 +58,7 @@ class Case:
     group: str
     dtype: str = "float32"
     grid: tuple[int, ...] = ()
+    draw: int = 0  # other weights and inputs of the same case
 
     @property
     def units(self) -> int:
@@ -68,7 +71,13 @@ class Case:
 
     def random(self) -> np.random.Generator:
         """Fresh generator with the case's own seed, so that every process makes the same numbers."""
-        return np.random.default_rng(zlib.crc32(self.name.encode()))
+        return np.random.default_rng(zlib.crc32(self.name.encode(), self.draw))
+
+    def draws(self) -> list["Case"]:
+        """The case, behind others of its draws where one has few and small outputs: their largest error is chance."""
+        size = sum(array.size for arrays in self.weights() for array in arrays)
+        count = _DRAWS if self.batch < _MANY_ROWS and size < _MANY_WEIGHTS else 1
+        return [dataclasses.replace(self, draw=draw) for draw in reversed(range(count))]
 
     def weights(self) -> list[list[np.ndarray]]:
         """Weights of each layer, in Keras's order and layout."""

@@ -8,7 +8,7 @@ from typing import Any
 from bench.peers import PEERS
 
 US = "lstmfast"
-_ERROR_PEERS = ("onnxruntime", "openvino", "pytorch")
+ERROR_PEERS = ("onnxruntime", "openvino", "pytorch")
 _STEADY = 1.1  # repeats of a runner move by less than this where nobody disturbs the machine
 
 
@@ -57,7 +57,7 @@ def fraction(row: dict[str, Any]) -> float | None:
 def error_ratio(row: dict[str, Any]) -> float | None:
     """lstmfast's error over the largest of ONNX Runtime's, OpenVINO's and PyTorch's."""
     ours = row["runners"].get(US, {}).get("error")
-    theirs = [row["runners"][name]["error"] for name in _ERROR_PEERS if "error" in row["runners"].get(name, {})]
+    theirs = [row["runners"][name]["error"] for name in ERROR_PEERS if "error" in row["runners"].get(name, {})]
     return ours / max(theirs) if ours is not None and theirs and max(theirs) > 0 else None
 
 

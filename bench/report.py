@@ -142,8 +142,9 @@ def markdown(result: Result) -> str:
         "Versions: " + ", ".join(f"{PEERS[name].title} {result['versions'][name]}" for name in _runners(result)) + ".",
         "",
         "Times: microseconds a call; the fastest peer is bold. Fraction: the machine's limit over lstmfast's time; "
-        "ratio, the best peer's time over lstmfast's; error ratio, lstmfast's largest error against float64 over the "
-        "largest of ONNX Runtime's, OpenVINO's and PyTorch's; extra, what a call of lstmfast needs at its peak beyond "
+        "ratio, the best peer's time over lstmfast's; error ratio, lstmfast's largest error against float64 (of small "
+        "cases the mean over several draws of weights and inputs) over the largest of ONNX Runtime's, OpenVINO's and "
+        "PyTorch's; extra, what a call of lstmfast needs at its peak beyond "
         "its output, as the kernel counts pages (it may miss some 100 KiB). The peak FLOP/s behind the limit is that "
         "measured before each repeat of the case. A case is named `batch x steps x features - u units`.",
         "",

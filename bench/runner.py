@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import statistics
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import machine
+from bench import figures, machine
 from bench.cases import Case
 from bench.peers import PEERS, Peer
 from bench.reference import truth
@@ -19,7 +20,7 @@ from bench.timing import PAUSE_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-4  # of the largest output; float32 stays below 1e-5 here, bfloat16 or a wrong gate do not
-_truths: dict[str, np.ndarray] = {}  # the same for every thread count
+_truths: dict[tuple[str, int], np.ndarray] = {}  # by a case's name and draw; the same for every thread count
 
 # {runner: {"error", "microseconds": [one of each repeat], "fastest", "extra_bytes" of lstmfast} or {"skipped": reason}}
 Results = dict[str, dict[str, Any]]
@@ -133,25 +134,29 @@ class Bench:
     def run(self, case: Case, repeats: int, seconds: float) -> tuple[Results, list[machine.Moment]]:
         """Check, then time. Beside the results, what the machine could do before each repeat."""
         results: Results = {}
-        ready = []
+        errors: dict[str, list[float]] = {}
 
         def drop(name: str, failure: RunnerError) -> None:
             results[name] = {"skipped": str(failure)}
             if self._runners[name].ended():
                 self._runners[name] = Runner(PEERS[name], self.threads, self._isa)
 
-        entered = {name: runner for name, runner in self._runners.items() if case.kind in runner.peer.kinds}
-        for runner in entered.values():  # all at once: nothing is timed yet, and some compile for seconds
-            runner.tell("prepare", case)
-        if case.name not in _truths:
-            _truths[case.name] = truth(case)
-        expected = _truths[case.name]
-        for name, runner in entered.items():
-            try:
-                results[name] = {"error": check(runner.answer(), expected), "microseconds": []}
-                ready.append(name)
-            except RunnerError as failure:
-                drop(name, failure)
+        ready = [name for name, runner in self._runners.items() if case.kind in runner.peer.kinds]
+        for drawn in case.draws():
+            asked = [name for name in ready if drawn == case or name in (figures.US, *figures.ERROR_PEERS)]
+            for name in asked:  # all at once: nothing is timed yet, and some compile for seconds
+                self._runners[name].tell("prepare", drawn)
+            key = drawn.name, drawn.draw
+            if key not in _truths:
+                _truths[key] = truth(drawn)
+            for name in asked:
+                try:
+                    errors.setdefault(name, []).append(check(self._runners[name].answer(), _truths[key]))
+                except RunnerError as failure:
+                    drop(name, failure)
+                    ready.remove(name)
+        for name in ready:
+            results[name] = {"error": statistics.fmean(errors[name]), "microseconds": []}
         moments = []
         for repeat in range(repeats):
             time.sleep(PAUSE_SECONDS)
