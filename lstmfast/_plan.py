@@ -24,6 +24,7 @@ Array = np.ndarray[Any, Any]
 Masks = list[Any]
 
 _MOST_SHAPES = 64
+_SAME = object()
 _LARGE_BYTES = 64 << 10  # between two layers: from there on it pays to look after their memory
 
 
@@ -131,6 +132,14 @@ class Operation:
         self.uses_mask: bool = node.layer.uses_mask
         self.supports_mask: bool = node.layer.supports_masking
         self.compute_mask: Callable[[Any, Any], Any] = node.layer.compute_mask
+
+    def of_inputs(self, values: list[Any], other: Any = _SAME) -> Any:
+        """What stands in the places of its inputs; a constant among these stays, or gives way to ``other``."""
+        if self.single is not None:
+            return values[self.single]
+        if self.places is not None:
+            return [values[place] for place in self.places]
+        return _filled(self.inputs, values, other)
 
     def outcome(self, x: Any, incoming: Any, arguments: dict[str, Any], carrying: Any, masked: bool) -> tuple[Any, Any]:
         """The layer's outputs and, with ``masked``, their masks: ``carrying`` gives both, else `compute_mask` these."""
@@ -464,12 +473,7 @@ class Plan:
                 for slot in operation.release:
                     values[slot] = None
                 continue
-            if single is not None:
-                x = values[single]
-            elif operation.places is not None:
-                x = [values[place] for place in operation.places]
-            else:
-                x = _filled(operation.inputs, values)
+            x = operation.of_inputs(values)
             if operation.cast is not None:
                 x = map_tree(partial(convert, dtype=operation.cast), x)
             arguments = operation.arguments
@@ -485,7 +489,7 @@ class Plan:
             if masked or operation.auto_mask or some_mask:
                 incoming = arguments.get("mask")
                 if incoming is None:
-                    incoming = known[single] if single is not None else _filled(operation.inputs, known, None)
+                    incoming = operation.of_inputs(known, None)
                     auto = operation.auto_mask or (some_mask and operation.uses_mask and not arguments)
                     if auto and (single is None or incoming is not None):
                         arguments = {**arguments, "mask": incoming}
@@ -566,9 +570,6 @@ def _places_of(arguments: dict[str, Any]) -> list[tuple[str, Any]] | None:
         else:
             return None
     return places or None
-
-
-_SAME = object()
 
 
 def _filled(tree: Any, values: list[Any], other: Any = _SAME) -> Any:

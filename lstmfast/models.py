@@ -857,7 +857,7 @@ class Model(Layer):
             return run, False
         from lstmfast.streaming import NestedStage, Stream
 
-        stage = NestedStage(Stream(self, batch_size), self.name)
+        stage = NestedStage(Stream(self, batch_size, [True] * len(self.inputs)), self.name)
         return stage, stage.gives_sequence
 
     # -- configs ------------------------------------------------------------------------------------------------

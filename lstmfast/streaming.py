@@ -9,22 +9,29 @@ Next: layers/recurrent.py.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from lstmfast import _core
-from lstmfast._arrays import as_array
+from lstmfast._arrays import STRING, as_array
 from lstmfast._graph import flatten, map_tree
-from lstmfast._plan import Operation, Plan, Slot
+from lstmfast._plan import Operation, Plan, Port, Slot
 from lstmfast.layers.activation import Activation
 from lstmfast.layers.base import Array, fill, lock, positive
 from lstmfast.layers.core import Dense, identity
+from lstmfast.layers.reshaping import RepeatVector
 from lstmfast.layers.wrappers import TimeDistributed
 
 Stage = Callable[..., Any]
 State = tuple[Array, ...]
+
+# What a value is: one step of a sequence, what a sequence gives up to its last step, or the same at every step.
+_TIMED, _FINAL, _FIXED = "timed", "final", "fixed"
+# Inputs of a model of which it is found out which are sequences.
+_MOST_INPUTS = 6
 
 
 class Stateful:
@@ -194,73 +201,95 @@ class Stream:
         "__weakref__",
         "_batch",
         "_chain",
-        "_dtype",
         "_keepers",
         "_masks",
         "_model",
         "_name",
         "_out_shapes",
         "_plan",
-        "_shape",
+        "_shapes",
         "_stages",
         "_weights",
         "gives_sequence",
     )
 
-    def __init__(self, model: Any, batch_size: int = 1) -> None:
-        batch = positive("batch_size", batch_size)
+    def __init__(self, model: Any, batch_size: int = 1, timed: Sequence[bool] | None = None) -> None:
+        self._batch = positive("batch_size", batch_size)
         with lock:
             plan: Plan = model.plan()
             self._weights = tuple(model.weights)
         self._model = model
         self._name: str = model.name
-        self._batch = batch
         self._plan = plan
-        if len(plan.ports) != 1:
-            raise ValueError(f"Model '{model.name}' cannot be streamed: it has {len(plan.ports)} inputs.")
-        port = plan.ports[0]
-        if port.ndim < 2:
-            raise ValueError(f"Model '{model.name}' cannot be streamed: its input has no time axis.")
-        if port.batch is not None and port.batch != batch:
+        fixed = next((port.batch for port in plan.ports if port.batch not in (None, batch_size)), None)
+        if fixed is not None:
             raise ValueError(
-                f"Model '{model.name}' has a fixed batch size of {port.batch}: it cannot be streamed in batches of "
-                f"{batch}."
+                f"Model '{model.name}' has a fixed batch size of {fixed}: it cannot be streamed in batches of "
+                f"{batch_size}."
             )
-        self._dtype = port.dtype
-        self._shape = (batch, *port.shape[1:])
-        if None in self._shape:
-            raise ValueError(f"Model '{model.name}' cannot be streamed: its features {port.shape[1:]} vary.")
-        sequence: dict[int, bool] = {id(plan.input_tensors[0]): True}
-        self._stages: list[Stage | Stateful] = []
+        reached = -1
+        refused = ValueError(f"Model '{model.name}' cannot be streamed: it has no input with a time axis.")
+        for choice in _choices(plan.ports) if timed is None else [timed]:
+            self._stages: list[Stage | Stateful] = []
+            try:
+                self._make_stages(choice)
+                return
+            except ValueError as error:
+                if len(self._stages) > reached:  # what was furthest from working would say the least
+                    reached, refused = len(self._stages), error
+        raise refused
+
+    def _make_stages(self, timed: Sequence[bool]) -> None:
+        """Make the stages, where these inputs are sequences and the others the same at every step."""
+        plan, batch = self._plan, self._batch
+        self._shapes = [(batch, *port.shape[1 if own else 0 :]) for port, own in zip(plan.ports, timed, strict=True)]
+        for shape in self._shapes:
+            if None in shape:
+                raise ValueError(f"Model '{self._name}' cannot be streamed: its features {shape[1:]} vary.")
+        kind_of = {id(tensor): _TIMED if own else _FIXED for tensor, own in zip(plan.input_tensors, timed, strict=True)}
         self._masks: list[int | None] = []  # for each stage, the place of the mask that it is called with
         for node, operation in zip(plan.nodes, plan.operations, strict=True):
-            layer = operation.layer
-            kinds = {sequence[id(tensor)] for tensor in node.inputs}
-            mask = operation.arguments.get("mask")
-            others = sorted(
-                name for name, value in operation.arguments.items() if name != "mask" and value is not False
-            )
-            reason = ""
-            if len(kinds) > 1:
-                reason = "joins a sequence with what is known after its last step only"
-            elif others:
-                reason = f"is called with {', '.join(others)}"
-            elif mask is not None and not isinstance(mask, Slot):
-                reason = "is called with a mask of its own"
-            if reason:
-                raise ValueError(
-                    f"Layer '{layer.name}' (of type {type(layer).__name__}) cannot be streamed: it {reason}."
-                )
-            stage, kind = layer.as_stage(operation.run, batch, kinds.pop())
+            kinds = {kind_of[id(tensor)] for tensor in node.inputs}
+            stage, kind = self._stage_of(operation, kinds)
             self._stages.append(stage)
+            mask = operation.arguments.get("mask")
             self._masks.append(None if mask is None else mask.index)
-            sequence.update((id(tensor), kind) for tensor in node.outputs)
+            kind_of.update((id(tensor), kind) for tensor in node.outputs)
         tensors = [*plan.input_tensors, *(tensor for node in plan.nodes for tensor in node.outputs)]
         made = {plan.slots[id(tensor)]: tensor for tensor in tensors}
         outputs = [made[slot] for slot in plan.output_slots]
-        self.gives_sequence = all(sequence[id(tensor)] for tensor in outputs)
-        self._out_shapes = [(batch, *tensor.shape[2 if sequence[id(tensor)] else 1 :]) for tensor in outputs]
+        self.gives_sequence = all(kind_of[id(tensor)] == _TIMED for tensor in outputs)
+        self._out_shapes = [(batch, *tensor.shape[2 if kind_of[id(tensor)] == _TIMED else 1 :]) for tensor in outputs]
         self._set_stages(self._stages)
+
+    def _stage_of(self, operation: Operation, kinds: set[str]) -> tuple[Stage | Stateful, str]:
+        """What makes an operation step by step, and of which kind its outputs are, for the kinds of its inputs.
+
+        Raises
+        ------
+        ValueError
+            If it needs other steps, naming the layer.
+        """
+        layer = operation.layer
+        mask = operation.arguments.get("mask")
+        others = sorted(name for name, value in operation.arguments.items() if name != "mask" and value is not False)
+        reason = ""
+        if _TIMED in kinds and len(kinds) > 1:
+            reason = "joins a sequence with what is none"
+            if _FINAL in kinds:
+                reason = "joins a sequence with what is known after its last step only"
+        elif others:
+            reason = f"is called with {', '.join(others)}"
+        elif mask is not None and not isinstance(mask, Slot):
+            reason = "is called with a mask of its own"
+        if reason:
+            raise ValueError(f"Layer '{layer.name}' (of type {type(layer).__name__}) cannot be streamed: it {reason}.")
+        if kinds == {_FIXED} and isinstance(layer, RepeatVector):
+            return identity, _TIMED
+        stage, is_timed = layer.as_stage(operation.run, self._batch, kinds == {_TIMED})
+        if is_timed or kinds == {_FIXED}:
+            return stage, _TIMED if is_timed else _FIXED
+        return stage, _FINAL
 
     def _set_stages(self, stages: list[Stage | Stateful]) -> None:
         self._stages = stages
@@ -270,6 +299,8 @@ class Stream:
     def _as_chain(self) -> _core.StepChain | None:
         """The stages of a chain of cells, Dense layers and activations, which makes a step whole or not at all."""
         plan = self._plan
+        if len(plan.ports) > 1:
+            return None
         runs: list[Stage] = []
         place = plan.input_slots[0]
         for operation, stage in zip(plan.operations, self._stages, strict=True):
@@ -345,7 +376,7 @@ class Stream:
     def fork(self) -> Stream:
         """A second stream that goes on from here on its own, with the same weights."""
         twin = Stream.__new__(Stream)
-        for name in ("_batch", "_dtype", "_masks", "_model", "_name", "_out_shapes", "_plan", "_shape", "_weights"):
+        for name in ("_batch", "_masks", "_model", "_name", "_out_shapes", "_plan", "_shapes", "_weights"):
             setattr(twin, name, getattr(self, name))
         twin.gives_sequence = self.gives_sequence
         twin._set_stages([stage.again() if isinstance(stage, Stateful) else stage for stage in self._stages])
@@ -372,9 +403,10 @@ class Stream:
 
         Parameters
         ----------
-        x : array-like
-            (batch, features): one step of each sequence. With a batch of 1, (features,) will do.
-        mask : array-like, optional
+        x : array-like, or list or dict of them where the model has several inputs
+            (batch, features): one step of each sequence. With a batch of 1, (features,) will do. An input that is no
+            sequence comes whole, with each step.
+        mask : array-like, or list of them and None where the model has several inputs, optional
             (batch,), False for the sequences that skip this step.
         out : numpy.ndarray, or list of them, optional
             Where to put what the step gives; as of `Model.predict`.
@@ -398,11 +430,13 @@ class Stream:
             try:
                 return chain.step(x)
             except (AttributeError, TypeError, ValueError):  # no array as the core takes it
-                return chain.step(self._checked(x))
+                return chain.step(self._checked(x)[0])
         return self._step_graph(self._checked(x), mask)[0]
 
     def step_with_masks(self, x: Any, mask: Any = None) -> tuple[Any, list[Any]]:
         """As ``step``; and the masks of the outputs, each (batch,) or None."""
+        if isinstance(mask, list) and not any(own is not None for own in mask):
+            mask = None
         if self._chain is not None and mask is None:
             return self.step(x), [None]
         return self._step_graph(self._checked(x), mask)
@@ -412,56 +446,68 @@ class Stream:
         if len(targets) != len(self._out_shapes):
             raise ValueError(f"out: a step returns {len(self._out_shapes)} arrays, got {len(targets)}.")
         for place, (target, shape) in enumerate(zip(targets, self._out_shapes, strict=True)):
-            _core.check_out(target, self._plan.output_dtypes[place], shape, [x, mask, *targets[:place]])
+            _core.check_out(target, self._plan.output_dtypes[place], shape, [*flatten([x, mask]), *targets[:place]])
         x = self._checked(x)
         if self._chain is not None and mask is None:
-            outputs = self._chain.step(x, targets[0])
+            outputs = self._chain.step(x[0], targets[0])
         else:
             outputs, _ = self._step_graph(x, mask)
         return fill(targets, outputs)
 
-    def _checked(self, x: Any) -> Array:
-        array = as_array(x, "the step")
-        if self._batch == 1 and array.shape == self._shape[1:]:
-            array = array[None]
-        if array.shape != self._shape:
-            raise ValueError(
-                f"A step of a stream of model '{self._name}' has shape {array.shape}, expected {self._shape} "
-                "(batch, features)."
-            )
-        return np.require(array, self._dtype, ("C", "A"))
+    def _checked(self, x: Any) -> list[Array]:
+        """The step's inputs as the stages take them."""
+        checked = []
+        values = self._model._flat_inputs(x) if len(self._shapes) > 1 else [x]
+        for value, shape, port in zip(values, self._shapes, self._plan.ports, strict=True):
+            array = port.read(value, "the step")
+            if self._batch == 1 and array.shape == shape[1:]:
+                array = array[None]
+            if array.shape != shape:
+                what = f"A step of a stream of model '{self._name}'"
+                if len(self._shapes) > 1:
+                    what = f"Input '{port.name}' of a step of model '{self._name}'"
+                raise ValueError(f"{what} has shape {array.shape}, expected {shape} (batch, features).")
+            checked.append(array if port.dtype is STRING else np.require(array, port.dtype, ("C", "A")))
+        return checked
 
-    def _step_graph(self, x: Array, mask: Any) -> tuple[Any, list[Any]]:
-        if mask is not None:
-            mask = as_array(mask, "the mask")
-            if mask.shape not in ((self._batch,), (self._batch, 1)):
+    def _checked_masks(self, mask: Any) -> list[Any]:
+        masks = [mask]
+        if len(self._shapes) > 1:
+            masks = list(mask) if isinstance(mask, (list, tuple)) else []
+            if len(masks) != len(self._shapes):
+                raise ValueError(f"Model '{self._name}' has {len(self._shapes)} inputs: expected as many masks.")
+        checked: list[Any] = []
+        for value in masks:
+            if value is None:
+                checked.append(None)
+                continue
+            array = as_array(value, "the mask")
+            if array.shape not in ((self._batch,), (self._batch, 1)):
                 raise ValueError(
-                    f"A mask of a stream of model '{self._name}' has shape {mask.shape}, expected {(self._batch,)}."
+                    f"A mask of a stream of model '{self._name}' has shape {array.shape}, expected {(self._batch,)}."
                 )
-            mask = mask.reshape(self._batch) != 0
+            checked.append(array.reshape(self._batch) != 0)
+        return checked
+
+    def _step_graph(self, x: list[Array], mask: Any) -> tuple[Any, list[Any]]:
+        masks = None if mask is None else self._checked_masks(mask)
         before = self.state
         try:
-            outputs, masks = self._run(x, mask)
-            return self._finish(outputs), masks
+            outputs, out_masks = self._run(x, masks)
+            return self._finish(outputs), out_masks
         except BaseException:
             self._restore(before)
             raise
 
-    def _run(self, x: Array, mask: Array | None) -> tuple[list[Array], list[Any]]:
+    def _run(self, x: list[Array], mask: list[Any] | None) -> tuple[list[Array], list[Any]]:
         plan = self._plan
         values: list[Any] = [None] * plan.size
         masks: list[Any] = [None] * plan.size
-        values[plan.input_slots[0]], masks[plan.input_slots[0]] = x, mask
-
-        def value_of(leaf: Any) -> Any:
-            return values[leaf.index] if isinstance(leaf, Slot) else leaf
-
-        def mask_of(leaf: Any) -> Any:
-            return masks[leaf.index] if isinstance(leaf, Slot) else None
-
+        for place, slot in enumerate(plan.input_slots):
+            values[slot], masks[slot] = x[place], None if mask is None else mask[place]
         for operation, stage, own_mask in zip(plan.operations, self._stages, self._masks, strict=True):
-            inputs = map_tree(value_of, operation.inputs)
-            known = map_tree(mask_of, operation.inputs) if own_mask is None else values[own_mask] != 0
+            inputs = operation.of_inputs(values)
+            known = operation.of_inputs(masks, None) if own_mask is None else values[own_mask] != 0
             cast = operation.cast
             if cast is not None:
                 inputs = [array.astype(cast) for array in inputs] if isinstance(inputs, list) else inputs.astype(cast)
@@ -490,6 +536,14 @@ class Stream:
             for array, owned, result in zip(outputs, plan.owned, plan.results, strict=True)
         ]
         return finished[0] if len(finished) == 1 else finished
+
+
+def _choices(ports: list[Port]) -> Iterator[list[bool]]:
+    """Which inputs may be sequences: as many as can be first."""
+    places = [place for place, port in enumerate(ports) if port.ndim >= 2]
+    for count in range(len(places) if len(ports) <= _MOST_INPUTS else min(len(places), 1)):
+        for fixed in itertools.combinations(places, count):
+            yield [place in places and place not in fixed for place in range(len(ports))]
 
 
 def _mask_after(operation: Operation, inputs: Any, known: Any) -> Any:

@@ -345,6 +345,113 @@ def test_random_layers_stream(isa, seed):
         assert_same_bits(np.array(stream.step(x[:, step])), y[:, step], f"{case}, step {step}")
 
 
+# ---- several inputs ----------------------------------------------------------------------------------------------
+
+
+def of_several_inputs(name):
+    """A model, and values for its inputs; those of three axes, or named so, are sequences."""
+    x, other = Input((None, FEATURES), name="x"), Input((None, 2), name="other_steps")
+    fixed, kind = Input((4,), name="fixed"), Input((1,), dtype="int32", name="kind")
+    values = {
+        "x": X,
+        "other_steps": bits.sequences(4, STEPS, 2),
+        "fixed": bits.sequences(1, 4, 4)[0],
+        "kind": np.array([[2], [0], [4], [1]]),
+    }
+    if name == "two sequences":
+        inputs = [x, other]
+        y = layers.LSTM(5, return_sequences=True)(
+            layers.Concatenate()([layers.GRU(4, return_sequences=True)(x), other])
+        )
+    elif name == "features that stay":
+        inputs = [fixed, x]
+        y = layers.Dense(2)(layers.Concatenate()([layers.LSTM(5)(x), layers.Dense(3, activation="tanh")(fixed)]))
+    elif name == "features at each step":
+        inputs = {"x": x, "fixed": fixed}
+        repeated = layers.RepeatVector(STEPS)(layers.Dense(2)(fixed))
+        y = layers.SimpleRNN(6, return_sequences=True)(layers.Concatenate()([x, repeated]))
+    elif name == "a category":
+        inputs = [x, kind]
+        y = layers.Multiply()([layers.LSTM(3)(x), layers.Flatten()(layers.Embedding(5, 3)(kind))])
+    elif name == "features alone too":
+        inputs = [x, fixed]
+        y = [layers.LSTM(3)(x), layers.Dense(3)(fixed), layers.LSTM(4, return_sequences=True)(x)]
+    else:
+        assert name == "nested"
+        inner = lstmfast.Model([x, other], layers.LSTM(4, return_sequences=True)(layers.Concatenate()([x, other])))
+        x, other = Input((None, FEATURES), name="x"), Input((None, 2), name="other_steps")
+        inputs = [x, other]
+        y = layers.GRU(3)(inner([x, other]))
+    model = lstmfast.Model(inputs, y)
+    return model, [values[port] for port in model.input_names]
+
+
+SEVERAL = ["two sequences", "features that stay", "features at each step", "a category", "features alone too", "nested"]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("name", SEVERAL)
+def test_a_stream_of_several_inputs_gives_the_bits_of_the_whole(name, batch):
+    model, values = of_several_inputs(name)
+    values = [value[:batch] for value in values]
+    stream = model.stream(batch_size=batch)
+    twins = [stream.fork(), pickle.loads(pickle.dumps(stream))]
+    whole = model(values)
+    for step in range(STEPS):
+        inputs = [value[:, step] if value.ndim == 3 else value for value in values]
+        # RepeatVector's own number of steps lets no shorter sequence through the whole model
+        so_far = (
+            whole
+            if name == "features at each step"
+            else model([v[:, : step + 1] if v.ndim == 3 else v for v in values])
+        )
+        for one in (stream, *twins):
+            found = one.step(inputs)
+            pairs = zip(found, so_far, strict=True) if isinstance(found, list) else [(found, so_far)]
+            for y, expected in pairs:
+                place = step if name == "features at each step" else -1
+                assert_same_bits(y, expected[:, place] if expected.ndim > y.ndim else expected, f"{name}, step {step}")
+    named = dict(zip(model.input_names, inputs, strict=True))
+    last = stream.step(named, out=np.empty_like(found)) if isinstance(found, np.ndarray) else stream.step(named)
+    assert_same_bits(last, twins[0].step([value[0] if batch == 1 else value for value in inputs]))
+
+
+def test_masks_of_several_inputs():
+    model, (x, other) = of_several_inputs("two sequences")
+    first, second = np.random.default_rng(0).random((2, 4, STEPS)) > 0.4
+    for masks in ([first, None], [None, second], [first, second]):
+        stream = model.stream(batch_size=4)
+        whole = model([x, other], mask=masks)
+        for step in range(STEPS):
+            own = [None if mask is None else mask[:, step] for mask in masks]
+            assert_same_bits(stream.step([x[:, step], other[:, step]], own), whole[:, step])
+    before = stream.state
+    for wrong in (first[:, 0], [first[:, 0]], [first[:, 0], second]):
+        with pytest.raises(ValueError, match="mask"):
+            stream.step([x[:, 0], other[:, 0]], wrong)
+    for wrong in (x[:, 0], [x[:, 0]], [other[:, 0], x[:, 0]], [x[:, 0], other[:, 0], x[:, 0]], {"x": x[:, 0]}):
+        with pytest.raises(ValueError, match=r"input|shape"):
+            stream.step(wrong)
+    assert_same_bits([part for own in stream.state for part in own], [part for own in before for part in own])
+
+
+def test_what_joins_a_sequence_is_named():
+    x, fixed = Input((STEPS, FEATURES)), Input((5,))
+    last = layers.LSTM(5)(x)
+    for inputs, y, says in (
+        (x, layers.Concatenate()([x, layers.RepeatVector(STEPS)(last)]), "RepeatVector"),
+        ([x, fixed], layers.LSTM(5)(x, initial_state=[fixed, fixed]), "initial_state"),
+        ([x, fixed], [layers.Dense(2)(fixed), layers.Bidirectional(layers.LSTM(5))(x)], "Bidirectional"),
+        ([x, fixed], layers.Concatenate()([layers.Dense(2)(fixed), layers.Flatten()(x)]), "Flatten"),
+        (fixed, layers.Dense(2)(fixed), "Dense"),
+        (Input(()), None, "no input with a time axis"),
+    ):
+        model = lstmfast.Model(inputs, inputs if y is None else y)
+        with pytest.raises(ValueError, match=f"cannot be streamed|{says}") as caught:
+            model.stream()
+        assert says in str(caught.value)
+
+
 # ---- copies, and many of them ------------------------------------------------------------------------------------
 
 CAUSAL = {

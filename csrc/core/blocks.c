@@ -13,7 +13,7 @@ enum { HEADER_BYTES = LF_ALIGNMENT };
 /* Below this the C library keeps what it is given back. */
 enum { LEAST_BYTES = 64 << 10 };
 /* So much is kept, for each thread that calls may use, in so many blocks: what a model hands from layer to layer. */
-enum { KEPT_BLOCKS = 16, KEPT_BYTES = 16 << 20, KEPT_BYTES_MOST = 256 << 20 };
+enum { KEPT_BLOCKS = 16, KEPT_BYTES = 32 << 20, KEPT_BYTES_MOST = 256 << 20 };
 
 struct kept {
     void *memory;
