@@ -857,8 +857,13 @@ class Model(Layer):
             return run, False
         from lstmfast.streaming import NestedStage, Stream
 
-        stage = NestedStage(Stream(self, batch_size, [True] * len(self.inputs)), self.name)
-        return stage, stage.gives_sequence
+        stream = Stream(self, batch_size, [True] * len(self.inputs))
+        if len(set(stream.gives_sequences)) > 1:
+            raise ValueError(
+                f"Model '{self.name}' cannot be streamed inside another model: it gives both sequences and what is "
+                "known after the last step only."
+            )
+        return NestedStage(stream, self.name), stream.gives_sequences[0]
 
     # -- configs ------------------------------------------------------------------------------------------------
 

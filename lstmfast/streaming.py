@@ -161,11 +161,6 @@ class NestedStage(Stateful):
         stream.reset()
         return NestedStage(stream, self.name)
 
-    @property
-    def gives_sequence(self) -> bool:
-        """Whether what it gives is one step of a sequence."""
-        return self._stream.gives_sequence
-
     def with_masks(self, x: Array, mask: Array | None) -> tuple[Any, list[Any]]:
         """The model's step, and the masks of its outputs."""
         return self._stream.step_with_masks(x, mask)
@@ -210,7 +205,8 @@ class Stream:
         "_shapes",
         "_stages",
         "_weights",
-        "gives_sequence",
+        "gives_sequences",
+        "timed",
     )
 
     def __init__(self, model: Any, batch_size: int = 1, timed: Sequence[bool] | None = None) -> None:
@@ -242,6 +238,7 @@ class Stream:
     def _make_stages(self, timed: Sequence[bool]) -> None:
         """Make the stages, where these inputs are sequences and the others the same at every step."""
         plan, batch = self._plan, self._batch
+        self.timed = tuple(timed)
         self._shapes = [(batch, *port.shape[1 if own else 0 :]) for port, own in zip(plan.ports, timed, strict=True)]
         for shape in self._shapes:
             if None in shape:
@@ -258,8 +255,10 @@ class Stream:
         tensors = [*plan.input_tensors, *(tensor for node in plan.nodes for tensor in node.outputs)]
         made = {plan.slots[id(tensor)]: tensor for tensor in tensors}
         outputs = [made[slot] for slot in plan.output_slots]
-        self.gives_sequence = all(kind_of[id(tensor)] == _TIMED for tensor in outputs)
-        self._out_shapes = [(batch, *tensor.shape[2 if kind_of[id(tensor)] == _TIMED else 1 :]) for tensor in outputs]
+        self.gives_sequences = tuple(kind_of[id(tensor)] == _TIMED for tensor in outputs)
+        self._out_shapes = [
+            (batch, *tensor.shape[2 if own else 1 :]) for tensor, own in zip(outputs, self.gives_sequences, strict=True)
+        ]
         self._set_stages(self._stages)
 
     def _stage_of(self, operation: Operation, kinds: set[str]) -> tuple[Stage | Stateful, str]:
@@ -376,9 +375,8 @@ class Stream:
     def fork(self) -> Stream:
         """A second stream that goes on from here on its own, with the same weights."""
         twin = Stream.__new__(Stream)
-        for name in ("_batch", "_masks", "_model", "_name", "_out_shapes", "_plan", "_shapes", "_weights"):
+        for name in set(Stream.__slots__) - {"__weakref__", "_chain", "_keepers", "_stages"}:
             setattr(twin, name, getattr(self, name))
-        twin.gives_sequence = self.gives_sequence
         twin._set_stages([stage.again() if isinstance(stage, Stateful) else stage for stage in self._stages])
         twin._restore(self.state)
         return twin

@@ -200,6 +200,17 @@ def test_several_inputs_with_padding(keras, tmp_path, capsys):
     ended = inside(capsys, "verify", tmp_path / "two.keras", "--input", tmp_path / "x.npz", "--rows", 3)
     assert ended.status == 0, ended.out + ended.err
     assert ", 3 rows" in ended.out
+    assert "the inputs have 9 and 12 steps" in ended.out
+
+
+def test_several_inputs_step_by_step(tmp_path, capsys):
+    series, fixed = Input((9, 3), name="series"), Input((4,), name="fixed")
+    joined = layers.Concatenate()([fixed, layers.LSTM(5)(layers.Masking()(series))])
+    Model([fixed, series], layers.Dense(2)(joined)).save(tmp_path / "two.keras")
+    ended = inside(capsys, "verify", tmp_path / "two.keras")
+    assert ended.status == 0, ended.out + ended.err
+    assert "step by step as a stream" in ended.out
+    assert "stream:" not in ended.out
 
 
 def test_a_stateful_and_a_random_model(keras, tmp_path, capsys):

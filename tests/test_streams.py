@@ -444,6 +444,7 @@ def test_what_joins_a_sequence_is_named():
         ([x, fixed], [layers.Dense(2)(fixed), layers.Bidirectional(layers.LSTM(5))(x)], "Bidirectional"),
         ([x, fixed], layers.Concatenate()([layers.Dense(2)(fixed), layers.Flatten()(x)]), "Flatten"),
         (fixed, layers.Dense(2)(fixed), "Dense"),
+        (x, layers.Dense(2)(lstmfast.Model(x, [x, last])(x)[1]), "inside another model"),
         (Input(()), None, "no input with a time axis"),
     ):
         model = lstmfast.Model(inputs, inputs if y is None else y)

@@ -208,14 +208,18 @@ def _alone(model: Model, inputs: dict[str, Array], ours: list[Array]) -> Check:
 
 def _streamed(model: Model, inputs: dict[str, Array], ours: list[Array]) -> Check:
     what = "step by step as a stream"
-    x = next(iter(inputs.values()))
     try:
-        stream = model.stream(batch_size=len(x))
+        stream = model.stream(batch_size=len(ours[0]))
     except ValueError as error:
         return Check("same bits", None, f"{what}: {error}")
-    if x.ndim < 2:
-        return Check("same bits", None, f"{what}: no time axis")
-    steps = [flatten(stream.step(x[:, step])) for step in range(x.shape[1])]
+    timed = dict(zip(input_names(model), stream.timed, strict=True))
+    counts = {array.shape[1] for name, array in inputs.items() if timed[name]}
+    if len(counts) > 1:
+        return Check("same bits", None, f"{what}: the inputs have {' and '.join(map(str, sorted(counts)))} steps")
+    steps = []
+    for step in range(counts.pop()):
+        x = {name: array[:, step] if timed[name] else array for name, array in inputs.items()}
+        steps.append(flatten(stream.step(samples.as_input(x))))
     equal = True
     for whole, parts in zip(ours, zip(*steps)):
         streamed = np.stack(parts, axis=1) if whole.ndim == parts[-1].ndim + 1 else parts[-1]
