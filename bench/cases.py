@@ -74,9 +74,10 @@ class Case:
         return np.random.default_rng(zlib.crc32(self.name.encode(), self.draw))
 
     def draws(self) -> list["Case"]:
-        """The case, behind others of its draws where one has few and small outputs: their largest error is chance."""
-        size = sum(array.size for arrays in self.weights() for array in arrays)
-        count = _DRAWS if self.batch < _MANY_ROWS and size < _MANY_WEIGHTS else 1
+        """The case, behind others of its draws where it is of few rows and weights: one's largest error is chance."""
+        count = 1
+        if self.batch < _MANY_ROWS and sum(one.size for own in self.weights() for one in own) < _MANY_WEIGHTS:
+            count = _DRAWS
         return [dataclasses.replace(self, draw=draw) for draw in reversed(range(count))]
 
     def weights(self) -> list[list[np.ndarray]]:

@@ -221,7 +221,9 @@ class Plan:
         self.input_slots = [slots[id(tensor)] for tensor in inputs]
         self.output_slots = [slots[id(tensor)] for tensor in outputs]
         self.operations = [Operation(node, slots, training) for node in nodes]
-        self.keepers: list[Any] = list({id(layer): layer for node in nodes for layer in _keepers(node.layer)}.values())
+        self.keepers: list[Any] = list(
+            {id(layer): layer for node in nodes for layer in keepers_in(node.layer)}.values()
+        )
         self.stateful = bool(self.keepers)
         self._plan_masks(rules)
         self._plan_casts(nodes)
@@ -456,6 +458,46 @@ class Plan:
         for layer, state in zip(self.keepers, states, strict=True):
             layer.states = state
 
+    def make(self, operation: Operation, values: list[Any], known: list[Any], some_mask: bool) -> None:
+        """Put an operation's outputs and their masks among those there are, the inputs and theirs."""
+        x = operation.of_inputs(values)
+        if operation.cast is not None:
+            x = map_tree(partial(convert, dtype=operation.cast), x)
+        arguments = operation.arguments
+        if operation.argument_places is not None:
+            arguments = {
+                name: values[place] if type(place) is int else [values[one] for one in place]
+                for name, place in operation.argument_places
+            }
+        elif arguments:
+            arguments = {name: _filled(value, values) for name, value in arguments.items()}
+        masked = operation.masked
+        incoming = None
+        if masked or operation.auto_mask or some_mask:
+            incoming = arguments.get("mask")
+            if incoming is None:
+                incoming = operation.of_inputs(known, None)
+                auto = operation.auto_mask or (some_mask and operation.uses_mask and not arguments)
+                if auto and (operation.single is None or incoming is not None):
+                    arguments = {**arguments, "mask": incoming}
+            masked = masked or (some_mask and operation.supports_mask and not operation.stops_mask)
+        carrying = operation.carrying
+        if carrying is None and some_mask:
+            carrying = operation.hands_masks
+            masked = masked or carrying is not None
+        y, out_masks = operation.outcome(x, incoming, arguments, carrying, masked)
+        outputs = operation.outputs
+        if len(outputs) == 1:
+            values[outputs[0]] = y if type(y) is np.ndarray else flatten(y)[0]
+            if masked:
+                known[outputs[0]] = flatten([out_masks])[0]
+            return
+        flat_masks = flatten([out_masks]) if masked else ()
+        for position, array in enumerate(_flat(y)):
+            values[outputs[position]] = array
+            if position < len(flat_masks):
+                known[outputs[position]] = flat_masks[position]
+
     def run(self, arrays: list[Array], masks: Masks | None = None) -> tuple[list[Array], Masks]:
         """Outputs and their masks for prepared inputs, in the types in which values travel between layers."""
         values: list[Any] = [None] * self.size
@@ -466,50 +508,11 @@ class Plan:
                 known[slot] = masks[index]
         some_mask = masks is not None
         for operation in self.operations:
-            single = operation.single
-            if operation.plain and single is not None and not some_mask:
-                y = operation.call(values[single])
+            if operation.plain and not some_mask:
+                y = operation.call(values[operation.single])  # type: ignore[index]
                 values[operation.outputs[0]] = y if type(y) is np.ndarray else flatten(y)[0]
-                for slot in operation.release:
-                    values[slot] = None
-                continue
-            x = operation.of_inputs(values)
-            if operation.cast is not None:
-                x = map_tree(partial(convert, dtype=operation.cast), x)
-            arguments = operation.arguments
-            if operation.argument_places is not None:
-                arguments = {
-                    name: values[place] if type(place) is int else [values[one] for one in place]
-                    for name, place in operation.argument_places
-                }
-            elif arguments:
-                arguments = {name: _filled(value, values) for name, value in arguments.items()}
-            masked = operation.masked
-            incoming = None
-            if masked or operation.auto_mask or some_mask:
-                incoming = arguments.get("mask")
-                if incoming is None:
-                    incoming = operation.of_inputs(known, None)
-                    auto = operation.auto_mask or (some_mask and operation.uses_mask and not arguments)
-                    if auto and (single is None or incoming is not None):
-                        arguments = {**arguments, "mask": incoming}
-                masked = masked or (some_mask and operation.supports_mask and not operation.stops_mask)
-            carrying = operation.carrying
-            if carrying is None and some_mask:
-                carrying = operation.hands_masks
-                masked = masked or carrying is not None
-            y, out_masks = operation.outcome(x, incoming, arguments, carrying, masked)
-            outputs = operation.outputs
-            if len(outputs) == 1:
-                values[outputs[0]] = y if type(y) is np.ndarray else flatten(y)[0]
-                if masked:
-                    known[outputs[0]] = flatten([out_masks])[0]
             else:
-                flat_masks = flatten([out_masks]) if masked else ()
-                for position, array in enumerate(_flat(y)):
-                    values[outputs[position]] = array
-                    if position < len(flat_masks):
-                        known[outputs[position]] = flat_masks[position]
+                self.make(operation, values, known, some_mask)
             for slot in operation.release:
                 values[slot] = None
         return [values[slot] for slot in self.output_slots], [known[slot] for slot in self.output_slots]
@@ -614,12 +617,12 @@ class MaskRules:
         self.recurrent_stops = keras_version >= (3, 16)
 
 
-def _keepers(layer: Any) -> Iterator[Any]:
+def keepers_in(layer: Any) -> Iterator[Any]:
     """The layers in and below this one that keep states from call to call."""
     if getattr(layer, "stateful", False) and hasattr(layer, "states"):
         yield layer
     for inner in layer.sublayers():
-        yield from _keepers(inner)
+        yield from keepers_in(inner)
 
 
 def _is_by_rows(layer: Any) -> bool:

@@ -852,9 +852,7 @@ class Model(Layer):
 
         return Stream(self, batch_size)
 
-    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
-        if not sequence:
-            return run, False
+    def as_stage(self, run: Run, node: Node, batch_size: int) -> tuple[Any, bool]:
         from lstmfast.streaming import NestedStage, Stream
 
         stream = Stream(self, batch_size, [True] * len(self.inputs))

@@ -1,13 +1,15 @@
 """A model one step at a time: the same bits as the whole sequence.
 
 Between the model's input and the layer that reads the sequence to its end, a value is one step of it without the time
-axis; behind that layer it is what the layer gives for the sequence so far. A layer becomes a stage, a function of such
-values; the stages with a state of their own are objects like `CellStage`.
+axis; behind that layer it is what the layer gives for the sequence so far, and whatever reads it runs whole in each
+step, as layers of inputs that are no sequences do. A layer of steps becomes a stage, a function of such values; the
+stages with a state of their own are objects like `CellStage`.
 Next: layers/recurrent.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +19,8 @@ import numpy as np
 
 from lstmfast import _core
 from lstmfast._arrays import STRING, as_array
-from lstmfast._graph import flatten, map_tree
-from lstmfast._plan import Operation, Plan, Port, Slot
+from lstmfast._graph import Node, flatten, map_tree
+from lstmfast._plan import Operation, Plan, Port, Slot, keepers_in
 from lstmfast.layers.activation import Activation
 from lstmfast.layers.base import Array, fill, lock, positive
 from lstmfast.layers.core import Dense, identity
@@ -28,9 +30,10 @@ from lstmfast.layers.wrappers import TimeDistributed
 Stage = Callable[..., Any]
 State = tuple[Array, ...]
 
-# What a value is: one step of a sequence, what a sequence gives up to its last step, or the same at every step.
-_TIMED, _FINAL, _FIXED = "timed", "final", "fixed"
-# Inputs of a model of which it is found out which are sequences.
+# What a value is: one step of a sequence; one of a sequence whose steps are all the same; what is known after the last
+# step only; or what no step changes.
+_TIMED, _REPEATED, _FINAL, _FIXED = "timed", "repeated", "final", "fixed"
+# Up to so many inputs every choice is tried of those that may be sequences.
 _MOST_INPUTS = 6
 
 
@@ -153,7 +156,6 @@ class NestedStage(Stateful):
     def __init__(self, stream: Stream, name: str) -> None:
         self._stream = stream
         self.name = name
-        self.step = self._stream.step
         self.shapes = tuple(array.shape for state in self._stream.state for array in state)
 
     def again(self) -> Stateful:
@@ -161,9 +163,9 @@ class NestedStage(Stateful):
         stream.reset()
         return NestedStage(stream, self.name)
 
-    def with_masks(self, x: Array, mask: Array | None) -> tuple[Any, list[Any]]:
+    def with_masks(self, x: Any, mask: Any) -> tuple[list[Array], list[Any]]:
         """The model's step, and the masks of its outputs."""
-        return self._stream.step_with_masks(x, mask)
+        return self._stream.step_inside(x, mask)
 
     def get_state(self) -> State:
         return tuple(array for state in self._stream.state for array in state)
@@ -226,43 +228,47 @@ class Stream:
         reached = -1
         refused = ValueError(f"Model '{model.name}' cannot be streamed: it has no input with a time axis.")
         for choice in _choices(plan.ports) if timed is None else [timed]:
-            self._stages: list[Stage | Stateful] = []
+            self._stages: list[Stage | Stateful | None] = []
             try:
                 self._make_stages(choice)
                 return
             except ValueError as error:
-                if len(self._stages) > reached:  # what was furthest from working would say the least
+                if len(self._stages) > reached:  # of the choice that came furthest
                     reached, refused = len(self._stages), error
         raise refused
 
     def _make_stages(self, timed: Sequence[bool]) -> None:
-        """Make the stages, where these inputs are sequences and the others the same at every step."""
+        """Make the stages, where these inputs are sequences and no step changes the others."""
         plan, batch = self._plan, self._batch
         self.timed = tuple(timed)
         self._shapes = [(batch, *port.shape[1 if own else 0 :]) for port, own in zip(plan.ports, timed, strict=True)]
-        for shape in self._shapes:
-            if None in shape:
+        steps = {port.shape[0] for port, own in zip(plan.ports, timed, strict=True) if own} - {None}
+        if len(steps) > 1:
+            counts = " and ".join(map(str, sorted(steps)))
+            raise ValueError(f"Model '{self._name}' cannot be streamed: its inputs have {counts} steps.")
+        for shape, own in zip(self._shapes, timed, strict=True):
+            if own and None in shape:
                 raise ValueError(f"Model '{self._name}' cannot be streamed: its features {shape[1:]} vary.")
         kind_of = {id(tensor): _TIMED if own else _FIXED for tensor, own in zip(plan.input_tensors, timed, strict=True)}
         self._masks: list[int | None] = []  # for each stage, the place of the mask that it is called with
         for node, operation in zip(plan.nodes, plan.operations, strict=True):
             kinds = {kind_of[id(tensor)] for tensor in node.inputs}
-            stage, kind = self._stage_of(operation, kinds)
+            stage, kind = self._stage_of(node, operation, kinds)
             self._stages.append(stage)
-            mask = operation.arguments.get("mask")
+            mask = None if stage is None else operation.arguments.get("mask")
             self._masks.append(None if mask is None else mask.index)
             kind_of.update((id(tensor), kind) for tensor in node.outputs)
         tensors = [*plan.input_tensors, *(tensor for node in plan.nodes for tensor in node.outputs)]
         made = {plan.slots[id(tensor)]: tensor for tensor in tensors}
         outputs = [made[slot] for slot in plan.output_slots]
-        self.gives_sequences = tuple(kind_of[id(tensor)] == _TIMED for tensor in outputs)
+        self.gives_sequences = tuple(kind_of[id(tensor)] in (_TIMED, _REPEATED) for tensor in outputs)
         self._out_shapes = [
             (batch, *tensor.shape[2 if own else 1 :]) for tensor, own in zip(outputs, self.gives_sequences, strict=True)
         ]
         self._set_stages(self._stages)
 
-    def _stage_of(self, operation: Operation, kinds: set[str]) -> tuple[Stage | Stateful, str]:
-        """What makes an operation step by step, and of which kind its outputs are, for the kinds of its inputs.
+    def _stage_of(self, node: Node, operation: Operation, kinds: set[str]) -> tuple[Stage | Stateful | None, str]:
+        """What makes an operation step by step, None where it runs whole; and of which kind its outputs are.
 
         Raises
         ------
@@ -272,25 +278,32 @@ class Stream:
         layer = operation.layer
         mask = operation.arguments.get("mask")
         others = sorted(name for name, value in operation.arguments.items() if name != "mask" and value is not False)
+        in_steps, whole = kinds & {_TIMED, _REPEATED}, kinds & {_FINAL, _FIXED}
         reason = ""
-        if _TIMED in kinds and len(kinds) > 1:
+        if in_steps and whole:
             reason = "joins a sequence with what is none"
-            if _FINAL in kinds:
+            if _FINAL in whole:
                 reason = "joins a sequence with what is known after its last step only"
-        elif others:
+        elif in_steps and others:
             reason = f"is called with {', '.join(others)}"
-        elif mask is not None and not isinstance(mask, Slot):
+        elif in_steps and mask is not None and not isinstance(mask, Slot):
             reason = "is called with a mask of its own"
-        if reason:
-            raise ValueError(f"Layer '{layer.name}' (of type {type(layer).__name__}) cannot be streamed: it {reason}.")
-        if kinds == {_FIXED} and isinstance(layer, RepeatVector):
-            return identity, _TIMED
-        stage, is_timed = layer.as_stage(operation.run, self._batch, kinds == {_TIMED})
-        if is_timed or kinds == {_FIXED}:
-            return stage, _TIMED if is_timed else _FIXED
-        return stage, _FINAL
+        elif whole and any(keepers_in(layer)):
+            reason = "is stateful; a stream keeps its own state"
+        if not reason and whole:
+            if whole == {_FIXED} and isinstance(layer, RepeatVector):
+                return identity, _REPEATED
+            return None, _FINAL if _FINAL in whole else _FIXED
+        if not reason:
+            stage, gives_sequence = layer.as_stage(operation.run, node, self._batch)
+            if _TIMED in in_steps:
+                return stage, _TIMED if gives_sequence else _FINAL
+            if not isinstance(stage, Stateful):
+                return stage, _REPEATED
+            reason = "reads nothing but a RepeatVector, which has a number of steps of its own"
+        raise ValueError(f"Layer '{layer.name}' (of type {type(layer).__name__}) cannot be streamed: it {reason}.")
 
-    def _set_stages(self, stages: list[Stage | Stateful]) -> None:
+    def _set_stages(self, stages: list[Stage | Stateful | None]) -> None:
         self._stages = stages
         self._keepers = [stage for stage in stages if isinstance(stage, Stateful)]
         self._chain = self._as_chain()
@@ -303,19 +316,19 @@ class Stream:
         runs: list[Stage] = []
         place = plan.input_slots[0]
         for operation, stage in zip(plan.operations, self._stages, strict=True):
-            layer = operation.layer
+            layer, run = operation.layer, operation.run if stage is None else stage
             if operation.single != place or operation.arguments or operation.masked or operation.cast is not None:
                 return None
             place = operation.outputs[0]
-            if isinstance(stage, CellStage):
-                runs.append(stage.stepper)
-            elif isinstance(stage, Stateful):
+            if isinstance(run, CellStage):
+                runs.append(run.stepper)
+            elif isinstance(run, Stateful):
                 return None
-            elif stage is not identity:
+            elif run is not identity:
                 layer = layer.layer if isinstance(layer, TimeDistributed) else layer
                 if not isinstance(layer, (Dense, Activation)) or layer.activation.core is None:
                     return None
-                runs.append(stage)
+                runs.append(run)
         # the steppers check the shape and the type of what they take
         if not self._keepers or [place] != plan.output_slots or plan.results[0] is not None:
             return None
@@ -334,7 +347,7 @@ class Stream:
 
     @property
     def state(self) -> list[State]:
-        """A copy of the state, one tuple of (batch, units) arrays for each recurrent layer; it pickles.
+        """A copy of the state, a tuple of arrays for each layer that has one, (batch, units) of an LSTM; it pickles.
 
         Assigning one, of this stream or of another of the same model, continues from there.
         """
@@ -425,19 +438,22 @@ class Stream:
         if out is not None:
             return self._step_into(x, mask, out)
         if chain is not None and mask is None:
-            try:
+            with contextlib.suppress(AttributeError, TypeError, ValueError):  # no array as the core takes it
                 return chain.step(x)
-            except (AttributeError, TypeError, ValueError):  # no array as the core takes it
-                return chain.step(self._checked(x)[0])
-        return self._step_graph(self._checked(x), mask)[0]
-
-    def step_with_masks(self, x: Any, mask: Any = None) -> tuple[Any, list[Any]]:
-        """As ``step``; and the masks of the outputs, each (batch,) or None."""
-        if isinstance(mask, list) and not any(own is not None for own in mask):
-            mask = None
-        if self._chain is not None and mask is None:
-            return self.step(x), [None]
+            return chain.step(self._checked(x)[0])
         return self._step_graph(self._checked(x), mask)
+
+    def step_inside(self, x: Any, mask: Any) -> tuple[list[Array], list[Any]]:
+        """As ``step``, for a model around this one: values as they travel between layers, and their masks.
+
+        ``mask`` is one (batch,) array or None, a list of these where there are several inputs.
+        """
+        masks = mask if len(self._shapes) > 1 else [mask]
+        if all(own is None for own in masks):
+            masks = None
+        if self._chain is not None and masks is None:
+            return [self.step(x)], [None]
+        return self._run(self._checked(x), masks)
 
     def _step_into(self, x: Any, mask: Any, out: Any) -> Any:
         targets = list(out) if isinstance(out, (list, tuple)) else [out]
@@ -449,7 +465,7 @@ class Stream:
         if self._chain is not None and mask is None:
             outputs = self._chain.step(x[0], targets[0])
         else:
-            outputs, _ = self._step_graph(x, mask)
+            outputs = self._step_graph(x, mask)
         return fill(targets, outputs)
 
     def _checked(self, x: Any) -> list[Array]:
@@ -458,9 +474,11 @@ class Stream:
         values = self._model._flat_inputs(x) if len(self._shapes) > 1 else [x]
         for value, shape, port in zip(values, self._shapes, self._plan.ports, strict=True):
             array = port.read(value, "the step")
-            if self._batch == 1 and array.shape == shape[1:]:
+            if self._batch == 1 and array.ndim == len(shape) - 1:
                 array = array[None]
-            if array.shape != shape:
+            if array.ndim != len(shape) or any(
+                size not in (None, own) for size, own in zip(shape, array.shape, strict=True)
+            ):
                 what = f"A step of a stream of model '{self._name}'"
                 if len(self._shapes) > 1:
                     what = f"Input '{port.name}' of a step of model '{self._name}'"
@@ -475,24 +493,28 @@ class Stream:
             if len(masks) != len(self._shapes):
                 raise ValueError(f"Model '{self._name}' has {len(self._shapes)} inputs: expected as many masks.")
         checked: list[Any] = []
-        for value in masks:
+        for value, shape, timed in zip(masks, self._shapes, self.timed, strict=True):
             if value is None:
                 checked.append(None)
                 continue
-            array = as_array(value, "the mask")
-            if array.shape not in ((self._batch,), (self._batch, 1)):
+            array = as_array(value, "the mask") != 0
+            expected = shape[:1] if timed else shape[:2]
+            if timed and array.shape == (self._batch, 1):
+                array = array[:, 0]
+            if array.ndim != len(expected) or any(
+                size not in (None, own) for size, own in zip(expected, array.shape, strict=True)
+            ):
                 raise ValueError(
-                    f"A mask of a stream of model '{self._name}' has shape {array.shape}, expected {(self._batch,)}."
+                    f"A mask of a stream of model '{self._name}' has shape {array.shape}, expected {expected}."
                 )
-            checked.append(array.reshape(self._batch) != 0)
+            checked.append(array)
         return checked
 
-    def _step_graph(self, x: list[Array], mask: Any) -> tuple[Any, list[Any]]:
+    def _step_graph(self, x: list[Array], mask: Any) -> Any:
         masks = None if mask is None else self._checked_masks(mask)
         before = self.state
         try:
-            outputs, out_masks = self._run(x, masks)
-            return self._finish(outputs), out_masks
+            return self._finish(self._run(x, masks)[0])
         except BaseException:
             self._restore(before)
             raise
@@ -504,6 +526,9 @@ class Stream:
         for place, slot in enumerate(plan.input_slots):
             values[slot], masks[slot] = x[place], None if mask is None else mask[place]
         for operation, stage, own_mask in zip(plan.operations, self._stages, self._masks, strict=True):
+            if stage is None:
+                plan.make(operation, values, masks, mask is not None)
+                continue
             inputs = operation.of_inputs(values)
             known = operation.of_inputs(masks, None) if own_mask is None else values[own_mask] != 0
             cast = operation.cast
@@ -513,7 +538,7 @@ class Stream:
             if isinstance(stage, NestedStage):
                 y, after = stage.with_masks(inputs, known)
             elif not isinstance(stage, Stateful):
-                takes_mask = operation.uses_mask and (operation.auto_mask or not (own_mask is None and mask is None))
+                takes_mask = operation.auto_mask or own_mask is not None or (mask is not None and operation.uses_mask)
                 y = stage(inputs, mask=known) if takes_mask and known is not None else stage(inputs)
             elif known is None:
                 y = stage.step(inputs)
@@ -537,11 +562,20 @@ class Stream:
 
 
 def _choices(ports: list[Port]) -> Iterator[list[bool]]:
-    """Which inputs may be sequences: as many as can be first."""
-    places = [place for place, port in enumerate(ports) if port.ndim >= 2]
-    for count in range(len(places) if len(ports) <= _MOST_INPUTS else min(len(places), 1)):
-        for fixed in itertools.combinations(places, count):
-            yield [place in places and place not in fixed for place in range(len(ports))]
+    """Which inputs may be sequences, the likeliest choice first: all with features, open steps or ids at each step."""
+    able = {place for place, port in enumerate(ports) if port.ndim >= 2 and (len(ports) == 1 or port.shape[0] != 1)}
+    likely = {place for place in able if _is_likely(ports[place])} or able
+    choices = [likely, able]
+    if len(able) <= _MOST_INPUTS:
+        counts = range(len(able) + 1)
+        choices = [set(choice) for count in counts for choice in itertools.combinations(sorted(able), count)]
+        choices.sort(key=lambda choice: len(choice ^ likely))
+    for choice in filter(None, choices):
+        yield [place in choice for place in range(len(ports))]
+
+
+def _is_likely(port: Port) -> bool:
+    return port.ndim > 2 or port.shape[0] is None or port.dtype.kind in "iu"
 
 
 def _mask_after(operation: Operation, inputs: Any, known: Any) -> Any:

@@ -71,6 +71,19 @@ def test_masks_through_merging_layers(framework, name, both, tmp_path):
             oracle.assert_close(y, np.asarray(theirs), oracle.LOOSE)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MERGES[:-2])
+def test_merging_layers_of_different_rank(framework, name, tmp_path):
+    """What has fewer axes gets them behind the rows', also where as many rows as steps make another way possible."""
+    a, b, c = framework.Input((4, 3)), framework.Input((3,)), framework.Input((1, 4, 3))
+    for tensors in ((a, b), (b, a), (b, c), (c, a)):
+        merged = getattr(framework.layers, name)()(list(tensors))
+        values = {id(a): A[:, :4], id(b): B[:, 0], id(c): B[:, None, :4]}
+        model = framework.Model(list(tensors), merged)
+        compare(model, [values[id(tensor)] for tensor in tensors], tmp_path)
+        assert lstmfast.from_keras(model).output_shape == tuple(model.output_shape)
+
+
 def masked(layers: Any, *tensors: Any) -> list[Any]:
     return [layers.Masking()(tensor) for tensor in tensors]
 

@@ -221,8 +221,8 @@ def _streamed(model: Model, inputs: dict[str, Array], ours: list[Array]) -> Chec
         x = {name: array[:, step] if timed[name] else array for name, array in inputs.items()}
         steps.append(flatten(stream.step(samples.as_input(x))))
     equal = True
-    for whole, parts in zip(ours, zip(*steps)):
-        streamed = np.stack(parts, axis=1) if whole.ndim == parts[-1].ndim + 1 else parts[-1]
+    for whole, parts, gives_sequence in zip(ours, zip(*steps), stream.gives_sequences, strict=True):
+        streamed = np.stack(parts, axis=1) if gives_sequence else parts[-1]
         equal = equal and _equal([streamed], [whole])
     return Check("same bits", equal, what)
 

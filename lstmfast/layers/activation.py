@@ -40,7 +40,8 @@ class _ActivationLayer(Layer):
 
     @property
     def allocates(self) -> bool:  # type: ignore[override]
-        return not self._function().is_linear
+        function = self._function()  # one of Python may give its input back
+        return not function.is_linear and function.function is None
 
 
 @register()

@@ -93,8 +93,8 @@ class Layer:
     makes_mask = False  # gives its output a mask whatever came in
     supports_masking = True  # passes its input's mask on
     per_step = False  # step t of the output depends on step t of the input alone
-    last_axis_only = True  # and so does every other index but the last
-    elementwise = False  # and the last
+    last_axis_only = True  # where `per_step`: so it is for every axis but the last
+    elementwise = False  # where `per_step`: so it is for the last axis too
     row_by_row = True  # a row of the output depends on the same row of the input alone
     row_by_row_in_training = True  # False where it depends on other rows in a call with training=True
     casts_input = True  # run takes arrays of policy.real
@@ -633,25 +633,29 @@ class Layer:
 
     # -- streaming ----------------------------------------------------------------------------------------------
 
-    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
-        """The layer one step at a time; see ../streaming.py."""
-        if sequence and not self.elementwise and self._reads_over_time():
-            raise ValueError(
-                f"Layer '{self.name}' (of type {type(self).__name__}) cannot be streamed: it takes whole the last axis "
-                "of its input, which is time."
-            )
-        if sequence and not self.per_step:
-            raise ValueError(
-                f"Layer '{self.name}' (of type {type(self).__name__}) cannot be streamed: its output at a step depends "
-                "on more than the steps so far."
-            )
-        return (self.one_step(run) if sequence else run), sequence
+    def as_stage(self, run: Run, node: Node, batch_size: int) -> tuple[Any, bool]:
+        """What makes a call of the layer on sequences one step at a time; and whether that gives one: ../streaming.py.
 
-    def _reads_over_time(self) -> bool:
-        """Whether a call of the layer has inputs whose last axis is the one of time."""
-        return any(len(tensor.shape) == 2 for node in self.nodes for tensor in flatten(node.args))
+        Raises
+        ------
+        ValueError
+            If it needs more than the steps so far.
+        """
+        inputs = flatten(node.args)
+        reason = ""
+        if not all(isinstance(leaf, KerasTensor) for leaf in inputs):
+            reason = "is called on a constant"
+        elif len({len(tensor.shape) for tensor in inputs}) > 1:
+            reason = "joins sequences of different rank"
+        elif not self.elementwise and len(inputs[0].shape) == 2:
+            reason = "takes whole the last axis of its input, which is time"
+        elif not self.per_step:
+            reason = "is none of those whose output at a step depends on that step alone"
+        if reason:
+            raise ValueError(f"Layer '{self.name}' (of type {type(self).__name__}) cannot be streamed: it {reason}.")
+        return self.one_step(run, node), True
 
-    def one_step(self, run: Run) -> Run:
+    def one_step(self, run: Run, node: Node) -> Run:
         """``run`` of a `per_step` layer for one step, whose arrays have no time axis."""
         if self.last_axis_only:
             return run

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core, activations, initializers
-from lstmfast._graph import Shape
+from lstmfast._graph import Node, Shape
 from lstmfast._pieces import contiguous, joined, padded, spread, update
 from lstmfast.layers.base import Array, Layer, Run, at_least, keys_of, positive, register
 
@@ -251,9 +251,7 @@ class Convolution(Layer):
 
         return run
 
-    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
-        if not sequence:
-            return run, False
+    def as_stage(self, run: Run, node: Node, batch_size: int) -> tuple[Any, bool]:
         whole = (self.kernel_size, self.strides) == ((1,), (1,))
         causal = self.rank == 1 and self.data_format == "channels_last" and self.strides == (1,)
         if not causal or (self.padding != "causal" and not whole):

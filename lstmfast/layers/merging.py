@@ -22,8 +22,16 @@ def _folded(function: Callable[[Array, Array], Array], arrays: list[Array]) -> A
     result = arrays[0]
     for array in arrays[1:]:
         quick = array.size <= _pieces.PIECE and array.shape == result.shape
+        if array.ndim != result.ndim:
+            result, array = _of_one_rank(result, array)
         result = function(result, array) if quick else spread(function, result, array)
     return result
+
+
+def _of_one_rank(*arrays: Array) -> list[Array]:
+    """Arrays of as many axes, the new ones behind the rows', as in Keras."""
+    ndim = max(array.ndim for array in arrays)
+    return [reshaped(array, (len(array), *[1] * (ndim - array.ndim), *array.shape[1:])) for array in arrays]
 
 
 class Merge(Layer):
@@ -41,11 +49,12 @@ class Merge(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         ndim = max(len(shape) for shape in input_shape)
+        shapes = [(*shape[:1], *[1] * (ndim - len(shape)), *shape[1:]) for shape in input_shape]
         output: list[Any] = []
         for axis in range(ndim):
             size: Any = 1
-            for shape in input_shape:
-                own = shape[axis - ndim] if len(shape) >= ndim - axis else 1
+            for shape in shapes:
+                own = shape[axis]
                 if own is None or size is None:
                     size = None if size in (1, None) else size
                 elif own != 1 and size not in (1, own):

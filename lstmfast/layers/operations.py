@@ -70,9 +70,9 @@ _MOST_VALUES = 1 << 28
 # Those whose output may be a view of their first input.
 _VIEWS = frozenset(
     (
-        "Diff ExpandDims Moveaxis Pad Prod Reshape Slice Split Squeeze Swapaxes Transpose compat.v1.pad "
-        "compat.v1.squeeze compat.v1.transpose expand_dims linalg.band_part math.reduce_prod pad reduce_prod reshape "
-        "slice split squeeze transpose"
+        "Diff ExpandDims Moveaxis Pad Prod Reshape Round Slice Split Squeeze Swapaxes Transpose compat.v1.pad "
+        "compat.v1.squeeze compat.v1.transpose expand_dims linalg.band_part math.reduce_prod math.rint math.round pad "
+        "reduce_prod reshape round slice split squeeze transpose"
     ).split()
 )
 
@@ -108,12 +108,10 @@ class Operation(Layer):
     def allocates(self) -> bool:  # type: ignore[override]
         return self.operation not in _VIEWS
 
-    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
-        if not sequence:
-            return run, False
+    def as_stage(self, run: Run, node: Node, batch_size: int) -> tuple[Any, bool]:
         from lstmfast.layers.step_operations import stage_of_operation
 
-        return stage_of_operation(self, run), True
+        return stage_of_operation(self, run, node), True
 
     def saved_entry(self) -> dict[str, Any]:
         """The operation as a Keras 3 file holds it.

@@ -14,7 +14,7 @@ import numpy as np
 
 from lstmfast import _core, activations, initializers
 from lstmfast._arrays import BOOL, convert
-from lstmfast._graph import Shape, flatten
+from lstmfast._graph import Node, Shape, flatten
 from lstmfast._lookup import Lookup, ProjectedTable
 from lstmfast._pieces import contiguous
 from lstmfast._stack import give_stage
@@ -283,7 +283,7 @@ class Recurrent(Layer):
 
     # -- streaming ----------------------------------------------------------------------------------------------
 
-    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
+    def as_stage(self, run: Run, node: Node, batch_size: int) -> tuple[Any, bool]:
         reason = None
         if self.go_backwards:
             reason = "reads its input from the last step on (go_backwards=True)"
@@ -293,8 +293,8 @@ class Recurrent(Layer):
             reason = "returns its state (return_state=True)"
         elif self.time_major:
             reason = "is time-major"
-        elif not sequence:
-            reason = "reads a sequence that is whole only after the last step"
+        elif any(cell.policy.real is not self.policy.real for cell in self.all_layers()):
+            reason = "has cells of another dtype, whose states it returns rounded"
         if reason:
             raise ValueError(f"Layer '{self.name}' (of type {type(self).__name__}) cannot be streamed: it {reason}.")
         from lstmfast.streaming import CellStage, SequenceStage

@@ -73,12 +73,6 @@ class RepeatVector(Layer):
         give_stage(run, partial(_core.RepeatStage, count=n))
         return run
 
-    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
-        raise ValueError(
-            f"Layer '{self.name}' (of type RepeatVector) cannot be streamed: every step of its output depends on the "
-            "whole sequence."
-        )
-
 
 @register()
 class Flatten(Layer):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast._graph import KerasTensor, contains_symbolic, flatten, map_tree
+from lstmfast._graph import KerasTensor, Node, contains_symbolic, flatten, map_tree
 from lstmfast.layers.base import Run
 from lstmfast.layers.operations import EQUIVALENTS, OPERATIONS, Operation, axes_of, slice_key
 
@@ -32,15 +32,14 @@ _ALONG = {
 }
 
 
-def stage_of_operation(operation: Operation, run: Run) -> Run:
-    """``run`` of an operation for one step, whose arrays have no time axis.
+def stage_of_operation(operation: Operation, run: Run, node: Node) -> Run:
+    """``run`` of a call of an operation for one step, whose arrays have no time axis.
 
     Raises
     ------
     ValueError
         If its output at a step depends on other steps, or it is not known not to.
     """
-    (node,) = operation.nodes
     call = node.args[0]
     if not _keeps_steps(operation, call):
         raise ValueError(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core
-from lstmfast._graph import map_tree
+from lstmfast._graph import Node, map_tree
 from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, contiguous, joined, put, reshaped, spread, update
 from lstmfast._stack import give_stage, has_stage, stage_of
@@ -127,9 +127,9 @@ class TimeDistributed(Layer):
         own = self.layer.policy.real
         return _in_type(run, own, own) if self.layer.casts_input and own is not self.policy.real else run
 
-    def one_step(self, run: Run) -> Run:
+    def one_step(self, run: Run, node: Node) -> Run:
         inner = self._inner(self.layer.frozen())
-        return (lambda x, mask=None: inner(x)) if self.uses_mask else inner
+        return (lambda x, mask=None: inner(x)) if self.uses_mask or "mask" in node.kwargs else inner
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": serialize_layer(self.layer)}
@@ -322,7 +322,7 @@ class Bidirectional(Layer):
 
         return call_layer(self, inputs, lengths, arguments, out, caller)
 
-    def as_stage(self, run: Run, batch_size: int, sequence: bool) -> tuple[Any, bool]:
+    def as_stage(self, run: Run, node: Node, batch_size: int) -> tuple[Any, bool]:
         raise ValueError(
             f"Layer '{self.name}' (of type Bidirectional) cannot be streamed: it reads its input from the last step on."
         )
