@@ -34,6 +34,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="at most; from the second on, of cases whose repeats disagree (default 1, with --full 3)",
     )
     parser.add_argument("--out", type=Path, help="result path without suffix; default: bench/results/short, full, ...")
+    parser.add_argument(
+        "--into", type=Path, metavar="RESULT.json", help="measure the cases of --cases again, for those of this result"
+    )
     parser.add_argument("--list", action="store_true", help="show the table of cases and stop")
     parser.add_argument(
         "--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="flag regressions between two JSON files"
@@ -116,6 +119,25 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _replaced(result: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The result with the chosen cases measured again, by the same runners on the same machine."""
+    if not options.cases:
+        raise SystemExit("--into needs --cases")
+    if result["machine"] != machine.describe():
+        raise SystemExit("that result is of another machine")
+    options.isa, options.peers = result["isa"], [name for name in PEERS if name in result["versions"]]
+    options.threads = options.threads or [run["threads"] for run in result["runs"]]
+    again = _measure(options)
+    cases = {run["threads"]: run["cases"] for run in again["runs"]}
+    for run in result["runs"]:
+        unknown = cases.get(run["threads"], {}).keys() - run["cases"].keys()
+        if unknown:
+            raise SystemExit(f"that result has no {', '.join(sorted(unknown))}")
+        run["cases"].update(cases.get(run["threads"], {}))
+    result.setdefault("again", []).append(again["command"])
+    return result
+
+
 def _write(result: dict[str, Any], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -141,6 +163,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.rounds is None:
         options.rounds = 3 if options.full else 1
     started = time.monotonic()
+    if options.into:
+        _write(_replaced(json.loads(options.into.read_text(encoding="utf-8")), options), options.into.with_suffix(""))
+        return 0
     result = _measure(options)
     form = "full" if options.full else "cases" if options.cases else "short"
     _write(result, options.out or RESULTS / (form + (f"-{options.isa}" if options.isa else "")))

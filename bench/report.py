@@ -137,7 +137,8 @@ def markdown(result: Result) -> str:
         "",
         f"{machine['cores']} cores, {machine['system']}, {result['date']}; instruction set: {result['isa'] or 'best'}; "
         f"load before: {_number(result['load'])}; "
-        f"{_repeats(result)}. Command: `{result['command']}`.",
+        f"{_repeats(result)}. Command: `{result['command']}`."
+        + "".join(f" Then, for the rows of these cases: `{command}`." for command in result.get("again", ())),
         "",
         "Versions: " + ", ".join(f"{PEERS[name].title} {result['versions'][name]}" for name in _runners(result)) + ".",
         "",
