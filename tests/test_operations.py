@@ -199,6 +199,25 @@ def of_keras(ops: Any, x: Any, y: Any, i: Any) -> dict[str, Any]:
             ).split()
         },
         "threshold": k.threshold(x, 0.5, 0.1),
+        "max from 0": k.max(-x, axis=1, initial=0.0),
+        "min from 0": k.min(x, axis=1, initial=0.5),
+        "cumsum of bools": k.cumsum(x > 0.5, axis=1),
+        "cumprod of bools": k.cumprod(x > 0.2, axis=1),
+        "sum of int8": k.sum(k.cast(100 * x, "int8"), axis=1),
+        "sum of uint8": k.sum(k.cast(200 * x, "uint8"), axis=1),
+        "prod of int8": k.prod(k.cast(20 * x, "int8"), axis=1),
+        "// of floats": k.floor_divide(k.round(x, 1), 0.1),
+        "uint8 < 300": k.less(k.cast(i, "uint8"), 300),
+        "uint8 != -1": k.not_equal(k.cast(i, "uint8"), -1),
+        "uint8 % 3": k.mod(k.cast(i, "uint8"), 3),
+        "float64 >= 0.1": k.greater_equal(k.cast(k.round(x, 1), "float64"), 0.1),
+        "one_hot of floats": k.one_hot(3 * x[:, :, 0], TOKENS),
+        "concatenate types": k.concatenate([x[:, :, 0], i], axis=1),
+        "stack types": k.stack([i, x[:, :, 0]], axis=-1),
+        "where of numbers": k.where(x > 0.5, 1, 0),
+        "clip crossed": k.clip(x, 0.7, 0.2),
+        "vstack of vectors": k.vstack([x[:, 0, 0], y[:, 0, 0]]),
+        "layer_normalization of steps": k.layer_normalization(x, TABLE[:STEPS, 0], TABLE[:STEPS, 1], axis=1),
     }
 
 
@@ -302,6 +321,18 @@ def of_tensorflow(tf: Any, backend: Any, x: Any, y: Any, i: Any) -> dict[str, An
         "K.hard_sigmoid": backend.hard_sigmoid(x),
         "K.relu": backend.relu(x - 0.5, alpha=0.1),
         "K.var": backend.var(x, axis=1),
+        "mean of ints": tf.reduce_mean(2 * i - 5, 1),
+        "int / int": i / 2,
+        "int64 / int64": tf.cast(i, tf.int64) / 7,
+        "int8 / int8": tf.cast(i, tf.int8) / tf.constant(7, tf.int8),
+        "divide_no_nan of ints": tf.math.divide_no_nan(tf.cast(i, tf.float32), 0.0),
+        "cumsum of ints": tf.cumsum(i, 1),
+        "// of floats": tf.round(10 * x) / 10 // 0.1,
+        "split with a rest": tf.split(x, [-1, 1], 1)[0],
+        "one_hot of ints": tf.one_hot(i, TOKENS, 5, -1),
+        "float64 >= 0.1": tf.cast(x, tf.float64) >= 0.1,
+        "clip crossed": tf.clip_by_value(x, 0.7, 0.2),
+        "norm of all": x[:, :, 0] / tf.norm(x[0, :, 0], ord=1),
     }
 
 
@@ -334,6 +365,13 @@ ONLY_OF_TENSORFLOW = {
     "K.batch_flatten",
     "K.switch",
     "K.repeat_elements",
+    "mean of ints",
+    "int / int",
+    "int64 / int64",
+    "int8 / int8",
+    "split with a rest",
+    "one_hot of ints",
+    "norm of all",
 }
 
 

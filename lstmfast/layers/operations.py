@@ -62,11 +62,23 @@ _INERT = ("name", "training")
 _FIRST = ("a", "inputs", "variable", "x")
 # Those that give the shape of their input.
 _SHAPES = ("shape", "compat.v1.shape")
+# Those in which Keras makes tensors of constants first.
+OF_TENSORS: dict[str, np.ufunc] = {
+    "Mod": np.mod,
+    "Equal": np.equal,
+    "NotEqual": np.not_equal,
+    "Greater": np.greater,
+    "GreaterEqual": np.greater_equal,
+    "Less": np.less,
+    "LessEqual": np.less_equal,
+}
 # The two sizes that stand for one which may vary, to find shapes with.
 _PROBED = (6, 12)
 # Operations that make more values than they take, and how many values one may make of the larger batch.
 _GROWING = ("BroadcastTo", "OneHot", "Pad", "Repeat", "Tile", "one_hot", "pad", "repeat", "tile")
 _MOST_VALUES = 1 << 28
+# Those of Keras 3 that give floats of integers where TensorFlow gives integers, or wider floats.
+_FLOATS_OF_INTEGERS = ("Divide", "DivideNoNan", "Mean")
 # Those whose output may be a view of their first input.
 _VIEWS = frozenset(
     (
@@ -142,6 +154,8 @@ class Operation(Layer):
                 values.append(None)
             return self.operation, self.options, values
         name, names, renamed = EQUIVALENTS.get(self.operation, ("", (), {}))
+        if name in _FLOATS_OF_INTEGERS and all(np.dtype(leaf.dtype).kind in "iu" for leaf in node.inputs):
+            name = ""
         bound = dict(zip(OPERATIONS[self.operation][0], values, strict=False))
         rest = {key: value for key, value in bound.items() if key not in names}
         options = {renamed[key]: value for key, value in rest.items() if key in renamed and value is not None}
@@ -289,23 +303,34 @@ def slice_key(spec: Any) -> Any:
     return tuple(one(item) for item in spec) if isinstance(spec, (list, tuple)) else one(spec)
 
 
+def promoted(dtypes: list[np.dtype[Any]]) -> np.dtype[Any]:
+    """The type of arrays together, as Keras promotes them: a float's beats an integer's."""
+    floats = [dtype for dtype in dtypes if dtype.kind == "f"]
+    return np.result_type(*floats or dtypes)
+
+
 def together(x1: Any, x2: Any) -> tuple[Array, Array]:
     """Two values in one type, as Keras promotes them: a float's type beats an integer's, an array's a constant's."""
     a, b = np.asarray(x1), np.asarray(x2)
     strong = [array.dtype for array, value in ((a, x1), (b, x2)) if isinstance(value, (np.ndarray, np.generic))]
-    floats = [dtype for dtype in strong if dtype.kind == "f"]
     dtype: Any
-    if floats:
-        dtype = np.result_type(*floats)
+    if any(dtype.kind == "f" for dtype in strong) or len(strong) == 2:
+        dtype = promoted(strong)
     elif "f" in (a.dtype.kind, b.dtype.kind):
         dtype = np.float32
     elif len(strong) == 1 and (strong[0].kind != "b" or a.dtype == b.dtype):
         dtype = strong[0]
-    elif len(strong) == 2 or a.dtype == b.dtype:
-        dtype = np.result_type(a, b)
     else:
-        dtype = np.int32
+        dtype = np.bool_ if a.dtype.kind == b.dtype.kind == "b" else np.int32
     return a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+
+
+def as_tensor(value: Any) -> Any:
+    """A constant in the type that Keras gives it as a tensor: int32, float32 or bool."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value
+    array = np.asarray(value)
+    return array.astype({"i": np.int32, "f": np.float32}.get(array.dtype.kind, array.dtype))
 
 
 def like(value: Any, x: Array) -> Any:
@@ -328,6 +353,31 @@ def by_value(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def binary(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     return elementwise(lambda x1, x2: spread(lambda a, b: function(*together(a, b)), x1, x2))
+
+
+def of_tensors(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """As `binary`, where a constant's type counts as much as an array's."""
+    of_two = binary(function)
+    return elementwise(lambda x1, x2: of_two(as_tensor(x1), as_tensor(x2)))
+
+
+def floor_divide(a: Array, b: Array) -> Any:
+    """TensorFlow's: of floats the floor of the rounded quotient."""
+    return np.floor(np.true_divide(a, b)) if a.dtype.kind == "f" else np.floor_divide(a, b)
+
+
+def clipped(x: Any, least: Any, most: Any) -> Any:
+    """The least value wins where it is above the most, unlike with ``numpy.clip``."""
+    x = x if most is None else np.minimum(x, most)
+    return np.array(x) if least is None else np.maximum(x, least)
+
+
+def widened(x: Any) -> Array:
+    """Small integers in the type in which Keras 3 adds and multiplies them."""
+    array: Array = np.asarray(x)
+    if array.dtype.kind in "biu" and array.dtype.itemsize < 4:
+        return as_type(array, np.uint32 if array.dtype.kind == "u" else np.int32)
+    return array
 
 
 def _divide(x1: Any, x2: Any) -> Array:
@@ -369,6 +419,19 @@ def _erf(x: Array) -> Array:
 
 def _flat(x: Array, axis: Any) -> Array:
     return contiguous(x).reshape(-1) if axis is None else x
+
+
+def running(function: np.ufunc, x: Array, axis: int, dtype: Any = None) -> Array:
+    """Of all entries so far along an axis, in the array's type, of bools in int32."""
+    x = x if dtype is None else as_type(x, dtype)
+    return accumulated(function, x, axis, np.dtype(np.int32) if x.dtype.kind == "b" else x.dtype)
+
+
+def alike(xs: Any) -> list[Array]:
+    """Arrays in one type, as Keras promotes them."""
+    arrays = [np.asarray(x) for x in xs]
+    dtype = promoted([array.dtype for array in arrays])
+    return [as_type(array, dtype) for array in arrays]
 
 
 def axes_of(axis: Any) -> Any:
@@ -473,15 +536,22 @@ def _layer_norm(
 ) -> Any:
     x = as_float(x)
     epsilon = like(1e-7 if epsilon is None else epsilon, x)
+    axes = _all_axes([axis] if isinstance(axis, int) else axis, x.ndim)
+
+    def along_axes(value: Any) -> Any:
+        if value is None or np.ndim(value) == x.ndim or axes == (x.ndim - 1,):
+            return value
+        return np.reshape(value, [size if place in axes else 1 for place, size in enumerate(x.shape)])
 
     def normalized(x: Array, mean: Any, spread_out: Array, gamma: Any, beta: Any) -> Any:
         y = (x if mean is None else x - mean) * (1 / np.sqrt(spread_out + epsilon))
         y = y if gamma is None else y * gamma
         return y if beta is None else y + beta
 
+    gamma, beta = along_axes(gamma), along_axes(beta)
     if rms_scaling:
-        return spread(normalized, x, None, variance(x, axis, True), gamma, None)
-    return spread(normalized, x, summed(x, axis, True, True), variance(x, axis, True), gamma, beta)
+        return spread(normalized, x, None, variance(x, axes, True), gamma, None)
+    return spread(normalized, x, summed(x, axes, True, True), variance(x, axes, True), gamma, beta)
 
 
 def _rms_norm(x: Any, scale: Any = None, axis: Any = -1, epsilon: Any = None) -> Any:
@@ -582,7 +652,7 @@ def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse:
         raise NotImplementedError("Sparse tensors are not supported.")
     y = in_pieces(
         lambda part: (part[..., None] == np.arange(num_classes)).astype(dtype or "float32"),
-        np.asarray(x),
+        as_type(np.asarray(x), np.int64),
         makes=num_classes,
     )
     return np.moveaxis(y, -1, axis)
@@ -715,9 +785,12 @@ def _key(key: Any) -> Any:
 
 def extreme(function: np.ufunc) -> Callable[..., Array]:
     """The largest or smallest values, or whether any or all hold."""
-    return lambda x, axis=None, keepdims=False, initial=None: reduced(
-        function, np.asarray(x), _all_axes(axis, np.ndim(x)), bool(keepdims)
-    )
+
+    def reduce(x: Any, axis: Any = None, keepdims: Any = False, initial: Any = None) -> Any:
+        y = reduced(function, np.asarray(x), _all_axes(axis, np.ndim(x)), bool(keepdims))
+        return y if initial is None else np.asarray(function(y, like(initial, y)))
+
+    return reduce
 
 
 def _counted(x: Any, axis: Any = None) -> Array:
@@ -745,22 +818,17 @@ for _name, _function in {
     "Add": np.add,
     "Subtract": np.subtract,
     "Multiply": np.multiply,
-    "FloorDivide": np.floor_divide,
-    "Mod": np.mod,
+    "FloorDivide": floor_divide,
     "Power": np.power,
     "Maximum": np.maximum,
     "Minimum": np.minimum,
-    "Equal": np.equal,
-    "NotEqual": np.not_equal,
-    "Greater": np.greater,
-    "GreaterEqual": np.greater_equal,
-    "Less": np.less,
-    "LessEqual": np.less_equal,
     "LogicalAnd": np.logical_and,
     "LogicalOr": np.logical_or,
     "LogicalXor": np.logical_xor,
 }.items():
     define(_name, "x1 x2", binary(_function))
+for _name, _function in OF_TENSORS.items():
+    define(_name, "x1 x2", of_tensors(_function))
 define("Divide TrueDivide", "x1 x2", by_value(_divide))
 define("DivideNoNan", "x1 x2", by_value(_divide_no_nan))
 define("Arctan2", "x1 x2", binary(lambda a, b: np.arctan2(as_float(a), as_float(b))))
@@ -846,8 +914,12 @@ define(
 define("Identity", "x", by_value(np.array))
 
 define("Mean", "x", lambda x, axis=None, keepdims=False: summed(x, axis, keepdims, True))
-define("Sum", "x", summed)
-define("Prod", "x", product)
+define("Sum", "x", lambda x, axis=None, keepdims=False: summed(widened(x), axis, keepdims))
+define(
+    "Prod",
+    "x",
+    lambda x, axis=None, keepdims=False, dtype=None: product(widened(x) if dtype is None else x, axis, keepdims),
+)
 define("Var", "x", variance)
 define("Std", "x", lambda x, axis=None, keepdims=False: spread(np.sqrt, variance(x, axis, keepdims)))
 define(
@@ -872,19 +944,15 @@ define("All", "x", extreme(np.logical_and))
 define("Argmax", "x", integers(np.argmax))
 define("Argmin", "x", integers(np.argmin))
 define("CountNonzero", "x", _counted)
-define("Cumsum", "x", lambda x, axis=None, dtype=None: accumulated(np.add, _flat(x, axis), axis or 0, dtype or x.dtype))
-define(
-    "Cumprod",
-    "x",
-    lambda x, axis=None, dtype=None: accumulated(np.multiply, _flat(x, axis), axis or 0, dtype or x.dtype),
-)
+define("Cumsum", "x", lambda x, axis=None, dtype=None: running(np.add, _flat(x, axis), axis or 0, dtype))
+define("Cumprod", "x", lambda x, axis=None, dtype=None: running(np.multiply, _flat(x, axis), axis or 0, dtype))
 define("Sort", "x", sort)
 define("Argsort", "x", _order)
 define("TopK", "x", top_k)
 define(
     "Clip",
     "x",
-    elementwise(lambda x, x_min=None, x_max=None: spread(np.clip, x, like(x_min, x), like(x_max, x))),
+    elementwise(lambda x, x_min=None, x_max=None: spread(clipped, x, like(x_min, x), like(x_max, x))),
 )
 define("Round", "x", by_value(np.round))
 define(
@@ -909,10 +977,10 @@ define("Cast", "x", elementwise(cast))
 define("OnesLike", "x dtype", elementwise(lambda x, dtype=None: full_like(x, 1, dtype)))
 define("ZerosLike", "x dtype", elementwise(lambda x, dtype=None: full_like(x, 0, dtype)))
 define("FullLike", "x fill_value dtype", elementwise(full_like))
-define("Concatenate", "xs", lambda xs, axis=0: joined([np.asarray(x) for x in xs], axis))
-define("Stack", "xs", lambda xs, axis=0: stacked([np.asarray(x) for x in xs], axis))
-define("Hstack", "xs", lambda xs: _side_by_side([np.atleast_1d(x) for x in xs], 1))
-define("Vstack", "xs", lambda xs: _side_by_side([np.atleast_2d(x) for x in xs], 0))
+define("Concatenate", "xs", lambda xs, axis=0: joined(alike(xs), axis))
+define("Stack", "xs", lambda xs, axis=0: stacked(alike(xs), axis))
+define("Hstack", "xs", lambda xs: _side_by_side(alike(map(np.atleast_1d, xs)), 1))
+define("Vstack", "xs", lambda xs: _side_by_side(alike(map(np.atleast_1d, xs)), 0))
 define("Split", "x", split)
 define("Unstack", "x", unstack)
 define("Slice", "x start_indices", _slice)

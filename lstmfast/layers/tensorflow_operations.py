@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast._pieces import accumulated, contiguous, copied, filled, joined, spread, stacked, update
+from lstmfast._pieces import contiguous, copied, filled, joined, spread, stacked, update
 from lstmfast.layers.base import Array
 from lstmfast.layers.contractions import alike, as_float, matmul_any, tensordot
 from lstmfast.layers.operations import (
     EQUIVALENTS,
+    OF_TENSORS,
     OPERATIONS,
     activation,
     axes_of,
@@ -23,6 +24,7 @@ from lstmfast.layers.operations import (
     broadcast_to,
     by_value,
     cast,
+    clipped,
     define,
     dtype_name,
     elementwise,
@@ -38,6 +40,7 @@ from lstmfast.layers.operations import (
     repeat,
     reshape,
     rolled,
+    running,
     slice_key,
     sort,
     split,
@@ -117,9 +120,25 @@ _ACTIVATIONS = {
 }
 for _names, _arguments in ((_BINARY, "x y"), (_UNARY, "x"), (_ACTIVATIONS, "features")):
     for _keras, _tensorflow in _names.items():
-        define(_tensorflow, _arguments, OPERATIONS[_keras][1])
+        define(_tensorflow, _arguments, binary(OF_TENSORS[_keras]) if _keras in OF_TENSORS else OPERATIONS[_keras][1])
         for _name in _tensorflow.split():
             EQUIVALENTS[_name] = _keras, tuple(_arguments.split()), {}
+
+
+def _of_wide_integers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Quotients of integers of 32 and 64 bits in float64, as TensorFlow's are."""
+
+    def divide(x: Any, y: Any) -> Any:
+        kinds = [value.dtype for value in (x, y) if isinstance(value, (np.ndarray, np.generic))]
+        if all(dtype.kind in "iu" and dtype.itemsize > 2 for dtype in kinds):
+            x, y = (np.asarray(value, np.float64) for value in (x, y))
+        return function(x, y)
+
+    return elementwise(divide)
+
+
+for _name in (*_BINARY["Divide"].split(), *_BINARY["DivideNoNan"].split()):
+    define(_name, "x y", _of_wide_integers(OPERATIONS[_name][1]))
 
 define("math.atan2 atan2", "y x", OPERATIONS["Arctan2"][1])
 define("math.squared_difference", "x y", binary(lambda x, y: np.square(x - y)))
@@ -173,8 +192,19 @@ def _l2_normalize(x: Any, axis: Any = None, epsilon: float = 1e-12) -> Any:
 
 define("math.l2_normalize nn.l2_normalize linalg.l2_normalize", "x axis epsilon", _l2_normalize)
 
+
+def _mean(x: Any, axis: Any = None, keepdims: Any = False) -> Array:
+    """Of integers an integer, rounded towards zero."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "iu":
+        return summed(x, axis, keepdims, True)
+    total = summed(x, axis, keepdims)
+    mean: Array = np.sign(total) * (np.abs(total) // (x.size // max(total.size, 1)))
+    return mean.astype(x.dtype)
+
+
 _REDUCTIONS: dict[str, Callable[..., Any]] = {
-    "mean": lambda x, axis=None, keepdims=False: summed(x, axis, keepdims, True),
+    "mean": lambda x, axis=None, keepdims=False: _mean(x, axis, keepdims),
     "sum": summed,
     "prod": product,
     "max": extreme(np.maximum),
@@ -191,7 +221,7 @@ for _name, _function in _REDUCTIONS.items():
 define(
     "norm linalg.norm compat.v1.norm",
     "tensor ord axis keepdims",
-    lambda tensor, ord="euclidean", axis=None, keepdims=False: norm(tensor, ord, axis, keepdims),
+    lambda tensor, ord="euclidean", axis=None, keepdims=False: _norm(tensor, ord, axis, keepdims),
 )
 for _name, _arg in (("argmax", np.argmax), ("argmin", np.argmin)):
     define(
@@ -225,11 +255,19 @@ def _band(x: Any, lower: int, upper: int) -> Array:
 define("linalg.band_part", "input num_lower num_upper", _band)
 
 
+def _norm(x: Any, ord: Any, axis: Any, keepdims: Any) -> Any:
+    """Without an axis that of all values, as of one vector."""
+    if axis is not None:
+        return norm(x, ord, axis, keepdims)
+    x = as_float(x)
+    return np.reshape(norm(x.reshape(-1), ord, 0), (1,) * x.ndim if keepdims else ())
+
+
 def _accumulated(function: np.ufunc, x: Any, axis: int, exclusive: Any, reverse: Any) -> Array:
     """Of all entries so far; without the entry itself, or from the last on."""
     x = np.asarray(x)
     y = np.flip(x, axis) if reverse else x
-    y = accumulated(function, y, axis)
+    y = running(function, y, axis)
     if exclusive:
         y = rolled(y, 1, axis)
         first = [slice(None)] * y.ndim
@@ -245,7 +283,9 @@ def _sorted(values: Any, axis: int, direction: str) -> Array:
 
 def _split(value: Any, num_or_size_splits: Any, axis: Any = 0) -> list[Array]:
     if isinstance(num_or_size_splits, list):
-        num_or_size_splits = list(np.cumsum(num_or_size_splits)[:-1])
+        sizes = np.array(num_or_size_splits)
+        sizes[sizes == -1] = np.shape(value)[axis or 0] - sizes[sizes != -1].sum()
+        num_or_size_splits = np.cumsum(sizes)[:-1].tolist()
     return split(value, num_or_size_splits, axis or 0)
 
 
@@ -330,7 +370,7 @@ define(
     "clip_by_value",
     "t clip_value_min clip_value_max",
     elementwise(
-        lambda t, clip_value_min, clip_value_max: spread(np.clip, t, like(clip_value_min, t), like(clip_value_max, t))
+        lambda t, clip_value_min, clip_value_max: spread(clipped, t, like(clip_value_min, t), like(clip_value_max, t))
     ),
 )
 define("keras.backend.batch_flatten", "x", lambda x: copied(np.asarray(x)).reshape(len(x), -1))
@@ -353,7 +393,7 @@ def like_value(value: Any) -> Any:
 def _one_hot(indices: Any, depth: int, on_value: Any, off_value: Any, axis: Any, dtype: Any) -> Array:
     y = one_hot(indices, depth, -1 if axis is None else axis, "bool")
     on, off = 1 if on_value is None else on_value, 0 if off_value is None else off_value
-    name = dtype_name(dtype or "float32")
+    name = dtype_name(dtype or np.dtype(like_value(1.0 if on_value is None else on_value)))
     return spread(lambda part: np.where(part, on, off).astype(name), y)
 
 
