@@ -36,7 +36,8 @@ def reset_names() -> None:
 def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
     """``tree`` with its leaves replaced; lists, tuples and dicts are its branches."""
     if isinstance(tree, dict):
-        return {key: map_tree(function, value) for key, value in tree.items()}
+        mapped = {key: map_tree(function, tree[key]) for key in sorted(tree)}  # in the order of `flatten`
+        return {key: mapped[key] for key in tree}
     if isinstance(tree, (list, tuple)):
         return type(tree)([map_tree(function, value) for value in tree])
     return function(tree)
@@ -60,7 +61,8 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
     if is_shape(shapes):
         return function(tuple(shapes))
     if isinstance(shapes, dict):
-        return {key: map_shapes(function, value) for key, value in shapes.items()}
+        mapped = {key: map_shapes(function, shapes[key]) for key in sorted(shapes)}
+        return {key: mapped[key] for key in shapes}
     return type(shapes)([map_shapes(function, value) for value in shapes])
 
 

@@ -272,7 +272,10 @@ class Plan:
             operation.compute_mask = layer.mask_function(rules.merges)
             operation.supports_mask = layer.supports_masking and not (rules.is_keras_2 and layer.stops_mask_before_3)
             operation.auto_mask = (
-                operation.uses_mask and not explicit and incoming and (rules.mask_beside_state or not other)
+                operation.uses_mask
+                and not explicit
+                and incoming
+                and (rules.mask_beside_state or layer.masks_each_argument or not other)
             )
             operation.stops_mask = rules.recurrent_stops and layer.stops_mask_since_316
             operation.masked = operation.carrying is not None or (

@@ -29,7 +29,8 @@ class Activation:
     name : str
         Keras's name.
     core : tuple or None
-        What the core takes; None for a Python function, which only element-wise layers can run.
+        What the core takes; None for a Python function, and for one over another axis than the last, which only
+        element-wise layers and those like `Dense` can run.
     parameters : dict
         Keras's parameters by name, defaults included.
     """
@@ -47,7 +48,8 @@ class Activation:
                 if key not in self.parameters:
                     raise TypeError(f"{name}() got an unexpected argument {key!r}")
                 self.parameters[key] = value
-            self.core = _core_tuple(name, self.parameters)
+            if self.parameters.get("axis", -1) == -1:
+                self.core = _core_tuple(name, self.parameters)
 
     @property
     def __name__(self) -> str:
@@ -64,12 +66,12 @@ class Activation:
         """Apply to a C-contiguous float32 or float64 array."""
         if self.function is not None:
             return np.ascontiguousarray(self.function(x), x.dtype)
-        assert self.core is not None
-        axis = self.parameters.get("axis", -1)
-        if axis in (-1, x.ndim - 1):
+        if self.core is not None:
             return _core.activate(self.core, x)
-        rows = contiguous(np.moveaxis(x, axis, -1))
-        return contiguous(np.moveaxis(Activation(self.name).run(rows), -1, axis))
+        axis, of_last = self.parameters["axis"], Activation(self.name)
+        if axis == x.ndim - 1:
+            return of_last.run(x)
+        return contiguous(np.moveaxis(of_last.run(contiguous(np.moveaxis(x, axis, -1))), -1, axis))
 
     @property
     def is_linear(self) -> bool:
@@ -81,7 +83,8 @@ class Activation:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Activation):
             return NotImplemented
-        return (self.name, self.core, self.function) == (other.name, other.core, other.function)
+        mine, others = (self.name, self.core, self.function), (other.name, other.core, other.function)
+        return mine == others and self.parameters == other.parameters
 
     def __hash__(self) -> int:
         return hash((self.name, self.core))
@@ -138,7 +141,11 @@ def _from_config(config: dict[str, Any]) -> Activation:
     if class_name in _LAYERS and isinstance(inner, dict):
         name = _LAYERS[class_name]
         known = _PARAMETERS[name]
-        defaults = {"negative_slope": 0.3} if class_name == "LeakyReLU" else {}
+        defaults = {}
+        if class_name == "LeakyReLU":  # Keras 2 calls it alpha
+            defaults = {"negative_slope": 0.3 if inner.get("alpha") is None else inner["alpha"]}
+        if isinstance(inner.get("axis"), (list, tuple)):
+            raise ValueError(f"Softmax as an activation takes one axis. Received: {config}")
         return Activation(name, {**defaults, **{key: inner[key] for key in known if inner.get(key) is not None}})
     if class_name == "Activation" and isinstance(inner, dict):
         return get(inner.get("activation"))

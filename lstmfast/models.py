@@ -95,6 +95,9 @@ class Model(Layer):
         return "functional"
 
     def _connect(self, inputs: Any, outputs: Any) -> None:
+        alone = (list, tuple) if self.keras_version[0] >= 3 else list
+        if isinstance(outputs, alone) and len(outputs) == 1:  # as in Keras, which returns it alone
+            outputs = outputs[0]
         flat_inputs, flat_outputs = flatten(inputs), flatten(outputs)
         for what, tensors in (("inputs", flat_inputs), ("outputs", flat_outputs)):
             for tensor in tensors:
@@ -368,9 +371,6 @@ class Model(Layer):
         if self._lists_outputs:
             return outputs
         remaining = iter(outputs)
-        if isinstance(self._outputs_struct, dict):
-            by_tensor = dict(zip(map(id, self.outputs), outputs, strict=True))
-            return {key: by_tensor[id(tensor)] for key, tensor in self._outputs_struct.items()}
         return map_tree(lambda _: next(remaining), self._outputs_struct)
 
     # -- running ------------------------------------------------------------------------------------------------
@@ -1110,6 +1110,10 @@ class Sequential(Model):
             raise
 
     def _build_for(self, inputs: Any) -> None:
+        with lock:
+            self._build_once(inputs)
+
+    def _build_once(self, inputs: Any) -> None:
         if self.built:
             return
         if not self._layers:
@@ -1278,9 +1282,6 @@ def _batches(x: Any) -> Iterator[Any] | None:
 
 def _repack(struct: Any, arrays: list[Array]) -> Any:
     by_order = iter(arrays)
-    if isinstance(struct, dict):
-        order = {id(leaf): array for leaf, array in zip(flatten(struct), arrays, strict=True)}
-        return {key: order[id(leaf)] for key, leaf in struct.items()}
     return map_tree(lambda _: next(by_order), struct)
 
 

@@ -535,6 +535,7 @@ class Stream:
             cast = operation.cast
             if cast is not None:
                 inputs = [array.astype(cast) for array in inputs] if isinstance(inputs, list) else inputs.astype(cast)
+            y: Any
             after: list[Any] = []
             if isinstance(stage, NestedStage):
                 y, after = stage.with_masks(inputs, known)

@@ -92,6 +92,7 @@ STRANGE: tuple[Any, ...] = (
     {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"},
     {"class_name": "__lambda__", "config": {"value": ["4wAAAA==", None, None]}},
     {"class_name": "__numpy__", "config": {"value": [1, 2], "dtype": "object"}},
+    {"class_name": "__numpy__", "config": {"value": ["a"], "dtype": "U500000000"}},
     {"class_name": "__slice__", "config": {"start": None, "stop": 1 << 40, "step": 0}},
     {"class_name": "__keras_tensor__", "config": {"keras_history": ["x", 0, 0]}},
     {"class_name": "DTypePolicy", "config": {"name": "float64"}},

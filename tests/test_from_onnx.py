@@ -99,6 +99,20 @@ def recurrent(
     return proto([node], ports, {name: (X, None) for name in made if name}, constants), feeds
 
 
+@pytest.mark.parametrize("name", ["B", "P"])
+def test_weights_that_are_computed_are_refused(name):
+    model, _ = recurrent("LSTM")
+    graph = model.graph
+    if name == "B":
+        stored = next(tensor for tensor in graph.initializer if tensor.name == "B")
+        graph.initializer.remove(stored)
+    else:
+        graph.node[0].input.append("P")
+    graph.input.append(helper.make_tensor_value_info(name, X, [1, None]))
+    with pytest.raises(NotImplementedError, match=f"the input {name} has to be a weight"):
+        lstmfast.from_onnx(model)
+
+
 @pytest.mark.parametrize("state", [False, True], ids=["zeros", "state"])
 @pytest.mark.parametrize("bias", [False, True], ids=["no_bias", "bias"])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])

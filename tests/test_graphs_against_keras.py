@@ -117,6 +117,107 @@ def test_attention_in_a_graph(framework, name, tmp_path):
     compare(framework.Model([a, c], ATTENTION[name](framework.layers, a, c)), [A, C], tmp_path)
 
 
+INNER_SEQUENCES = {
+    "LSTM": lambda layers: layers.LSTM(4),
+    "sequences": lambda layers: layers.GRU(3, return_sequences=True),
+    "Bidirectional": lambda layers: layers.Bidirectional(layers.SimpleRNN(2)),
+    "mean": lambda layers: layers.GlobalAveragePooling1D(),
+    "Dense": lambda layers: layers.Dense(2),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", INNER_SEQUENCES)
+def test_masks_of_sequences_of_sequences(framework, name, tmp_path):
+    """As of the words of sentences of texts."""
+    layers = framework.layers
+    ids = framework.Input((3, 5), dtype="int32")
+    words = layers.TimeDistributed(INNER_SEQUENCES[name](layers))(layers.Embedding(9, 4, mask_zero=True)(ids))
+    behind = [layers.Flatten()(words)]
+    if framework.__name__ == "tf_keras" and name in ("LSTM", "Bidirectional", "mean"):  # a mask of three axes else
+        behind.append(layers.LSTM(2)(words))
+    x = np.random.default_rng(0).integers(0, 9, (4, 3, 5))
+    x[:, :, 3:] = x[0, 1, 1:] = x[1, 2] = 0
+    x[:, 0, 0] = x[:, 1, 0] = 1
+    x[1, 2, 0] = 3
+    compare(framework.Model(ids, behind if len(behind) > 1 else behind[0]), x, tmp_path)
+
+
+def test_a_mask_beside_those_of_the_steps(keras, tmp_path):
+    ids, seen = keras.Input((5,), dtype="int32"), keras.Input((5, 5), dtype="bool")
+    words = keras.layers.Embedding(9, 4, mask_zero=True)(ids)
+    model = keras.Model([ids, seen], keras.layers.MultiHeadAttention(2, 3)(words, words, attention_mask=seen))
+    random = np.random.default_rng(0)
+    compare(model, [random.integers(0, 4, (4, 5)), random.random((4, 5, 5)) > 0.3], tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_outputs_in_any_structure(framework, tmp_path):
+    layers = framework.layers
+    x = framework.Input((5, 3))
+    y, z, w = (layers.LSTM(units)(x) for units in (2, 3, 2))
+    structures = [[y], {"b": y, "a": z}]
+    if framework.__name__ == "keras":
+        structures += [(y,), [{"b": y, "a": w}, z], {"b": [y, w], "a": z}, {"b": {"d": y, "c": w}, "a": [z]}]
+    for struct in structures:
+        model = framework.Model(x, struct)
+        expected = model(A)
+        mine = lstmfast.from_keras(model)
+        for found in (mine(A), mine.predict(A), mine.predict(np.repeat(A, 20, axis=0), batch_size=7)):
+            check_alike(found, expected)
+
+
+def check_alike(mine: Any, theirs: Any) -> None:
+    if isinstance(theirs, dict):
+        assert isinstance(mine, dict)
+        assert set(mine) == set(theirs)
+        for key, value in theirs.items():
+            check_alike(mine[key], value)
+    elif isinstance(theirs, (list, tuple)):
+        assert isinstance(mine, (list, tuple))
+        for own, other in zip(mine, theirs, strict=True):
+            check_alike(own, other)
+    else:
+        oracle.assert_close(mine[:: len(mine) // len(A)], np.asarray(theirs), oracle.LOOSE)
+
+
+def test_cells_of_one_name(keras, tmp_path):
+    cells = [keras.layers.LSTMCell(4, name="c"), keras.layers.LSTMCell(4, name="c")]
+    model = keras.Sequential([keras.Input((5, 4)), keras.layers.RNN(cells)])
+    model.save(tmp_path / "m.keras")  # HDF5 has no place for both
+    x = np.tile(A, 2)[..., :4]
+    for mine in (lstmfast.from_keras(model), lstmfast.load_model(tmp_path / "m.keras")):
+        oracle.assert_close(mine(x), np.asarray(model(x)), oracle.LOOSE)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_layers_as_activations(framework, tmp_path):
+    layers = framework.layers
+    slope = {"alpha": 0.1} if framework.__name__ == "tf_keras" else {"negative_slope": 0.1}
+    model = framework.Sequential(
+        [
+            framework.Input((5, 3)),
+            layers.Dense(4, activation=layers.LeakyReLU(**slope)),
+            layers.Conv1D(3, 2, activation=layers.Softmax(axis=1)),
+            layers.Dense(2, activation=layers.Softmax(axis=-2)),
+        ]
+    )
+    expected = np.asarray(model(A))
+    mine = lstmfast.from_keras(model)
+    oracle.assert_close(mine(A), expected, oracle.LOOSE)
+    mine.save(tmp_path / "m.keras")
+    oracle.assert_close(lstmfast.load_model(tmp_path / "m.keras")(A), expected, oracle.LOOSE)
+
+
+def test_models_with_code_of_their_own_are_refused(keras):
+    class Scaled(keras.Sequential):
+        def call(self, inputs, training=None, mask=None):
+            return 2 * super().call(inputs, training=training, mask=mask)
+
+    with pytest.raises(NotImplementedError, match="code of its own"):
+        lstmfast.from_keras(Scaled([keras.Input((3,)), keras.layers.Dense(2)]))
+
+
 RANDOM_LAYERS = {
     "Dropout": lambda layers: layers.Dropout(0.5, name="r"),
     "LSTM": lambda layers: layers.LSTM(3, dropout=0.5, recurrent_dropout=0.2, name="r"),

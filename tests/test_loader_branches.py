@@ -798,3 +798,40 @@ def test_a_hostile_file_is_told_why(name, tmp_path):
         (OSError, ValueError, NotImplementedError), match=rf"(?s){name}.*({REASONS[name.rsplit('.', 1)[0]]})"
     ):
         lstmfast.load_model(tmp_path / name)
+
+
+@pytest.mark.parametrize("dtype", ["U500000000", "(1000000000,)f4", "object", "datetime64[s]", ""])
+def test_arrays_of_a_config_hold_numbers(dtype):
+    x = lstmfast.Input((3,))
+    text = lstmfast.Model(x, layers.Add()([x, np.ones((1, 3), "float32")])).to_json()
+    config = json.loads(text)
+
+    def change(value: Any) -> None:
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            change(inner)
+        if isinstance(value, dict) and value.get("class_name") == "__numpy__":
+            value["config"]["dtype"] = dtype
+
+    change(config)
+    assert lstmfast.model_from_json(text)(np.ones((2, 3)))[0, 0] == 2
+    with pytest.raises(ValueError, match="is called on"):
+        lstmfast.model_from_json(json.dumps(config))
+
+
+def test_calls_of_early_files_are_not_nested_without_end():
+    x = lstmfast.Input((3,), name="x")
+    config = json.loads(lstmfast.Model(x, layers.Dense(2, name="d")(x)).to_json())
+    nested: Any = 1
+    for _ in range(600):
+        nested = [nested]
+    for entry in config["config"]["layers"]:
+        entry["inbound_nodes"] = [] if entry["config"]["name"] == "x" else [[["x", 0, 0, {"training": nested}]]]
+    with pytest.raises(ValueError, match="nested too deeply"):
+        lstmfast.model_from_json(json.dumps(config))
+
+
+def test_a_chain_has_not_any_number_of_layers():
+    entry = {"class_name": "ReLU", "config": {}}
+    text = json.dumps({"class_name": "Sequential", "config": {"name": "s", "layers": [entry] * 20_000}})
+    with pytest.raises(ValueError, match="more than"):
+        lstmfast.model_from_json(text)

@@ -598,3 +598,27 @@ def test_show_config(capsys):
     text = capsys.readouterr().out
     assert lstmfast.__version__ in text
     assert _core.isa() in text
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: layers.LSTM(4), lambda: lstmfast.Sequential([layers.LSTM(4), layers.Dense(2)])]
+)
+def test_threads_build_a_layer_once(make):
+    x = np.ones((2, 3, 5), "float32")
+    for _ in range(30):
+        fresh = make()
+        barrier = threading.Barrier(4)
+        results: list[np.ndarray] = []
+
+        def call(fresh=fresh, barrier=barrier, results=results) -> None:
+            barrier.wait()
+            results.append(fresh(x))
+
+        workers = [threading.Thread(target=call) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert len(results) == 4
+        assert all(np.array_equal(result, results[0]) for result in results)
+        assert len(fresh.get_weights()) in (3, 5)

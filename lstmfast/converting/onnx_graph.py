@@ -101,7 +101,8 @@ class OnnxModel:
     def _add(self, node: Node, read: set[str]) -> None:
         constants = [self._constants.get(name) for name in node.inputs]
         used = [bool(name) and name in read for name in node.outputs]
-        call = Call(node.operator, node.attributes, constants, used, self._graph.opset)
+        named = [bool(name) for name in node.inputs]
+        call = Call(node.operator, node.attributes, constants, used, self._graph.opset, named)
         try:
             run = OPERATORS[node.operator](call)
             call.refuse_rest()

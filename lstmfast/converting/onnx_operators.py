@@ -44,8 +44,10 @@ class Call:
         constants: list[Array | None],
         used: list[bool],
         opset: int,
+        named: list[bool] | None = None,
     ) -> None:
         self.operator = operator
+        self._named = [array is not None for array in constants] if named is None else named
         self.opset = opset
         self._attributes = dict(attributes)
         self._constants = constants
@@ -85,6 +87,10 @@ class Call:
 
     def maybe_constant(self, place: int) -> Array | None:
         return self._constants[place] if place < len(self._constants) else None
+
+    def constant_if_named(self, place: int, name: str) -> Array | None:
+        """An input that has to be a constant, if it is there at all."""
+        return self.constant(place, name) if place < len(self._named) and self._named[place] else None
 
     def constant(self, place: int, name: str) -> Array:
         """An input that has to be a constant."""

@@ -51,11 +51,11 @@ def recurrent(call: Call) -> Callable[..., Any]:
     if kind == "LSTM" and call.take("input_forget", 0):
         raise NotImplementedError("coupled input and forget gates (input_forget=1) are not supported.")
     reset_after = bool(call.take("linear_before_reset", 0)) if kind == "GRU" else False
-    if kind == "LSTM" and call.given(7):
+    if kind == "LSTM" and call.constant_if_named(7, "P") is not None:
         raise NotImplementedError("peepholes (the input P) are not supported.")
     units = call.take("hidden_size", None)
     kernels, recurrents = call.constant(1, "W"), call.constant(2, "R")
-    biases = call.constant(3, "B") if call.given(3) else None
+    biases = call.constant_if_named(3, "B")
     units = recurrents.shape[-1] if units is None else units
     _check_weights(kernels, recurrents, biases, count, _GATES[kind], units)
     sequences = call.uses(0)

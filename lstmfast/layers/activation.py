@@ -114,6 +114,7 @@ class Softmax(_ActivationLayer):
     """Keras's Softmax layer."""
 
     config_keys = ("axis",)
+    call_arguments = ("inputs", "mask")
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -255,6 +255,7 @@ class MultiHeadAttention(_Dropping):
     """
 
     uses_mask = True
+    masks_each_argument = True
     min_ndim = 3
     of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
     inert_arguments = ("query_shape", "key_shape", "value_shape")

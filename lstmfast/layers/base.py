@@ -90,6 +90,7 @@ class Layer:
     min_ndim: int | None = None
     uses_mask = False  # run takes mask=
     uses_mask_since_34 = False  # so it does by the rules of Keras 3.4 and later
+    masks_each_argument = False  # Keras 3 looks for masks of its inputs also where there are other tensors
     makes_mask = False  # gives its output a mask whatever came in
     supports_masking = True  # passes its input's mask on
     per_step = False  # step t of the output depends on step t of the input alone
@@ -367,9 +368,12 @@ class Layer:
             return
         input_shape = map_shapes(_standardize, input_shape)
         self.check_shape(input_shape)
-        self.build_weights(input_shape)
-        self.build_shape = input_shape
-        self.built = True
+        with lock:
+            if self.built:  # by another thread meanwhile
+                return
+            self.build_weights(input_shape)
+            self.build_shape = input_shape
+            self.built = True
 
     def check_shape(self, shape: Any) -> None:
         """Raise ValueError where the layer cannot take inputs of this shape."""
@@ -730,8 +734,6 @@ def fill(targets: list[Array], outputs: Any) -> Any:
     for target, array in zip(targets, flatten(outputs), strict=True):
         if array is not target:
             put(target, array)
-    if isinstance(outputs, dict):  # `flatten` goes by sorted key
-        return dict(zip(sorted(outputs), targets, strict=True))
     remaining = iter(targets)
     return map_tree(lambda _: next(remaining), outputs)
 

@@ -15,7 +15,7 @@ from lstmfast._graph import Node, map_tree
 from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, contiguous, joined, put, reshaped, spread, update
 from lstmfast._stack import give_stage, has_stage, stage_of
-from lstmfast.layers.base import Array, Layer, Run, as_mask, deserialize_layer, register, serialize_layer
+from lstmfast.layers.base import Array, Layer, Run, as_mask, deserialize_layer, fill, register, serialize_layer
 from lstmfast.layers.recurrent import Recurrent, keep_age
 
 
@@ -53,8 +53,32 @@ class TimeDistributed(Layer):
 
     @property
     def uses_mask(self) -> bool:  # type: ignore[override]
-        # which rows count where they are taken together; other layers would take it for a mask of their own steps
-        return self.layer.uses_mask and self.layer.mixes_batch(True)
+        return self.layer.uses_mask
+
+    @property
+    def makes_mask(self) -> bool:  # type: ignore[override]
+        return self.of_keras_2 and self.layer.makes_mask
+
+    def _takes(self, mask: Array | None) -> bool:
+        """Whether a mask of (batch, steps, ...) goes to the layer: one of its own steps, or of rows that it mixes.
+
+        Most layers would take one of (batch, steps) for a mask of their own steps.
+        """
+        return mask is not None and self.layer.uses_mask and (mask.ndim > 2 or self.layer.mixes_batch(True))
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        """The mask that came; of Keras 2 what the layer makes of it, and of a mask of more axes one of the steps."""
+        if not self.of_keras_2:
+            return previous_mask
+        rows = None if previous_mask is None else previous_mask.reshape(-1, *previous_mask.shape[2:])
+        inner = None
+        if self.layer.makes_mask or (rows is not None and self.layer.supports_masking):
+            inner = self.layer.compute_mask(reshaped(inputs, (-1, *inputs.shape[2:])), rows)
+        if inner is not None:
+            return inner.reshape(*inputs.shape[:2], *inner.shape[1:])
+        if previous_mask is None or previous_mask.ndim == 2:
+            return previous_mask
+        return previous_mask.any(axis=tuple(range(2, previous_mask.ndim)))
 
     def sublayers(self) -> tuple[Layer, ...]:
         return (self.layer,)
@@ -82,10 +106,14 @@ class TimeDistributed(Layer):
         def run(x: Array, mask: Any = None, training: Any = None, out: Array | None = None) -> Array:
             batch, steps = x.shape[:2]
             rows = reshaped(x, (batch * steps, *x.shape[2:]))
+            if self._takes(mask):
+                y: Array = inner(rows, mask=mask.reshape(batch * steps, *mask.shape[2:]))
+                y = y.reshape(batch, steps, *y.shape[1:])
+                return y if out is None else fill([out], y)
             if out is not None and out.flags.c_contiguous:
                 inner(rows, out=out.reshape(batch * steps, *out.shape[2:]))
                 return out
-            y: Array = inner(rows)
+            y = inner(rows)
             y = y.reshape(batch, steps, *y.shape[1:])
             if out is None:
                 return y
@@ -105,18 +133,19 @@ class TimeDistributed(Layer):
     def _in_training(self) -> Run:
         """What runs a layer that differs in training: as in Keras 3, a call of it for each step."""
         inner = self._inner(self.layer.run_for({"training": True}))
-        takes_mask = self.uses_mask
 
         def call(x: Array, mask: Array | None) -> Array:
-            if mask is None or not takes_mask:
+            if mask is None:
                 return inner(np.ascontiguousarray(x))  # type: ignore[no-any-return]
             return inner(np.ascontiguousarray(x), mask=mask)  # type: ignore[no-any-return]
 
         def run(x: Array, mask: Any = None, training: Any = True) -> Array:
+            mask = mask if self._takes(mask) else None
             steps = range(x.shape[1])
             return np.stack([call(x[:, step], None if mask is None else mask[:, step]) for step in steps], axis=1)
 
         def run_at_once(x: Array, mask: Any = None, training: Any = True) -> Array:
+            mask = mask if self._takes(mask) else None
             y = call(x.reshape(-1, *x.shape[2:]), None if mask is None else mask.reshape(-1, *mask.shape[2:]))
             whole: Array = y.reshape(*x.shape[:2], *y.shape[1:])
             return whole
@@ -129,7 +158,13 @@ class TimeDistributed(Layer):
 
     def one_step(self, run: Run, node: Node) -> Run:
         inner = self._inner(self.layer.frozen())
-        return (lambda x, mask=None: inner(x)) if self.uses_mask or "mask" in node.kwargs else inner
+        if not self.uses_mask and "mask" not in node.kwargs:
+            return inner
+
+        def step(x: Array, mask: Array | None = None) -> Any:
+            return inner(x, mask=mask) if mask is not None and self._takes(mask[:, None]) else inner(x)
+
+        return step
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": serialize_layer(self.layer)}
@@ -355,8 +390,9 @@ def _in_type(run: Run, inside: Any, outside: Any) -> Run:
     """``run`` of a layer whose arithmetic has the type ``inside``, with results of the type ``outside``."""
 
     def converting(x: Array, initial_state: Any = None, mask: Any = None) -> Any:
-        arguments = () if initial_state is mask is None else (initial_state, mask)
-        return map_tree(partial(cast, dtype=outside), run(cast(x, inside), *arguments))
+        given = {"initial_state": initial_state, "mask": mask}
+        arguments = {name: value for name, value in given.items() if value is not None}
+        return map_tree(partial(cast, dtype=outside), run(cast(x, inside), **arguments))
 
     return converting
 

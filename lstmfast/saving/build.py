@@ -6,6 +6,7 @@ Next: config.py, for one layer; ../models.py.
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,9 @@ from lstmfast.saving.files import Array, Saved, open_weights
 from lstmfast.saving.legacy import LayerWeights
 
 NEWEST_KERAS: Version = (3, 15)
-_MAX_NODES = 100_000
+_MAX_NODES = 10_000
+# What the arrays in a config may hold.
+_NUMBERS = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split())
 
 
 def build_model(saved: Saved, custom: dict[str, Any], keras_version: str | None = None) -> Model:
@@ -49,10 +52,13 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
     if not callable(getattr(model, "get_config", None)) or not callable(getattr(model, "get_weights", None)):
         raise TypeError(f"Expected a Keras model, got {type(model).__name__}.")
     modules = {base.__module__.split(".")[0] for base in type(model).__mro__}
-    version = (2, 15) if "tf_keras" in modules or not modules & {"keras"} else NEWEST_KERAS
+    version: Version = (2, 15)
+    if "tf_keras" not in modules and "keras" in modules:
+        found = getattr(sys.modules.get("keras"), "__version__", None)
+        version = NEWEST_KERAS if found is None else min(parse_version(str(found)), NEWEST_KERAS)
     names = {base.__name__ for base in type(model).__mro__}
     class_name = "Sequential" if "Sequential" in names else "Functional"
-    if class_name == "Functional" and "Functional" not in names:
+    if (class_name == "Functional" and "Functional" not in names) or not _calls_as_keras(type(model)):
         raise NotImplementedError(
             f"Model '{getattr(model, 'name', '?')}' is a subclass of keras.Model with code of its own: only Sequential "
             "and functional models can be taken over."
@@ -77,6 +83,12 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
         _take_vocabularies(model, copy)
     copy.set_weights(weights)
     return copy
+
+
+def _calls_as_keras(kind: type) -> bool:
+    """Whether a class of models leaves it to Keras what a call does."""
+    owner = next((base for base in kind.__mro__ if "call" in base.__dict__), None)
+    return owner is None or owner.__module__.split(".")[0] in ("keras", "tf_keras", "tensorflow")
 
 
 def _take_vocabularies(model: Any, copy: Model) -> None:
@@ -124,8 +136,8 @@ def make_model(entry: Any, context: Context, depth: int) -> Model:
 
 def _sequential(config: Any, context: Context, depth: int) -> Model:
     entries = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
-    if not isinstance(entries, list):
-        raise ValueError(f"'{context.name}': a Sequential config without layers.")
+    if not isinstance(entries, list) or len(entries) > _MAX_NODES:
+        raise ValueError(f"'{context.name}': a Sequential config without layers, or with more than {_MAX_NODES}.")
     options = config if isinstance(config, dict) else {}
     layers = [make_layer(entry, context, depth + 1) for entry in entries]
     branches = _branches(entries, context, depth)
@@ -362,10 +374,11 @@ class Edges:
                     return slice(*(revive(config.get(key), depth + 1) for key in ("start", "stop", "step")))
                 if value.get("class_name") == "__ellipsis__":
                     return ...
-                if value.get("class_name") == "__numpy__" and isinstance(config, dict):
-                    return np.asarray(config.get("value"), np.dtype(str(config.get("dtype", "float32"))))
-                if value.get("class_name") == "__tensor__" and isinstance(config, dict):
-                    return np.asarray(config.get("value"), np.dtype(str(config.get("dtype", "float32"))))
+                if value.get("class_name") in ("__numpy__", "__tensor__") and isinstance(config, dict):
+                    dtype = str(config.get("dtype", "float32"))
+                    if dtype not in _NUMBERS:
+                        raise ValueError(f"'{self.context.name}': layer '{layer.name}' is called on {dtype[:40]!r}.")
+                    return np.asarray(config.get("value"), dtype)
                 return {key: revive(item, depth + 1) for key, item in value.items()}
             if isinstance(value, list):
                 return [revive(item, depth + 1) for item in value]
@@ -400,11 +413,13 @@ class Edges:
             if len(call) == 4 and isinstance(call[3], dict):
                 kwargs.update(call[3])
 
-        def revive(value: Any) -> Any:
+        def revive(value: Any, depth: int = 0) -> Any:
+            if depth > MAX_DEPTH:
+                raise ValueError(f"'{self.context.name}': the call of layer '{layer.name}' is nested too deeply.")
             if self.is_reference(value):
                 return self.tensor(*value[:3])
             if isinstance(value, list):
-                return [revive(item) for item in value]
+                return [revive(item, depth + 1) for item in value]
             return value
 
         arguments = {key: revive(value) for key, value in kwargs.items() if value is not None}
@@ -534,7 +549,9 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
                     f"its config has {len(members)}: {', '.join(layer.name for layer in members[:8])}."
                 )
             real = {tree.names.get(f"{path}{group}"): group for group in names}
-            if all(layer.name in real for layer in members):
+            if len(real) == len({layer.name for layer in members}) == len(names) and all(
+                layer.name in real for layer in members
+            ):
                 names = [real[layer.name] for layer in members]
             for group, layer in zip(names, members, strict=True):
                 own(layer, f"{path}{group}/")

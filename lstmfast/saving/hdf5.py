@@ -16,6 +16,7 @@ from lstmfast.saving.files import Array
 
 _MAX_DEPTH = 64
 _MAX_OBJECTS = 1_000_000
+_MAX_LETTERS = 256 << 20
 # What a file claims beyond this, or beyond what its compressed values can grow to, is refused before memory is taken.
 _MAX_VALUES = 1 << 33
 _MAX_RATIO = 200
@@ -103,7 +104,7 @@ def arrays(group: Any, name: str) -> dict[str, Array]:
 
     found: dict[str, Array] = {}
     stack = [(group, "", 0)]
-    count = 0
+    count = letters = 0
     while stack:
         here, prefix, depth = stack.pop()
         if depth > _MAX_DEPTH:
@@ -114,6 +115,9 @@ def arrays(group: Any, name: str) -> dict[str, Array]:
                 raise ValueError(f"'{name}' holds more than {_MAX_OBJECTS} objects.")
             member = child(here, key, name)
             path = prefix + key
+            letters += len(path)
+            if letters > _MAX_LETTERS:
+                raise ValueError(f"'{name}' names its objects in more than {_MAX_LETTERS} letters.")
             if isinstance(member, h5py.Dataset):
                 found[path] = Array(member, path)
             else:
