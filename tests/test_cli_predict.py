@@ -246,6 +246,8 @@ def test_columns_header_and_delimiter(folder, tmp_path, capsys):
         ("a,b\n", ["a", "b"]),
         ("1,2\n", None),
         ("nan,inf\n1,2\n", None),
+        (",2\n3,4\n", None),
+        ("NA,2\n3,4\n", None),
     ],
 )
 def test_a_header_is_recognised(text, names, tmp_path):
@@ -261,6 +263,7 @@ BAD_TABLES = {
     "too few": ("1,2,3\n4,5\n", "line 2: 2 cells, but 3"),
     "too many": ("1,2,3\n4,5,6,7\n", "line 2: 4 cells, but 3"),
     "grouped digits": ("1,2,3\n4,5_000,6\n", "'5_000' is no number"),
+    "a gap at once": (",2,3\n4,5,6\n", "line 1, column 1: '' is no number"),
     "nothing": ("", "is empty"),
     "too short": ("1,2,3\n", "too few for a window of 2"),
 }
@@ -402,6 +405,24 @@ def test_an_output_may_not_be_an_input(folder, tmp_path, capsys):
         assert ended.status == 2
         assert "is an input" in ended.error
     assert source.read_bytes() == (folder / "x.npy").read_bytes()
+    lengths = tmp_path / "lengths.npy"
+    np.save(lengths, np.ones(len(np.load(source)), "int64"))
+    before = lengths.read_bytes()
+    ended = inside(capsys, "predict", folder / "one.keras", source, "--lengths", lengths, "-o", lengths, "--force")
+    assert ended.status == 2
+    assert "is an input" in ended.error
+    assert lengths.read_bytes() == before
+
+
+def test_a_damaged_archive_is_the_files_fault(folder, tmp_path, capsys):
+    np.savez_compressed(tmp_path / "x.npz", x=np.random.default_rng(0).random((400, 7, 3)))
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    for place in (len(content) // 2, 200):
+        damaged = content[:place] + bytes(byte ^ 0xFF for byte in content[place : place + 40]) + content[place + 40 :]
+        (tmp_path / "x.npz").write_bytes(damaged)
+        ended = inside(capsys, "predict", folder / "one.keras", tmp_path / "x.npz", "-o", tmp_path / "y.npy", "--force")
+        assert ended.status == 3, ended.error
+        assert "is damaged" in ended.error
 
 
 def test_what_is_not_ours_is_left_alone(folder, tmp_path, capsys):

@@ -70,7 +70,7 @@ def _check_paths(options: argparse.Namespace) -> None:
     if suffix != ".npz" and options.map:
         raise Failure(f"--map is for .npz files, and '{options.input}' is none.")
     os.stat(options.input)
-    for path in (options.input, options.file):
+    for path in filter(None, (options.input, options.file, options.lengths)):
         if os.path.exists(options.output) and os.path.samefile(path, options.output):
             raise Failure(f"OUTPUT '{options.output}' is an input of this run.")
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Protocol
@@ -22,6 +24,9 @@ Array = np.ndarray[Any, Any]
 TABLES = {".csv": ",", ".tsv": "\t"}
 _SAMPLES = 64
 _SAMPLE_BYTES = 1 << 20
+
+# What unpacking a damaged archive raises.
+_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError)
 
 
 class Source(Protocol):
@@ -83,13 +88,15 @@ class Member(_Forward):
     def __init__(self, path: str, name: str) -> None:
         self._where = f"'{path}', array '{name}'"
         archive = zipfile.ZipFile(path)
-        self._stream = archive.open(f"{name}.npy")
         try:
+            self._stream = archive.open(f"{name}.npy")
             major, _ = np.lib.format.read_magic(self._stream)
             read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
             self.shape, fortran_order, self._dtype = read_header(self._stream)
         except ValueError as error:
             raise Failure(f"{self._where} is no array of numbers: {error}", FILE) from error
+        except (*_DAMAGES, RuntimeError, SyntaxError, tokenize.TokenError, TypeError) as error:
+            raise Failure(f"{self._where} is damaged: {error}", FILE) from error
         _check(self.shape, self._dtype, self._where)
         if fortran_order and len(self.shape) > 1:
             raise Failure(f"{self._where} is in Fortran order: save it with np.ascontiguousarray.")
@@ -110,7 +117,7 @@ class Member(_Forward):
     def _take(self, size: int) -> bytes:
         try:
             content = self._stream.read(size)
-        except (zipfile.BadZipFile, EOFError) as error:
+        except _DAMAGES as error:
             raise Failure(f"{self._where} is damaged: {error}", FILE) from error
         if len(content) < size:
             raise Failure(f"{self._where} ends before its last row.", FILE)
@@ -290,4 +297,5 @@ def _is_header(lines: list[list[str]]) -> bool:
     """Whether the first line names columns: it holds text where the second, if there is one, holds a number."""
     if len(lines) == 1:
         return not any(map(_is_number, lines[0]))
-    return any(not _is_number(name) and _is_number(cell) for name, cell in zip(*lines))
+    gaps = ("", "na", "n/a", "null", "none", "-", "?")
+    return any(not _is_number(name) and name.lower() not in gaps and _is_number(cell) for name, cell in zip(*lines))
