@@ -835,3 +835,9 @@ def test_a_chain_has_not_any_number_of_layers():
     text = json.dumps({"class_name": "Sequential", "config": {"name": "s", "layers": [entry] * 20_000}})
     with pytest.raises(ValueError, match="more than"):
         lstmfast.model_from_json(text)
+
+
+@pytest.mark.parametrize("layer", [layers.LSTM(3, time_major=True), layers.RNN(layers.GRUCell(3), time_major=True)])
+def test_time_major_layers_have_one_direction(layer):
+    with pytest.raises(NotImplementedError, match="time-major layer"):
+        layers.Bidirectional(layer)

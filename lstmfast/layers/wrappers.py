@@ -209,6 +209,8 @@ class Bidirectional(Layer):
         layer = deserialize_layer(layer)
         if not isinstance(layer, Recurrent):
             raise ValueError(f"`Bidirectional` wraps a recurrent layer. Received: layer={layer}")
+        if layer.time_major:
+            raise NotImplementedError(f"`Bidirectional` around the time-major layer '{layer.name}' is not supported.")
         self.forward_layer: Recurrent = _renamed(layer, "forward_")
         if backward_layer is None:
             self.backward_layer: Recurrent = _renamed(layer, "backward_", go_backwards=not layer.go_backwards)
