@@ -1110,11 +1110,12 @@ class Sequential(Model):
             raise
 
     def _build_for(self, inputs: Any) -> None:
-        with lock:
-            self._build_once(inputs)
+        if not self.built:  # which calls of a built model need no lock to see
+            with lock:
+                self._build_once(inputs)
 
     def _build_once(self, inputs: Any) -> None:
-        if self.built:
+        if self.built:  # by another thread meanwhile
             return
         if not self._layers:
             self.build(())

@@ -278,22 +278,21 @@ class Stream:
         mask = operation.arguments.get("mask")
         others = sorted(name for name, value in operation.arguments.items() if name != "mask" and value is not False)
         in_steps, whole = kinds & {_TIMED, _REPEATED}, kinds & {_FINAL, _FIXED}
-        reason = ""
-        if in_steps and whole:
+        if not in_steps:
+            if whole == {_FIXED} and isinstance(layer, RepeatVector):
+                return identity, _REPEATED
+            if not any(keepers_in(layer)):
+                return None, _FINAL if _FINAL in whole else _FIXED
+            reason = "is stateful; a stream keeps its own state"
+        elif whole:
             reason = "joins a sequence with what is none"
             if _FINAL in whole:
                 reason = "joins a sequence with what is known after its last step only"
-        elif in_steps and others:
+        elif others:
             reason = f"is called with {', '.join(others)}"
-        elif in_steps and mask is not None and not isinstance(mask, Slot):
+        elif mask is not None and not isinstance(mask, Slot):
             reason = "is called with a mask of its own"
-        elif whole and any(keepers_in(layer)):
-            reason = "is stateful; a stream keeps its own state"
-        if not reason and whole:
-            if whole == {_FIXED} and isinstance(layer, RepeatVector):
-                return identity, _REPEATED
-            return None, _FINAL if _FINAL in whole else _FIXED
-        if not reason:
+        else:
             stage, gives_sequence = layer.as_stage(operation.run, node, self._batch)
             if _TIMED in in_steps:
                 return stage, _TIMED if gives_sequence else _FINAL
@@ -477,9 +476,7 @@ class Stream:
             array = port.read(value, "the step")
             if self._batch == 1 and array.ndim == len(shape) - 1:
                 array = array[None]
-            if array.ndim != len(shape) or any(
-                size not in (None, own) for size, own in zip(shape, array.shape, strict=True)
-            ):
+            if not _fits(array, shape):
                 what = f"A step of a stream of model '{self._name}'"
                 if len(self._shapes) > 1:
                     what = f"Input '{port.name}' of a step of model '{self._name}'"
@@ -502,9 +499,7 @@ class Stream:
             expected = shape[:1] if timed else shape[:2]
             if timed and array.shape == (self._batch, 1):
                 array = array[:, 0]
-            if array.ndim != len(expected) or any(
-                size not in (None, own) for size, own in zip(expected, array.shape, strict=True)
-            ):
+            if not _fits(array, expected):
                 raise ValueError(
                     f"A mask of a stream of model '{self._name}' has shape {array.shape}, expected {expected}."
                 )
@@ -561,6 +556,11 @@ class Stream:
             for array, owned, result in zip(outputs, plan.owned, plan.results, strict=True)
         ]
         return finished[0] if len(finished) == 1 else finished
+
+
+def _fits(array: Array, shape: tuple[int | None, ...]) -> bool:
+    """Whether an array has a shape, of which None leaves sizes open."""
+    return array.ndim == len(shape) and all(size in (None, own) for size, own in zip(shape, array.shape, strict=True))
 
 
 def _choices(ports: list[Port]) -> Iterator[list[bool]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lstmfast import _pieces
 from lstmfast._arrays import ordered_sum
+from lstmfast._graph import Shape
 from lstmfast._pieces import copied, in_pieces, joined, reduced, reshaped, spread, update
 from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.core import matmul
@@ -23,15 +24,15 @@ def _folded(function: Callable[[Array, Array], Array], arrays: list[Array]) -> A
     for array in arrays[1:]:
         quick = array.size <= _pieces.PIECE and array.shape == result.shape
         if array.ndim != result.ndim:
-            result, array = _of_one_rank(result, array)
+            ndim = max(array.ndim, result.ndim)
+            result, array = (reshaped(one, _of_rank(one.shape, ndim)) for one in (result, array))
         result = function(result, array) if quick else spread(function, result, array)
     return result
 
 
-def _of_one_rank(*arrays: Array) -> list[Array]:
-    """Arrays of as many axes, the new ones behind the rows', as in Keras."""
-    ndim = max(array.ndim for array in arrays)
-    return [reshaped(array, (len(array), *[1] * (ndim - array.ndim), *array.shape[1:])) for array in arrays]
+def _of_rank(shape: Shape, ndim: int) -> Shape:
+    """A shape with as many axes, the new ones behind the rows', as in Keras."""
+    return (*shape[:1], *[1] * (ndim - len(shape)), *shape[1:])
 
 
 class Merge(Layer):
@@ -49,7 +50,7 @@ class Merge(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         ndim = max(len(shape) for shape in input_shape)
-        shapes = [(*shape[:1], *[1] * (ndim - len(shape)), *shape[1:]) for shape in input_shape]
+        shapes = [_of_rank(shape, ndim) for shape in input_shape]
         output: list[Any] = []
         for axis in range(ndim):
             size: Any = 1

@@ -427,7 +427,7 @@ def running(function: np.ufunc, x: Array, axis: int, dtype: Any = None) -> Array
     return accumulated(function, x, axis, np.dtype(np.int32) if x.dtype.kind == "b" else x.dtype)
 
 
-def alike(xs: Any) -> list[Array]:
+def in_one_type(xs: Any) -> list[Array]:
     """Arrays in one type, as Keras promotes them."""
     arrays = [np.asarray(x) for x in xs]
     dtype = promoted([array.dtype for array in arrays])
@@ -977,10 +977,10 @@ define("Cast", "x", elementwise(cast))
 define("OnesLike", "x dtype", elementwise(lambda x, dtype=None: full_like(x, 1, dtype)))
 define("ZerosLike", "x dtype", elementwise(lambda x, dtype=None: full_like(x, 0, dtype)))
 define("FullLike", "x fill_value dtype", elementwise(full_like))
-define("Concatenate", "xs", lambda xs, axis=0: joined(alike(xs), axis))
-define("Stack", "xs", lambda xs, axis=0: stacked(alike(xs), axis))
-define("Hstack", "xs", lambda xs: _side_by_side(alike(map(np.atleast_1d, xs)), 1))
-define("Vstack", "xs", lambda xs: _side_by_side(alike(map(np.atleast_1d, xs)), 0))
+define("Concatenate", "xs", lambda xs, axis=0: joined(in_one_type(xs), axis))
+define("Stack", "xs", lambda xs, axis=0: stacked(in_one_type(xs), axis))
+define("Hstack", "xs", lambda xs: _side_by_side(in_one_type(map(np.atleast_1d, xs)), 1))
+define("Vstack", "xs", lambda xs: _side_by_side(in_one_type(map(np.atleast_1d, xs)), 0))
 define("Split", "x", split)
 define("Unstack", "x", unstack)
 define("Slice", "x start_indices", _slice)
