@@ -196,13 +196,15 @@ def limit_microseconds(case: Case, found: Probe | None, peak_flops: float | None
 
 def describe() -> dict[str, Any]:
     """The machine in words, for the result file."""
-    model = platform.processor() or platform.machine()
+    found: dict[str, str] = {}
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
     except OSError:
         pass
-    return {"cpu": model, "cores": cores(), "system": f"{platform.system()} {platform.machine()}"}
+    numbers = {key: int(found[key]) for key in ("cpu family", "model") if found.get(key, "").isdigit()}
+    cpu = found.get("model name") or platform.processor() or platform.machine()
+    return {"cpu": cpu, **numbers, "cores": cores(), "system": f"{platform.system()} {platform.machine()}"}
 
 
 def load() -> float | None:

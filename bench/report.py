@@ -132,10 +132,12 @@ def _repeats(result: Result) -> str:
 def markdown(result: Result) -> str:
     """The whole result as Markdown."""
     machine = result["machine"]
+    numbers = "".join(f", {key} {machine[key]}" for key in ("cpu family", "model") if key in machine)
     lines = [
         f"# lstmfast and its peers on {machine['cpu']}",
         "",
-        f"{machine['cores']} cores, {machine['system']}, {result['date']}; instruction set: {result['isa'] or 'best'}; "
+        f"{machine['cores']} cores{numbers}, {machine['system']}, {result['date']}; "
+        f"instruction set: {result['isa'] or 'best'}; "
         f"load before: {_number(result['load'])}; "
         f"{_repeats(result)}. Command: `{result['command']}`."
         + "".join(f" Then, for the rows of these cases: `{command}`." for command in result.get("again", ())),
