@@ -24,16 +24,19 @@ help:
 	@echo 'make test        style, C kernels (native, and Arm under qemu where found), Python against Keras'
 	@echo 'make check-long  what does not fit into make test: every float32, sanitizers, leaks, a soak, random models'
 	@echo 'make fuzz        hostile model files for SECONDS=600, guided by the code of the loader that they reach'
-	@echo 'make bench       against ONNX Runtime and Keras on this machine'
+	@echo 'make bench       beside ONNX Runtime, OpenVINO, PyTorch, XLA, JAX, Keras and NumPy on this machine'
 	@echo 'make format | lint | typecheck | tidy | check-c | check-ulp | check-sanitize | soak | clean'
 	@echo 'make docs        the documentation as a site, in build/site'
 	@echo 'make wheel | check-wheel | sdist | check-sdist | check-reproducible'
 
 # ---- virtual environments; a stamp inside each says what was installed last ----------------------------------------
-# build/lib* goes first, for setuptools would pack what a deleted file left there.
+# build/lib* goes first, for setuptools would pack what a deleted file left there. The package runs on Python 3.10; what
+# the tests, the benchmark and the documentation install does not.
 
+OLDEST := 11
+.venv-demo/.made .venv-build/.made: OLDEST := 10
 .venv/.made .venv-demo/.made .venv-bench/.made .venv-build/.made .venv-docs/.made: %/.made:
-	@$(PYTHON) -c 'import sys; sys.exit("lstmfast needs Python 3.10 or newer; set PYTHON=...") if sys.version_info < (3, 10) else 0'
+	@$(PYTHON) -c 'import sys; sys.exit("$* needs Python 3.$(OLDEST) or newer; set PYTHON=...") if sys.version_info < (3, $(OLDEST)) else 0'
 	rm -rf $*
 	$(PYTHON) -m venv $*
 	$*/bin/python -m pip install --quiet --upgrade pip
