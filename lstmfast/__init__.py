@@ -1,4 +1,4 @@
-"""The fastest way to run a Keras LSTM on a CPU: saved models in, the same numbers out, no TensorFlow.
+"""Fast CPU inference for saved Keras LSTM models, with Keras's numbers and without TensorFlow.
 
 >>> import numpy as np
 >>> from lstmfast import Input, Sequential, layers

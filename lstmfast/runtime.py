@@ -21,7 +21,8 @@ def get_num_threads() -> int:
 def set_num_threads(threads: int | None) -> None:
     """Let every call of the process use at most ``threads`` threads; None or 0 returns to the default.
 
-    The default is LSTMFAST_NUM_THREADS, else OMP_NUM_THREADS, else what affinity and the container's quota allow.
+    The default is LSTMFAST_NUM_THREADS or, where that is not set, the smallest of OMP_NUM_THREADS, the processors that
+    the affinity of the process allows, and the CPU quota of its container.
 
     Raises
     ------

@@ -181,6 +181,13 @@ class Stream:
     take little more than their states. A stream must not be stepped by two threads at once. It pickles with its model
     and its state; `copy.copy` and `copy.deepcopy` do what `fork` does.
 
+    Attributes
+    ----------
+    batch_size : int
+        How many sequences a step advances.
+    timed : tuple of bool
+        For each input of the model, whether it is a sequence, of which ``step`` takes one step; else it comes whole.
+
     Examples
     --------
     >>> import numpy as np
@@ -341,6 +348,7 @@ class Stream:
 
     @property
     def batch_size(self) -> int:
+        """How many sequences a step advances."""
         return self._batch
 
     @property

@@ -26,6 +26,34 @@ class GRU(CellLayer):
         before it (bias (3 * units,)).
     **kwargs
         As of `LSTM`, like the arguments that are not named here.
+
+    Attributes
+    ----------
+    kernel : numpy.ndarray or None
+        (features, 3 * units), the gates side by side in the order z, r, candidate. This and those below are read-only,
+        and None until the layer is built.
+    recurrent_kernel : numpy.ndarray or None
+        (units, 3 * units).
+    bias : numpy.ndarray or None
+        (2, 3 * units) or (3 * units,), as ``reset_after`` says; None without ``use_bias``, too.
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown, or has a value that it cannot have.
+
+    Notes
+    -----
+    It is called as `LSTM` is, with one state, h (batch, units), as ``initial_state``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lstmfast import layers
+    >>> gru = layers.GRU(4, return_state=True)
+    >>> y, h = gru(np.zeros((2, 5, 3)))
+    >>> y.shape, h.shape, gru.kernel.shape, gru.bias.shape
+    ((2, 4), (2, 4), (3, 12), (2, 12))
     """
 
     kind = "gru"

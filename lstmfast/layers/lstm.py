@@ -40,14 +40,46 @@ class LSTM(CellLayer):
         ``zero_output_for_mask`` (a masked step gives 0 instead of the output before it), ``time_major``,
         ``implementation``, and the arguments of `Layer`: ``name``, ``dtype``, ``trainable``.
 
+    Attributes
+    ----------
+    kernel : numpy.ndarray or None
+        (features, 4 * units), the gates side by side in the order i, f, c, o. This and all below are read-only, and
+        None until the layer is built.
+    recurrent_kernel : numpy.ndarray or None
+        (units, 4 * units).
+    bias : numpy.ndarray or None
+        (4 * units,); None without ``use_bias``, too.
+    kernel_i, kernel_f, kernel_c, kernel_o : numpy.ndarray or None
+        Views of one gate's part of ``kernel``: input gate, forget gate, candidate, output gate.
+    recurrent_kernel_i, recurrent_kernel_f, recurrent_kernel_c, recurrent_kernel_o : numpy.ndarray or None
+        The same of ``recurrent_kernel``.
+    bias_i, bias_f, bias_c, bias_o : numpy.ndarray or None
+        The same of ``bias``.
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown, or has a value that it cannot have.
+
     Notes
     -----
-    Regularizers, constraints, ``unroll`` and ``use_cudnn`` are accepted and change no result; so are ``dropout`` and
-    ``recurrent_dropout``, but in a call with ``training=True``: it drops out as Keras 3 does, or a layer from a file of
-    another Keras as that did, with random numbers of NumPy's that ``seed`` makes the same again for a fresh layer.
+    A call takes
 
-    Called on ``x`` (batch, steps, features), with ``initial_state=[h, c]``, each (batch, units), and ``mask`` (batch,
-    steps), False where a step is to be skipped, it returns float32 or, with ``dtype="float64"``, float64.
+    - ``sequences`` (batch, steps, features);
+    - ``initial_state``, ``[h, c]``, each (batch, units);
+    - ``mask`` (batch, steps), False where a step is to be skipped;
+    - ``training``, whether ``dropout`` and ``recurrent_dropout`` drop out;
+    - ``lengths`` (batch,), how many steps of each row count;
+    - ``out``, arrays for the results,
+
+    and returns arrays of the dtype's compute type. `Layer` says what it raises, and more on ``lengths`` and ``out``.
+
+    Regularizers, constraints, ``unroll`` and ``use_cudnn`` are accepted and change no result. ``dropout`` and
+    ``recurrent_dropout`` act only in calls with ``training=True``, by the rules of Keras 3 or, for a layer from a file
+    of another Keras, by those of that one. The random numbers are NumPy's; a fresh layer with the same ``seed`` repeats
+    them.
+
+    With ``stateful=True`` a layer takes one call at a time; any other takes calls from any number of threads at once.
 
     Examples
     --------

@@ -23,6 +23,24 @@ class SimpleRNN(CellLayer):
         Of the output; None is linear.
     **kwargs
         As of `LSTM`, like the arguments that are not named here.
+
+    Attributes
+    ----------
+    kernel : numpy.ndarray or None
+        (features, units). This and those below are read-only, and None until the layer is built.
+    recurrent_kernel : numpy.ndarray or None
+        (units, units).
+    bias : numpy.ndarray or None
+        (units,); None without ``use_bias``, too.
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown, or has a value that it cannot have.
+
+    Notes
+    -----
+    It is called as `LSTM` is, with one state, h (batch, units), as ``initial_state``.
     """
 
     kind = "simple_rnn"
