@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = "README.md"
-ALSO = (HOME, "CONTRIBUTING.md", "CHANGELOG.md")  # in the navigation, whoever links to them
+ALSO = (HOME, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")  # in the navigation, whoever links to them
 LANGUAGES = {".py": "python", ".pyx": "cython", ".c": "c", ".h": "c", ".inc": "c", ".toml": "toml", "Makefile": "make"}
 
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
