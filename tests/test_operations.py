@@ -13,6 +13,7 @@ import pytest
 from bits import assert_same_bits
 
 import lstmfast
+from lstmfast.layers.contractions import einsum
 from lstmfast.saving.config import Context, make_layer
 
 Array = np.ndarray
@@ -586,6 +587,25 @@ def test_operations_without_support_are_named(keras, tmp_path):
         model([X, Y[..., :2]])
     with pytest.raises(NotImplementedError, match="twice"):
         lstmfast.from_keras(keras.Model(x, keras.ops.einsum("btt->bt", x[..., :STEPS])))
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "first", "second", "fit"),
+    [
+        ("ij,jk->ik", (2, 1), (3, 4), False),
+        ("bij,bjk->bik", (1, 2, 3), (5, 3, 4), False),
+        ("...ij,...jk->...ik", (1, 2, 1), (5, 3, 4), False),
+        ("...ij,...jk->...ik", (1, 2, 3), (5, 3, 4), True),
+    ],
+)
+def test_only_the_axes_of_an_ellipsis_stretch(keras, subscripts, first, second, fit):
+    a, b = (np.random.default_rng(0).standard_normal(shape).astype("float32") for shape in (first, second))
+    if fit:
+        oracle.assert_close(einsum(subscripts, a, b), np.asarray(keras.ops.einsum(subscripts, a, b)), oracle.LOOSE)
+        return
+    for run, error in ((keras.ops.einsum, Exception), (einsum, ValueError)):
+        with pytest.raises(error):
+            run(subscripts, a, b)
 
 
 def test_what_tf_keras_does_not_save_is_named(tensorflow_graph, tmp_path):

@@ -104,6 +104,11 @@ def _parse(subscripts: str, arrays: list[Array]) -> tuple[list[str], str]:
         if len(set(terms[place])) != array.ndim:
             raise NotImplementedError(f"Subscripts with a letter twice in one operand are not supported: {subscripts}")
     dots = "".join(free[-widest:]) if widest else ""
+    for letter in set("".join(terms)):
+        sizes = {array.shape[term.index(letter)] for term, array in zip(terms, arrays, strict=True) if letter in term}
+        if len(sizes - {1} if letter in dots else sizes) > 1:  # what the dots stand for broadcasts
+            shapes = " and ".join(str(array.shape) for array in arrays)
+            raise ValueError(f"The sizes {sorted(sizes)} of one axis differ in a product of the shapes {shapes}.")
     if not arrow:
         named = "".join(terms)  # in the order of their appearance, as in Keras and unlike in NumPy
         output = "..." + "".join(letter for letter in named if letter not in dots and named.count(letter) == 1)
@@ -135,8 +140,6 @@ def _product(a: Array, left: str, b: Array, right: str, later: set[str], output:
     for letter, size in zip(right, b.shape, strict=True):
         if sizes.get(letter, 1) == 1:
             sizes[letter] = size
-        elif size not in (1, sizes[letter]):
-            raise ValueError(f"Sizes {sizes[letter]} and {size} of one letter in shapes {a.shape} and {b.shape}.")
 
     def matrices(array: Array, letters: str, first: list[str], second: list[str]) -> Array:
         order = [*shared, *first, *second]

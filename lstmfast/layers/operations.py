@@ -466,7 +466,7 @@ def product(x: Any, axis: Any = None, keepdims: Any = False, dtype: Any = None) 
         for part in moved:
             total = spread(operator.mul, total, part)
         x = np.expand_dims(total, one) if keepdims else total
-    return np.ascontiguousarray(x)
+    return contiguous(np.asarray(x))
 
 
 def variance(x: Any, axis: Any = None, keepdims: Any = False) -> Array:
