@@ -14,6 +14,8 @@ import lstmfast
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
+from torch.nn.utils import prune  # noqa: E402
+
 MODULES = {"LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU, "RNN": torch.nn.RNN}
 CELLS = {"LSTMCell": torch.nn.LSTMCell, "GRUCell": torch.nn.GRUCell, "RNNCell": torch.nn.RNNCell}
 
@@ -148,6 +150,41 @@ def test_weight_norm_and_subclasses():
         assert_same([lstmfast.from_torch(module)(x)], [module(x)[0].numpy()])
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("kind", ["weight_norm", "spectral_norm", "prune"])
+def test_weights_that_a_hook_computes_are_fresh(kind, training):
+    """PyTorch computes them at each call: after loading, the attribute still has the values of before."""
+    utils, module, other = torch.nn.utils, made(torch.nn.LSTM, 5, 7), made(torch.nn.LSTM, 5, 7, seed=1)
+    for one in (module, other):
+        if kind == "prune":
+            prune.l1_unstructured(one, "weight_hh_l0", amount=0.4)
+        else:
+            getattr(utils, kind)(one, "weight_hh_l0")
+    module.train(training).load_state_dict(other.state_dict())
+    x = torch.randn(4, 6, 5)
+    mine = lstmfast.from_torch(module)
+    with torch.no_grad():
+        assert_same([mine(x)], [module.eval()(x)[0].numpy()])
+
+
+@pytest.mark.parametrize("cls", [torch.nn.LSTM, torch.nn.LSTMCell])
+def test_what_changes_the_numbers_is_refused(cls):
+    class Scaled(cls):
+        def forward(self, x, state=None):
+            return super().forward(2 * x, state)
+
+    patched = made(cls, 5, 7)
+    patched.forward = lambda x: x
+    hooked, before = made(cls, 5, 7), made(cls, 5, 7)
+    handle = hooked.register_forward_hook(lambda module, x, y: None)
+    before.register_forward_pre_hook(lambda module, x: (2 * x[0],))
+    for module, said in ((made(Scaled, 5, 7), "Scaled"), (patched, "forward"), (hooked, "hook"), (before, "pre-hook")):
+        refused(NotImplementedError, said, "state_dict", call=lambda module=module: lstmfast.from_torch(module))
+    handle.remove()
+    lstmfast.from_torch(hooked)
+
+
 def test_weights_are_copies():
     module = made(torch.nn.LSTM, 5, 7)
     x = torch.randn(4, 6, 5)
@@ -238,6 +275,31 @@ def test_wrong_state_dicts_are_refused():
         ({**good, "bias_hh_l0": good["bias_hh_l0"].astype("int64")}, NotImplementedError, "int64"),
     ):
         refused(error, said, call=lambda values=values: lstmfast.from_torch(values))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_state_dicts_of_computed_weights_are_refused():
+    utils = torch.nn.utils
+    for change, said in (
+        (utils.weight_norm, "'weight_hh_l0_g'"),
+        (utils.spectral_norm, "'weight_hh_l0_orig'"),
+        (utils.parametrizations.weight_norm, "'parametrizations.weight_hh_l0.original0'"),
+        (lambda module, name: prune.random_unstructured(module, name, 0.5), "'weight_hh_l0_mask'"),
+    ):
+        for cls, name in ((torch.nn.GRU, "weight_hh_l0"), (torch.nn.GRUCell, "weight_hh")):
+            values = torch.nn.ModuleDict({"rnn": change(made(cls, 5, 7), name)}).state_dict()
+            words = said.replace("weight_hh_l0", name)
+            refused(ValueError, words, "module", call=lambda values=values: lstmfast.from_torch(values, prefix="rnn."))
+
+
+@pytest.mark.parametrize("nonlinearity", ["relu", "tanh"])
+@pytest.mark.parametrize("name", ["LSTM", "GRUCell"])
+def test_a_nonlinearity_is_of_an_rnn(name, nonlinearity):
+    values = made((MODULES | CELLS)[name], 5, 7).state_dict()
+    refused(
+        *(ValueError, "nonlinearity", name.removesuffix("Cell")),
+        call=lambda: lstmfast.from_torch(values, nonlinearity=nonlinearity),
+    )
 
 
 def test_contradicting_arguments_are_refused():

@@ -8,6 +8,7 @@ Next: ../layers/recurrent.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _LAYERS: dict[str, Any] = {"LSTM": LSTM, "GRU": GRU, "RNN": SimpleRNN}
 _GRU_ORDER = [1, 0, 2]  # r, z, n -> z, r, h
 _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# Of a state_dict, what a weight is computed from.
+_COMPUTED = re.compile(rf"parametrizations\.({'|'.join(_PARTS)}).*|({'|'.join(_PARTS)}).*_(g|v|u|orig|mask)")
 
 
 class _Spec(NamedTuple):
@@ -228,7 +231,10 @@ def convert_module(module: Any, prefix: str, batch_first: bool | None, nonlinear
     if isinstance(module, Mapping):
         values = {name[len(prefix) :]: value for name, value in module.items() if str(name).startswith(prefix)}
         _refuse_without_weights(module, values, prefix)
-        return _assembled(values, None, nonlinearity or "tanh", bool(batch_first))
+        made = _assembled(values, None, nonlinearity or "tanh", bool(batch_first))
+        if nonlinearity is not None and made._spec.kind != "RNN":
+            raise ValueError(f"`nonlinearity` is for an RNN: the shapes of the weights say {made._spec.kind}.")
+        return made
     kind, own = _kind_of(module)
     if prefix:
         raise ValueError("`prefix` is for a state_dict; of a larger module pass the recurrent submodule itself.")
@@ -239,8 +245,7 @@ def convert_module(module: Any, prefix: str, batch_first: bool | None, nonlinear
         raise ValueError(f"`batch_first` is for a state_dict; the module says {says}.")
     if getattr(module, "proj_size", 0):
         raise NotImplementedError(f"An LSTM with projections (proj_size={module.proj_size}) is not supported.")
-    values = {name: getattr(module, name) for name in _names(module)}
-    return _assembled(values, kind, own, says)
+    return _assembled(_weights_of(module), kind, own, says)
 
 
 def _kind_of(module: Any) -> tuple[str, str]:
@@ -248,6 +253,11 @@ def _kind_of(module: Any) -> tuple[str, str]:
     for cls in type(module).__mro__:
         kind = cls.__name__.removesuffix("Cell")
         if cls.__module__.startswith("torch.nn.modules.rnn") and kind in _GATES:
+            if getattr(module.forward, "__func__", None) is not vars(cls)["forward"] or module._forward_hooks:
+                raise NotImplementedError(
+                    f"{type(module).__name__} has a forward of its own or a forward hook, which may give other numbers "
+                    f"than torch.nn.{cls.__name__}: convert one without, or pass the state_dict."
+                )
             return kind, getattr(module, "nonlinearity", "tanh") if kind == "RNN" else "tanh"
     raise TypeError(
         f"Expected a torch.nn.LSTM, GRU or RNN, a cell of one, or its state_dict, got {type(module).__name__}. Of a "
@@ -256,7 +266,7 @@ def _kind_of(module: Any) -> tuple[str, str]:
 
 
 def _names(module: Any) -> list[str]:
-    """The names of a module's weights. As attributes they are there under weight_norm and parametrizations too."""
+    """The names of a module's weights, which its attributes have under parametrizations too."""
     parts = _PARTS if module.bias else _PARTS[:2]
     if not hasattr(module, "num_layers"):
         return list(parts)
@@ -264,7 +274,32 @@ def _names(module: Any) -> list[str]:
     return [f"{part}_l{layer}{end}" for layer in range(module.num_layers) for end in suffixes for part in parts]
 
 
+def _weights_of(module: Any) -> dict[str, Any]:
+    """The weights that the module's next call would use: some hooks compute the attributes before each call."""
+    values = {name: getattr(module, name) for name in _names(module)}
+    for hook in module._forward_pre_hooks.values():
+        kinds = {cls.__name__ for cls in type(hook).__mro__ if cls.__module__.startswith("torch.nn.utils.")}
+        if "WeightNorm" in kinds:
+            values[hook.name] = hook.compute_weight(module)
+        elif "SpectralNorm" in kinds:
+            values[hook.name] = hook.compute_weight(module, do_power_iteration=False)
+        elif "BasePruningMethod" in kinds:
+            values[hook._tensor_name] = hook.apply_mask(module)
+        else:
+            raise NotImplementedError(
+                f"{type(module).__name__} has a forward pre-hook other than weight_norm, spectral_norm and pruning, "
+                "which may give other numbers: remove it, or pass the state_dict."
+            )
+    return values
+
+
 def _refuse_without_weights(module: Mapping[Any, Any], values: dict[str, Any], prefix: str) -> None:
+    computed = [name for name in values if _COMPUTED.fullmatch(name)]
+    if computed:
+        raise ValueError(
+            f"The state_dict holds {computed[:4]}, of which weight_norm, spectral_norm, pruning or a parametrization "
+            "makes the weight: load it into the module and pass that, or remove the parametrization first."
+        )
     if "weight_ih_l0" in values or "weight_ih" in values:
         return
     ends = ("weight_ih_l0", "weight_ih")
