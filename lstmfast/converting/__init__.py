@@ -29,7 +29,7 @@ def from_torch(
         For a state_dict, which does not hold it: whether sequences are (batch, steps, features). PyTorch's default,
         False, is (steps, batch, features).
     nonlinearity : {"tanh", "relu"}, optional
-        For the state_dict of an RNN, which does not hold it; tanh otherwise.
+        For the state_dict of an RNN, which does not hold it; None is tanh.
 
     Returns
     -------
@@ -43,7 +43,8 @@ def from_torch(
     ValueError
         If weights are missing or do not fit together, or an argument contradicts the module.
     NotImplementedError
-        If the module has projections (``proj_size``), or another type than float32 and float64.
+        If the module has projections (``proj_size``), another type than float32 and float64, or a forward or a hook of
+        its own.
 
     Notes
     -----
@@ -70,7 +71,7 @@ def from_onnx(source: str | PathLike[str] | bytes | Any) -> OnnxModel:
 
     Parameters
     ----------
-    source : str, path-like, bytes or onnx.ModelProto
+    source : str, path-like, bytes, onnx.ModelProto or torch.onnx.ONNXProgram
         As `torch.onnx.export`, tf2onnx and others write it. Weights in a file beside it are read where ``source`` is a
         path.
 

@@ -23,6 +23,7 @@ _DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "ui
 def read_model(source: Any) -> OnnxModel:
     """See `lstmfast.from_onnx`."""
     onnx = _package()
+    source = getattr(source, "model_proto", source)  # of a torch.onnx.ONNXProgram
     folder: Path | None = None
     if isinstance(source, onnx.ModelProto):
         name, proto = "the ModelProto", source
@@ -88,9 +89,13 @@ class _Reader:
         unknown = [node for node in nodes if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx")]
         if unknown:
             names = sorted({".".join(filter(None, map(_text, (node.domain, node.op_type)))) for node in unknown})
-            raise NotImplementedError(
-                f"{self.name} holds operators that lstmfast does not have: {', '.join(names[:12])}."
-            )
+            told = f"{self.name} holds operators that lstmfast does not have: {', '.join(names[:12])}."
+            if not {"Loop", "Scan"}.isdisjoint(names):
+                told += (
+                    " Exporters write loops for recurrent layers that they do not recognise: of PyTorch try "
+                    "torch.onnx.export(..., dynamo=False); Keras's own models are for load_model and from_keras."
+                )
+            raise NotImplementedError(told)
 
     def port(self, value: Any) -> Port:
         if not value.type.HasField("tensor_type"):

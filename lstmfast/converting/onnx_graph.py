@@ -6,7 +6,10 @@ Next: onnx_operators.py; onnx_recurrent.py.
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +18,10 @@ from lstmfast._arrays import as_array
 from lstmfast.converting.onnx_operators import OPERATORS, Call
 from lstmfast.layers.base import Array
 
-# What may be computed when the model is made: nothing that makes more values than these out of small weights.
-_MOST_FOLDED = 1 << 22
+# How many values may be computed when the model is made: so many, or so many times those of the file.
+_MOST_FOLDED, _FOLDED_TIMES = 1 << 22, 16
+# How many values a node may make that makes more than it takes: so many, or so many times those of a call's inputs.
+_MOST_VALUES, _VALUES_TIMES = 1 << 28, 64
 
 
 class Port(NamedTuple):
@@ -50,6 +55,7 @@ class Graph(NamedTuple):
 
 class _Step(NamedTuple):
     run: Callable[..., Any]
+    makes: Callable[..., float] | None  # see `Call`
     node: Node
     done: list[str]  # tensors that nobody reads after this step
 
@@ -74,7 +80,11 @@ class OnnxModel:
         self.output_names = graph.outputs
         self._constants: dict[str, Array] = dict(graph.constants)
         self._steps: list[_Step] = []
-        self._compile()
+        values = [*graph.constants.values(), *(value for node in graph.nodes for value in node.attributes.values())]
+        held = sum(value.size for value in values if isinstance(value, np.ndarray))
+        self._foldable = max(_MOST_FOLDED, _FOLDED_TIMES * held)
+        with np.errstate(all="ignore"):
+            self._compile()
 
     # -- making -------------------------------------------------------------------------------------------------
 
@@ -96,28 +106,37 @@ class OnnxModel:
         missing = [name for name in graph.outputs if not name or name not in known]
         if missing:
             raise ValueError(f"{graph.name}: nothing gives the output '{missing[0]}'.")
+        kept = {name for step in self._steps for name in step.node.inputs} | set(graph.outputs)
+        self._constants = {name: array for name, array in self._constants.items() if name in kept}
         self._find_last_readers()
 
     def _add(self, node: Node, read: set[str]) -> None:
+        node = node._replace(outputs=[name if name in read else "" for name in node.outputs])
         constants = [self._constants.get(name) for name in node.inputs]
-        used = [bool(name) and name in read for name in node.outputs]
+        used = [bool(name) for name in node.outputs]
         named = [bool(name) for name in node.inputs]
         call = Call(node.operator, node.attributes, constants, used, self._graph.opset, named)
         try:
             run = OPERATORS[node.operator](call)
             call.refuse_rest()
+            _check_count(run, node.inputs)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise ValueError(self._told(node, error)) from error
         except NotImplementedError as error:
             raise NotImplementedError(self._told(node, error)) from error
-        # nothing but weights comes in, and what goes out can not be large where they are not
-        sizes = [array.size for array in constants if array is not None]
         fixed = all(name in self._constants for name in node.inputs if name)
-        if fixed and call.folds and (call.keeps_size or np.prod([1.0, *sizes]) <= _MOST_FOLDED):
-            for name, value in zip(node.outputs, self._run_node(run, node, constants), strict=False):
-                self._constants[name] = value
-        else:
-            self._steps.append(_Step(run, node, []))
+        step = _Step(run, call.makes or (_most_made if fixed else None), node, [])
+        if not fixed or not self._fold(step, constants):
+            self._steps.append(step)
+
+    def _fold(self, step: _Step, arrays: list[Array | None]) -> bool:
+        """Run a node of weights alone once and for all, where not too much comes of them."""
+        if step.makes is None or self._guarded(step.node, step.makes, arrays) > self._foldable:
+            return False
+        made = self._outputs(step, arrays)
+        self._foldable -= sum(array.size for array in made.values())
+        self._constants.update(made)
+        return True
 
     def _find_last_readers(self) -> None:
         kept = {*self.output_names, *self._constants, *self.input_names}
@@ -127,7 +146,7 @@ class OnnxModel:
             step.done.extend(last)
             seen.update(last)
 
-    def _told(self, node: Node, error: BaseException) -> str:
+    def _told(self, node: Node, error: BaseException | str) -> str:
         return f"{self._graph.name}: node '{node.name}' ({node.operator}): {error}"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -162,12 +181,14 @@ class OnnxModel:
         values = dict(self._constants)
         for port, value in zip(self.inputs, self._ordered(inputs), strict=True):
             values[port.name] = _checked(port, value)
+        most = max(_MOST_VALUES, _VALUES_TIMES * sum(values[name].size for name in self.input_names))
         with np.errstate(all="ignore"):
-            for run, node, done in self._steps:
-                arrays = [values[name] if name else None for name in node.inputs]
-                for name, value in zip(node.outputs, self._run_node(run, node, arrays), strict=False):
-                    values[name] = value
-                for name in done:
+            for step in self._steps:
+                arrays = [values[name] if name else None for name in step.node.inputs]
+                if step.makes is not None and (size := self._guarded(step.node, step.makes, arrays)) > most:
+                    raise ValueError(self._told(step.node, f"it would make {size:.3g} values; the most are {most}."))
+                values.update(self._outputs(step, arrays))
+                for name in step.done:
                     values.pop(name, None)
         outputs = self._fresh(values)
         return outputs[0] if len(outputs) == 1 else outputs
@@ -187,12 +208,19 @@ class OnnxModel:
         """As calling the model."""
         return self(x)
 
-    def _run_node(self, run: Callable[..., Any], node: Node, arrays: list[Array | None]) -> list[Array]:
+    def _outputs(self, step: _Step, arrays: list[Array | None]) -> dict[str, Array]:
+        """What a node makes, by the names that somebody reads."""
+        node, made = step.node, self._guarded(step.node, step.run, arrays)
+        outputs = list(made) if isinstance(made, (list, tuple)) else [np.asarray(made)]
+        if any(node.outputs[len(outputs) :]):
+            raise ValueError(self._told(node, f"it makes {len(outputs)} outputs, and {len(node.outputs)} are named."))
+        return {name: value for name, value in zip(node.outputs, outputs, strict=False) if name}
+
+    def _guarded(self, node: Node, function: Callable[..., Any], arrays: list[Array | None]) -> Any:
         try:
-            made = run(*arrays)
+            return function(*arrays)
         except (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError) as error:
             raise ValueError(self._told(node, error)) from error
-        return list(made) if isinstance(made, (list, tuple)) else [np.asarray(made)]
 
     def _ordered(self, inputs: Any) -> list[Any]:
         names = self.input_names
@@ -213,6 +241,27 @@ class OnnxModel:
     def __repr__(self) -> str:
         told = ", ".join(f"{port.name}: {port.dtype}{port.shape}" for port in self.inputs)
         return f"<OnnxModel {self._graph.name} ({told}) -> {', '.join(self.output_names)}>"
+
+
+def _check_count(run: Callable[..., Any], names: list[str]) -> None:
+    """Refuse inputs that are more than the function of a node takes, or fewer than it needs."""
+    least = most = len(names)
+    if isinstance(run, np.ufunc):
+        least = most = run.nin
+    else:
+        parameters = [own for own in inspect.signature(run).parameters.values() if own.kind is not own.VAR_KEYWORD]
+        if not any(own.kind is own.VAR_POSITIONAL for own in parameters):
+            least, most = sum(own.default is own.empty for own in parameters), len(parameters)
+    if not least <= len(names) <= most:
+        raise ValueError(f"expected {least if least == most else f'{least} to {most}'} inputs, got {len(names)}.")
+    if "" in names[:least]:
+        raise ValueError(f"its input {names.index('')} is left out, and it needs {least}.")
+
+
+def _most_made(*arrays: Array | None) -> float:
+    """The most values that come of arrays which are broadcast, multiplied or reduced."""
+    shapes = [reversed(array.shape) for array in arrays if array is not None]
+    return math.prod((max(1, *sizes) for sizes in zip_longest(*shapes, fillvalue=1)), start=1.0)
 
 
 def _checked(port: Port, value: Any) -> Array:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast._arrays import ordered_mean
+from lstmfast._pieces import place_of
 from lstmfast.activations import Activation
 from lstmfast.converting.onnx_recurrent import recurrent
 from lstmfast.layers.base import Array
@@ -21,21 +22,21 @@ from lstmfast.layers.operations import OPERATIONS
 
 Run = Callable[..., Any]
 
-# How many values an operator may make that makes more than it takes.
-_MOST_VALUES = 1 << 28
 # ONNX's codes of the types that Cast may give.
 _CODES = (1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13)
 _TYPES = dict(
     zip(_CODES, "float32 uint8 int8 uint16 int16 int32 int64 bool float64 uint32 uint64".split(), strict=True)
 )
-_KEEPING_SIZE = (
-    "Cast Concat Flatten Gather GRU Identity LSTM Neg Reshape RNN Shape Slice Split Squeeze Transpose Unsqueeze"
-).split()
-_GROWING = ("ConstantOfShape", "Expand", "Range", "Tile")
 
 
 class Call:
-    """A node while it becomes a function: its attributes, and which of its inputs are constants."""
+    """A node while it becomes a function: its attributes, and which of its inputs are constants.
+
+    Attributes
+    ----------
+    makes : callable or None
+        How many values it makes of its input arrays, where these may be more than the arrays broadcast to.
+    """
 
     def __init__(
         self,
@@ -52,16 +53,7 @@ class Call:
         self._attributes = dict(attributes)
         self._constants = constants
         self._used = used
-
-    @property
-    def folds(self) -> bool:
-        """Whether it may be computed once where it depends on weights alone."""
-        return self.operator not in _GROWING
-
-    @property
-    def keeps_size(self) -> bool:
-        """Whether it makes about as many values as it takes."""
-        return self.operator in _KEEPING_SIZE
+        self.makes: Callable[..., float] | None = None
 
     def take(self, name: str, default: Any) -> Any:
         """An attribute, which has been heeded then."""
@@ -126,11 +118,6 @@ def _plain(names: str, function: Run) -> None:
         OPERATORS[name] = lambda call: function
 
 
-def _refuse_large(values: float) -> None:
-    if values > _MOST_VALUES:
-        raise ValueError(f"it would make {int(values)} values; the most are {_MOST_VALUES}.")
-
-
 def _numbers(array: Any) -> list[int]:
     return [int(number) for number in np.ravel(array)]
 
@@ -166,7 +153,8 @@ def _matmul(call: Call) -> Run:
 @_operator("Gemm")
 def _gemm(call: Call) -> Run:
     alpha, beta = call.take("alpha", 1.0), call.take("beta", 1.0)
-    turn_a, turn_b = call.take("transA", 0), call.take("transB", 0)
+    turn_a, turn_b = bool(call.take("transA", 0)), bool(call.take("transB", 0))
+    call.makes = lambda a, b, c=None: a.shape[turn_a] * b.shape[not turn_b]
     kernel, bias = call.maybe_constant(1), call.maybe_constant(2)
     if kernel is not None and _is_kernel(kernel) and not turn_a and alpha == 1:
         kernel = kernel.T if turn_b else kernel
@@ -185,7 +173,7 @@ def _gemm(call: Call) -> Run:
 def _plus(y: Array, c: Array | None, beta: float) -> Array:
     if c is None:
         return y
-    sums: Array = y + (c if beta == 1 else c * c.dtype.type(beta))
+    sums: Array = np.add(y, c if beta == 1 else c * c.dtype.type(beta), out=y)  # which does not stretch to a larger c
     return sums
 
 
@@ -246,21 +234,24 @@ def _flatten(call: Call) -> Run:
 @_operator("Concat")
 def _concat(call: Call) -> Run:
     axis = call.need("axis")
+    call.makes = lambda *arrays: sum(array.size for array in arrays)
     return lambda *arrays: np.concatenate(arrays, axis)
 
 
 @_operator("Split")
 def _split(call: Call) -> Run:
     axis, fixed = call.take("axis", 0), call.take("split", None)
-    count = call.take("num_outputs", call.outputs_count)
+    count = call.outputs_count
+    if call.take("num_outputs", count) != count:
+        raise ValueError(f"num_outputs is not {count}, the number of its outputs.")
 
     def run(x: Array, sizes: Array | None = None) -> list[Array]:
         parts = fixed if sizes is None else _numbers(sizes)
         if parts is None:
             each = -(-x.shape[axis] // count)
             parts = [each] * (count - 1) + [x.shape[axis] - each * (count - 1)]
-        if min(parts) < 0 or sum(parts) != x.shape[axis]:
-            raise ValueError(f"cannot split {x.shape[axis]} into {parts}.")
+        if len(parts) != count or min(parts) < 0 or sum(parts) != x.shape[axis]:
+            raise ValueError(f"cannot split {x.shape[axis]} into {parts} for {count} outputs.")
         return np.split(x, np.cumsum(parts)[:-1], axis)
 
     return run
@@ -268,11 +259,11 @@ def _split(call: Call) -> Run:
 
 @_operator("Slice")
 def _slice(call: Call) -> Run:
-    fixed = (call.take("starts", None), call.take("ends", None), call.take("axes", None))
+    fixed = (call.take("starts", None), call.take("ends", None), call.take("axes", None), None)
 
-    def run(x: Array, *given: Array | None) -> Array:
-        parts = [None if part is None else _numbers(part) for part in given or fixed]
-        starts, ends, axes, steps = parts + [None] * (4 - len(parts))
+    def run(x: Array, first: Any = None, last: Any = None, along: Any = None, by: Any = None) -> Array:
+        given = fixed if first is None and last is None else (first, last, along, by)
+        starts, ends, axes, steps = (None if part is None else _numbers(part) for part in given)
         if starts is None or ends is None or len(starts) != len(ends):
             raise ValueError(f"cannot slice from {starts} to {ends}.")
         chosen = [slice(None)] * x.ndim
@@ -287,10 +278,36 @@ def _slice(call: Call) -> Run:
 @_operator("Gather")
 def _gather(call: Call) -> Run:
     axis = call.take("axis", 0)
+    call.makes = lambda x, places: float(places.size) * x.size / max(1, x.shape[axis])
+    return lambda x, places: np.take(x, places.astype(np.int64), axis)
+
+
+@_operator("GatherElements")
+def _gather_elements(call: Call) -> Run:
+    axis = call.take("axis", 0)
 
     def run(x: Array, places: Array) -> Array:
-        _refuse_large(float(places.size) * x.size / max(1, x.shape[axis]))
-        return np.take(x, places.astype(np.int64), axis)
+        along = place_of(axis, x.ndim)
+        pairs = list(zip(x.shape, places.shape, strict=False))
+        if x.ndim != places.ndim or any(own < size for place, (own, size) in enumerate(pairs) if place != along):
+            raise ValueError(f"cannot take places of shape {places.shape} along axis {along} of shape {x.shape}.")
+        x = x[tuple(slice(own if place == along else size) for place, (own, size) in enumerate(pairs))]
+        return np.take_along_axis(x, places, along)
+
+    return run
+
+
+@_operator("GatherND")
+def _gather_nd(call: Call) -> Run:
+    batch = call.take("batch_dims", 0)
+    call.makes = lambda x, places: places[..., 0].size * np.prod(x.shape[batch + places.shape[-1] :], dtype=float)
+
+    def run(x: Array, places: Array) -> Array:
+        if x.shape[:batch] != places.shape[:-1][:batch]:
+            raise ValueError(f"the first {batch} axes of the shapes {x.shape} and {places.shape} differ.")
+        rows = np.indices(places.shape[:-1], sparse=True)[:batch]
+        key = (*rows, *np.moveaxis(places, -1, 0))
+        return np.asarray(x[key])
 
     return run
 
@@ -317,40 +334,29 @@ def _constant_of_shape(call: Call) -> Run:
     if value.size != 1:
         raise ValueError(f"its value holds {value.size} numbers.")
 
-    def run(shape: Array) -> Array:
-        _refuse_large(np.prod(shape, dtype=float))
-        return np.full(_numbers(shape), value.reshape(()), value.dtype)
-
-    return run
+    call.makes = lambda shape: np.prod(shape, dtype=float)
+    return lambda shape: np.full(_numbers(shape), value.reshape(()), value.dtype)
 
 
 @_operator("Expand")
 def _expand(call: Call) -> Run:
-    def run(x: Array, shape: Array) -> Array:
-        target = np.broadcast_shapes(x.shape, tuple(_numbers(shape)))
-        _refuse_large(np.prod(target, dtype=float))
-        return np.broadcast_to(x, target)
+    def target(x: Array, shape: Array) -> tuple[int, ...]:
+        return np.broadcast_shapes(x.shape, tuple(_numbers(shape)))
 
-    return run
+    call.makes = lambda x, shape: np.prod(target(x, shape), dtype=float)
+    return lambda x, shape: np.broadcast_to(x, target(x, shape))
 
 
 @_operator("Tile")
 def _tile(call: Call) -> Run:
-    def run(x: Array, repeats: Array) -> Array:
-        _refuse_large(x.size * np.prod(repeats, dtype=float))
-        return np.tile(x, _numbers(repeats))
-
-    return run
+    call.makes = lambda x, repeats: x.size * np.prod(repeats, dtype=float)
+    return lambda x, repeats: np.tile(x, _numbers(repeats))
 
 
 @_operator("Range")
 def _range(call: Call) -> Run:
-    def run(start: Array, limit: Array, delta: Array) -> Array:
-        first, last, step = (float(number) for number in (start, limit, delta))
-        _refuse_large((last - first) / step)
-        return np.arange(first, last, step).astype(start.dtype)
-
-    return run
+    call.makes = lambda start, limit, delta: (float(limit) - float(start)) / float(delta)
+    return lambda start, limit, delta: np.arange(float(start), float(limit), float(delta)).astype(start.dtype)
 
 
 @_operator("Cast")
@@ -384,6 +390,21 @@ def _divide(a: Array, b: Array) -> Any:
     return np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))  # integers are cut off towards zero
 
 
+def _of_floats(function: Run) -> Run:
+    """``function``, for operators that ONNX has of floats alone."""
+
+    def run(x: Array, **options: Any) -> Any:
+        if x.dtype.kind != "f":
+            raise TypeError(f"expected float32 or float64, got {x.dtype}.")
+        return function(x, **options)
+
+    return run
+
+
+def _where(condition: Array, a: Array, b: Array) -> Array:
+    return np.where(condition, a, b)
+
+
 def _fold(function: Callable[[Any, Any], Any]) -> Run:
     def run(first: Array, *others: Array) -> Any:
         for other in others:
@@ -395,13 +416,7 @@ def _fold(function: Callable[[Any, Any], Any]) -> Run:
 
 def _activate(name: str, **parameters: float) -> Run:
     activation = Activation(name, parameters)
-
-    def run(x: Array) -> Any:
-        if x.dtype.kind != "f":
-            raise TypeError(f"expected float32 or float64, got {x.dtype}.")
-        return activation.run(np.ascontiguousarray(x)).reshape(x.shape)
-
-    return run
+    return _of_floats(lambda x: activation.run(np.ascontiguousarray(x)).reshape(x.shape))
 
 
 _plain("Add", np.add)
@@ -428,9 +443,10 @@ _plain("Greater", np.greater)
 _plain("GreaterOrEqual", np.greater_equal)
 _plain("Less", np.less)
 _plain("LessOrEqual", np.less_equal)
-_plain("Where", np.where)
+_plain("Where", _where)
 _plain("Identity", lambda x: x)
 _plain("PRelu", lambda x, slope: np.where(x < 0, x * slope, x))
+_plain("Erf", _of_floats(OPERATIONS["Erf"][1]))
 _plain("Exp", _activate("exponential"))
 _plain("Relu", _activate("relu"))
 _plain("Sigmoid", _activate("sigmoid"))
@@ -501,17 +517,40 @@ def _softmax(call: Call) -> Run:
     return run
 
 
-@_operator("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
+_sum = OPERATIONS["Sum"][1]
+
+
+def _mean(x: Array, **options: Any) -> Any:
+    if x.dtype.kind == "f":
+        return OPERATIONS["Mean"][1](x, **options)
+    total = _sum(x, **options)
+    return _divide(total, total.dtype.type(x.size // max(1, total.size)))
+
+
+_REDUCTIONS: dict[str, Run] = {
+    "ReduceL1": lambda x, **options: _sum(np.abs(x), **options),
+    "ReduceL2": _of_floats(OPERATIONS["Norm"][1]),
+    "ReduceLogSum": _of_floats(lambda x, **options: np.log(_sum(x, **options))),
+    "ReduceLogSumExp": _of_floats(OPERATIONS["Logsumexp"][1]),
+    "ReduceMax": OPERATIONS["Max"][1],
+    "ReduceMean": _mean,
+    "ReduceMin": OPERATIONS["Min"][1],
+    "ReduceProd": OPERATIONS["Prod"][1],
+    "ReduceSum": _sum,
+    "ReduceSumSquare": lambda x, **options: _sum(np.square(x), **options),
+}
+
+
+@_operator(*_REDUCTIONS)
 def _reduce(call: Call) -> Run:
-    function = OPERATIONS[call.operator.removeprefix("Reduce")][1]
+    function = _REDUCTIONS[call.operator]
     fixed, keepdims = call.take("axes", None), bool(call.take("keepdims", 1))
-    inert_without = call.take("noop_with_empty_axes", 0)
+    without = () if call.take("noop_with_empty_axes", 0) else None
+    call.makes = lambda x, axes=None: 0 if x.size else np.prod([size or 1 for size in x.shape], dtype=float)
 
     def run(x: Array, axes: Array | None = None) -> Any:
         chosen = fixed if axes is None else _numbers(axes)
-        if not chosen and inert_without:
-            return x
-        return function(x, axis=chosen or None, keepdims=keepdims)
+        return function(x, axis=chosen or without, keepdims=keepdims)
 
     return run
 
@@ -533,6 +572,9 @@ def _batch_normalization(call: Call) -> Run:
         raise NotImplementedError("training_mode=1 is not supported.")
 
     def run(x: Array, scale: Array, offset: Array, mean: Array, variance: Array) -> Array:
+        shapes = {array.shape for array in (scale, offset, mean, variance)}
+        if shapes != {x.shape[1:2] or (1,)}:
+            raise ValueError(f"its weights have the shapes {sorted(shapes)} for an input of shape {x.shape}.")
         columns = (-1, *[1] * (x.ndim - 2))
         factor = scale / np.sqrt(variance + variance.dtype.type(epsilon))
         y: Array = (x - mean.reshape(columns)) * factor.reshape(columns) + offset.reshape(columns)
