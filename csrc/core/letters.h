@@ -2,7 +2,7 @@
  * A letter is one line of memory with the number of its round at the end: whoever sees the number has the values, too.
  * Behind a barrier they would be a second line on its way, and lie beside what their writer goes on to write, which a
  * core that reads them fetches ahead out of its hands. One row of LSTM(128) on two cores that share no cache: 1.13
- * times as fast, two rows 1.17; of LSTM(64) on cores that share one 1.11 (Zen 5). Next: threads.c has the rounds,
+ * times as fast, two rows 1.17; of LSTM(64) on cores that share one 1.11 (Zen 5). Next: barrier.c has the rounds,
  * sequence.c writes and reads the letters. */
 #ifndef LF_LETTERS_H
 #define LF_LETTERS_H

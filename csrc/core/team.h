@@ -4,8 +4,16 @@
 #define LF_TEAM_H
 
 #include "../isa/cpu.h"
+#include "barrier.h"
 #include "crowd.h"
 #include "threads.h"
+
+/* Which of a member's pieces of work is next, in rounds of even and of odd number: the one is cleared while the other
+ * counts. */
+typedef struct lf_queue {
+    _Alignas(64) atomic_size_t next[2];
+    size_t rounds; /* that the member itself has begun */
+} lf_queue;
 
 /* A member's first act: how the caller's subnormals were treated, for its last one. */
 static inline unsigned long long lf_member_begin(lf_watch *watch, int count) {

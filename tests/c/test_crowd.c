@@ -6,6 +6,7 @@
 
 #include <lstmfast.h>
 
+#include "core/barrier.h"
 #include "core/crowd.h"
 #include "core/threads.h"
 

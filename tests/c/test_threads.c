@@ -3,8 +3,9 @@
  * will.
  * `make check-tsan` builds it without OpenMP: linked with --wrap=lf_team_run, the pthread team below takes its place,
  * so that ThreadSanitizer sees every thread start and end; and runs it --without-barrier, too, where it has to find the
- * races. Next: csrc/core/threads.c has the barrier, csrc/core/sequence.c the scheduling. */
+ * races. Next: csrc/core/barrier.c, and csrc/core/sequence.c for the scheduling. */
 #include <lstmfast.h>
+#include <core/barrier.h>
 #include <core/threads.h>
 
 #include <math.h>
