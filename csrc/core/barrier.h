@@ -2,12 +2,14 @@
 #ifndef LF_BARRIER_H
 #define LF_BARRIER_H
 
+#include "../isa/cpu.h"
+
 #include <stdatomic.h>
 
 /* A member's place at a barrier, on a line of memory that only it writes: the others look there, so that from the last
  * arrival to the next step one line has to come from another core, where a shared counter takes three in a row. */
 typedef struct lf_arrival {
-    _Alignas(64) atomic_uint round;
+    _Alignas(LF_LINE_BYTES) atomic_uint round;
 } lf_arrival;
 
 /* All members of a team arrive before any leaves. Spins briefly, then, on Linux, sleeps: an idle core is given the
@@ -16,7 +18,7 @@ typedef struct lf_arrival {
 typedef struct lf_barrier {
     lf_arrival *arrivals; /* of each member, zeros at first */
     long long begin_ns;   /* of the call; 0: its team never scatters */
-    _Alignas(64) atomic_uint sleepers;
+    _Alignas(LF_LINE_BYTES) atomic_uint sleepers;
     atomic_uint scatter_round;
     atomic_llong late_ns; /* what members waited beyond the usual, all together */
 } lf_barrier;

@@ -2,6 +2,7 @@
 #ifndef LF_LAYER_H
 #define LF_LAYER_H
 
+#include "../isa/cpu.h"
 #include "../kernels/kernels.h"
 
 struct lf_layer {
@@ -14,7 +15,8 @@ struct lf_layer {
     const lf_kernels *kernels;
 };
 
-enum { LF_ALIGNMENT = 64 };
+/* A whole number of lines of memory, and of the widest vectors. */
+enum { LF_ALIGNMENT = LF_LINE_BYTES };
 
 /* Rows that go through the steps at once where they are lanes. */
 static inline size_t lf_lanes_rows(const lf_layer *layer) {

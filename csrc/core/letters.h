@@ -7,17 +7,19 @@
 #ifndef LF_LETTERS_H
 #define LF_LETTERS_H
 
+#include "../isa/cpu.h"
+
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 
-enum { LF_LETTER_BYTES = 64, LF_LETTER_VALUES = LF_LETTER_BYTES - sizeof(atomic_uint) };
+enum { LF_LETTER_VALUES = LF_LINE_BYTES - sizeof(atomic_uint) }; /* bytes */
 /* A member with more than so many letters for a step writes none: where processors share a cache, to write and to read
  * them is then 1 to 3 % of the time (4 rows of LSTM(256), 36 letters), and beyond it they no longer gain much. */
 enum { LF_LETTERS_MOST = 20 };
 
 typedef struct lf_letter {
-    _Alignas(LF_LETTER_BYTES) char values[LF_LETTER_VALUES];
+    _Alignas(LF_LINE_BYTES) char values[LF_LETTER_VALUES];
     atomic_uint round;
 } lf_letter;
 

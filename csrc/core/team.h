@@ -11,7 +11,7 @@
 /* Which of a member's pieces of work is next, in rounds of even and of odd number: the one is cleared while the other
  * counts. */
 typedef struct lf_queue {
-    _Alignas(64) atomic_size_t next[2];
+    _Alignas(LF_LINE_BYTES) atomic_size_t next[2];
     size_t rounds; /* that the member itself has begun */
 } lf_queue;
 

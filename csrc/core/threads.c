@@ -265,11 +265,10 @@ static double times_through(double rows, size_t together) {
 
 /* `rows` go through all steps, `together` of them at a time; its own work takes a member `own_ns`. */
 static double meeting_ns(const lf_work *work, int threads, double two_ns, double own_ns, double rows, size_t together) {
-    enum { LINE = 64 };
     if (together == 0 || work->steps == 1) return 0;
     const double steps = times_through(rows, together) * (double)work->steps;
     const double member_bytes = work->state_bytes / threads;
-    double barriers = meeting_barriers + line_barriers * (threads - 1) * member_bytes / LINE;
+    double barriers = meeting_barriers + line_barriers * (threads - 1) * member_bytes / LF_LINE_BYTES;
     if (work->writes_letters && member_bytes <= LF_LETTERS_MOST * LF_LETTER_VALUES)
         barriers = letters_barriers + letter_barriers * (threads - 1) * member_bytes / LF_LETTER_VALUES;
     const double each_ns = two_ns * (1 + 0.1 * (threads - 2)) * barriers;
@@ -354,8 +353,8 @@ lf_plan lf_plan_threads(const lf_work *work, int most) {
 }
 
 double lf_level_ns(double alone_ns, size_t steps, size_t step_bytes) {
-    enum { LINE = 64 };
-    const double follow_ns = lf_barrier_ns() * (step_barriers + step_line_barriers * (double)step_bytes / LINE);
+    const double lines = (double)step_bytes / LF_LINE_BYTES;
+    const double follow_ns = lf_barrier_ns() * (step_barriers + step_line_barriers * lines);
     /* It may fall behind, and need not wait: more of it passes than where all meet. */
     return alone_ns + (double)steps * (follow_ns > hidden_ns ? follow_ns - hidden_ns : 0);
 }

@@ -4,6 +4,13 @@
 
 #include <stdint.h>
 
+/* Memory goes from core to core in lines of so many bytes: who writes to one takes all of it from the others. */
+#if defined(__APPLE__) && defined(__aarch64__)
+enum { LF_LINE_BYTES = 128 };
+#else
+enum { LF_LINE_BYTES = 64 };
+#endif
+
 typedef struct lf_cpu {
     int avx2;   /* AVX2 and FMA, and the system saves the 256-bit registers */
     int avx512; /* AVX-512 F, DQ, BW, VL, and the system saves the 512-bit and mask registers */
