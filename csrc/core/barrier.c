@@ -24,7 +24,7 @@ static void pause_briefly(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
-    __asm__ volatile("yield");
+    __asm__ volatile("isb" ::: "memory"); /* "yield" does nothing on cores that run one thread each */
 #endif
 }
 
@@ -73,29 +73,34 @@ static int has_come(const atomic_uint *sign, unsigned round) {
 }
 
 static void wait_for(lf_barrier *barrier, const lf_arrival *member, const atomic_uint *sign, unsigned round) {
-    /* Together half a millisecond: longer than to wake one that sleeps, which takes up to 100 microseconds in a virtual
-     * machine. With less, a member that came late once has the others asleep when it comes, then sleeps itself while
-     * they are woken, and so on: half as fast, LSTM(256) on one row and two threads. In a test, whose team may be
-     * larger than the machine, whom one waits for is often not running. */
-    enum { USUAL_SPINS = 1000, SPINS = 10000, SPINS_IN_TEST = 100 };
+    /* Longer than to wake one that sleeps, which takes up to 100 microseconds in a virtual machine. With less, a member
+     * that came late once has the others asleep when it comes, then sleeps itself while they are woken, and so on: half
+     * as fast, LSTM(256) on one row and two threads. In a test, whose team may be larger than the machine, whom one
+     * waits for is often not running. */
+    static const long long SPIN_NS = 500000, SPIN_IN_TEST_NS = 10000;
+    enum { USUAL_SPINS = 1000, SPINS_BY_CLOCK = 32 }; /* from one look at the clock to the next */
     for (int spins = 0; spins < USUAL_SPINS; spins++) {
         if (has_come(sign, round)) return;
         pause_briefly();
     }
-    const long long begin = lf_now_ns();
-    const int most = lf_processors_are_assumed() ? SPINS_IN_TEST : SPINS;
+    const long long begin = lf_now_ns(), longest = lf_processors_are_assumed() ? SPIN_IN_TEST_NS : SPIN_NS;
+    long long waited = 0;
     int come = 0;
-    for (int spins = 0; spins < most && !come; spins++) {
-        pause_at_length();
-        come = has_come(sign, round);
+    while (!come && waited < longest) {
+        for (int spins = 0; spins < SPINS_BY_CLOCK && !come; spins++) {
+            pause_at_length();
+            come = has_come(sign, round);
+        }
+        waited = lf_now_ns() - begin;
     }
     if (!come) {
         /* Either the member sees this sleeper when it comes, or the sleeper sees that it has: the futex looks again. */
         atomic_fetch_add(&barrier->sleepers, 1);
         for (unsigned seen; (int)((seen = atomic_load(&member->round)) - round) < 0;) sleep_at(member, seen);
         atomic_fetch_sub(&barrier->sleepers, 1);
+        waited = lf_now_ns() - begin;
     }
-    atomic_fetch_add_explicit(&barrier->late_ns, lf_now_ns() - begin, memory_order_relaxed);
+    atomic_fetch_add_explicit(&barrier->late_ns, waited, memory_order_relaxed);
 }
 
 static unsigned round_of(const lf_barrier *barrier, int me) {
