@@ -357,6 +357,48 @@ def test_affinity_bounds_the_default():
     assert run_python(code).strip() == "1"
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_a_pinned_thread_is_not_the_process():
+    """The first that asks how many threads there may be is pinned to one processor."""
+    code = """
+    import os, threading, lstmfast
+    def work():
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        print(lstmfast.get_num_threads())
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    print(lstmfast.get_num_threads())
+    """
+    usual = run_python("import lstmfast; print(lstmfast.get_num_threads())").strip()
+    assert run_python(code).split() == [usual, usual]
+
+
+@pytest.mark.skipif(not FORKS or not hasattr(os, "sched_setaffinity"), reason="no fork or no affinity on this system")
+def test_a_forked_child_counts_its_own_processors():
+    code = """
+    import os, lstmfast
+    everywhere = os.sched_getaffinity(0)
+    one = {min(everywhere)}
+    def in_child(processors):
+        child = os.fork()
+        if child == 0:
+            os.sched_setaffinity(0, processors)
+            os._exit(lstmfast.get_num_threads())
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    usual = lstmfast.get_num_threads()
+    assert in_child(one) == 1
+    assert in_child(everywhere) == usual
+    with lstmfast.threads(5):
+        assert in_child(one) == 5
+    os.sched_setaffinity(0, one)
+    lstmfast.set_num_threads(None)
+    assert lstmfast.get_num_threads() == 1
+    assert in_child(everywhere) == usual
+    """
+    run_python(code)
+
+
 def test_more_threads_than_processors_work():
     assert run_python(SETUP + "lstmfast.set_num_threads(16)\nprint(same())").strip() == "True"
     code = "from lstmfast import _core\n_core.assume_processors(16)\nlstmfast.set_num_threads(16)\nprint(same())"

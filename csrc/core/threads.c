@@ -35,28 +35,36 @@ static atomic_int threads_chosen;  /* 0: none, use the default */
 static atomic_int threads_default; /* 0: not found out yet */
 static atomic_int default_asked;   /* LSTMFAST_NUM_THREADS gave it */
 
-static int count_processors(void) {
+static atomic_int processors_assumed; /* 0: those that there are */
+static atomic_uint affinity_changes;  /* so many there may have been: after each, threads count their processors anew */
+
+enum whose { OF_THREAD, OF_PROCESS };
+
+/* Those of the process are its main thread's: the one that asks may be pinned. */
+static int count_processors(enum whose whose) {
+#if defined(__linux__)
+    cpu_set_t allowed;
+    if (sched_getaffinity(whose == OF_PROCESS ? getpid() : 0, sizeof allowed, &allowed) == 0)
+        return CPU_COUNT(&allowed);
+#endif
+    (void)whose;
 #if defined(_WIN32)
     return (int)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
 #else
-#if defined(__linux__)
-    cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
-#endif
     const long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (int)online : 1;
 #endif
 }
 
-static atomic_int processors_known;   /* 0: not counted yet */
-static atomic_int processors_assumed; /* 0: those that there are */
-
 int lf_processors(void) {
-    int count = atomic_load_explicit(&processors_assumed, memory_order_relaxed);
-    if (count == 0) count = atomic_load_explicit(&processors_known, memory_order_relaxed);
-    if (count == 0) {
-        count = count_processors();
-        atomic_store_explicit(&processors_known, count, memory_order_relaxed);
+    static _Thread_local int count; /* 0: not counted yet */
+    static _Thread_local unsigned counted_after;
+    const int assumed = atomic_load_explicit(&processors_assumed, memory_order_relaxed);
+    if (assumed > 0) return assumed;
+    const unsigned changes = atomic_load_explicit(&affinity_changes, memory_order_relaxed);
+    if (count == 0 || counted_after != changes) {
+        count = count_processors(OF_THREAD);
+        counted_after = changes;
     }
     return count;
 }
@@ -69,28 +77,26 @@ void lf_assume_processors(int count) {
 }
 
 #if defined(__linux__)
-static int read_numbers(const char *path, double *first, double *second) {
+/* The numbers that a file in a folder begins with; of what is not there 0. */
+static void read_numbers(const char *folder, const char *name, double *first, double *second) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
     FILE *file = fopen(path, "re");
-    if (file == NULL) return 0;
-    const int count = fscanf(file, "%lf %lf", first, second);
-    fclose(file);
-    return count < 0 ? 0 : count;
+    const int count = file == NULL ? 0 : fscanf(file, "%lf %lf", first, second);
+    if (count < 1) *first = 0;
+    if (count < 2) *second = 0;
+    if (file != NULL) fclose(file);
 }
 
 /* Processors of the quota in one cgroup folder (v2: cpu.max; v1: cpu.cfs_*), or 0 where it has none. */
 static double quota_in(const char *folder) {
-    char path[512];
-    double quota, period;
-    snprintf(path, sizeof path, "%s/cpu.max", folder);
-    if (read_numbers(path, &quota, &period) == 2 && quota > 0 && period > 0) return quota / period;
-    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
-    if (read_numbers(path, &quota, &period) < 1 || quota <= 0) return 0;
-    snprintf(path, sizeof path, "%s/cpu.cfs_period_us", folder);
-    if (read_numbers(path, &period, &quota) < 1 || period <= 0) return 0;
-    double allowed = 0;
-    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
-    if (read_numbers(path, &allowed, &quota) >= 1) return allowed / period;
-    return 0;
+    double quota, period, nothing;
+    read_numbers(folder, "cpu.max", &quota, &period);
+    if (quota == 0) {
+        read_numbers(folder, "cpu.cfs_quota_us", &quota, &nothing);
+        read_numbers(folder, "cpu.cfs_period_us", &period, &nothing);
+    }
+    return quota > 0 && period > 0 ? quota / period : 0; /* v1 says -1 where there is no quota */
 }
 
 /* The smallest quota on the way from this process's cgroup up to the root; a container sees its own as the root. */
@@ -136,7 +142,7 @@ static int default_threads(void) {
     const int asked = environment_threads("LSTMFAST_NUM_THREADS");
     atomic_store_explicit(&default_asked, asked > 0, memory_order_relaxed);
     if (asked > 0) return asked;
-    int threads = lf_processors();
+    int threads = lf_processors_are_assumed() ? lf_processors() : count_processors(OF_PROCESS);
     const double allowed = quota();
     if (allowed > 0 && allowed < threads) threads = (int)(allowed + 0.999);
     const int openmp = environment_threads("OMP_NUM_THREADS");
@@ -147,10 +153,10 @@ static int default_threads(void) {
 /* What omp_set_num_threads gave the calling thread, as threadpoolctl does: a default, like OMP_NUM_THREADS. */
 static int openmp_limit(void) {
 #if defined(_OPENMP)
-    static atomic_int processors_of_openmp; /* 0: not asked yet; each time would cost a system call */
+    static atomic_int processors_of_openmp; /* 0: not counted yet; once, as OpenMP does for its own default */
     int processors = atomic_load_explicit(&processors_of_openmp, memory_order_relaxed);
     if (processors == 0) {
-        processors = omp_get_num_procs();
+        processors = count_processors(OF_PROCESS);
         atomic_store_explicit(&processors_of_openmp, processors, memory_order_relaxed);
     }
     const int most = omp_get_max_threads();
@@ -175,7 +181,7 @@ lf_status lf_set_threads(int threads, int *before) {
     if (threads < 0 || threads > MOST_THREADS) return LF_INVALID;
     const int chosen = atomic_exchange_explicit(&threads_chosen, threads, memory_order_relaxed);
     if (before != NULL) *before = chosen;
-    atomic_store_explicit(&processors_known, 0, memory_order_relaxed); /* counted again: the affinity may differ now */
+    atomic_fetch_add_explicit(&affinity_changes, 1, memory_order_relaxed);
     if (threads == 0) atomic_store_explicit(&threads_default, 0, memory_order_relaxed); /* found out again */
     return LF_OK;
 }
@@ -224,8 +230,11 @@ static int in_forked_child(void) { return 0; }
 #else
 static atomic_int forked;
 
+/* A worker process often has processors of its own, so the default is found out again; a number that was set stays. */
 static void after_fork_in_child(void) {
     atomic_store_explicit(&threads_in_teams, 0, memory_order_relaxed);
+    atomic_store_explicit(&threads_default, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&affinity_changes, 1, memory_order_relaxed);
     atomic_store_explicit(&forked, 1, memory_order_relaxed);
 }
 

@@ -46,7 +46,7 @@ int lf_pair_pays(double one_by_one_ns, double slower_half_ns, double region_ns);
  * server's many calling threads would otherwise start a full team each. */
 int lf_threads_free(void);
 
-/* Processors that this process may run on: no team is larger. */
+/* Processors that the calling thread may run on, and so its team, which inherits that: no team is larger. */
 int lf_processors(void);
 /* Whether a test says so: then nothing is measured, and plans are the same everywhere. */
 int lf_processors_are_assumed(void);

@@ -1,13 +1,18 @@
 /* The CPU quota of a container in the default number of threads, cgroup v1 and v2: a tree of files stands for /sys and
- * /proc, and a processor count for the machine's. Linked with --wrap=fopen and --wrap=sched_getaffinity.
+ * /proc, and a processor count for the machine's. The thread that asks is pinned to fewer, which is for its own teams
+ * alone. Linked with --wrap=fopen and --wrap=sched_getaffinity.
  * Next: ../../csrc/core/threads.c. */
 #define _GNU_SOURCE
 #include <lstmfast.h>
+#include <core/threads.h>
 
+#include <omp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { PROCESSORS = 16, PINNED_TO = 2 };
 
 static struct file {
     const char *path, *text;
@@ -26,9 +31,9 @@ FILE *__wrap_fopen(const char *path, const char *mode) {
 }
 
 int __wrap_sched_getaffinity(pid_t process, size_t bytes, cpu_set_t *set) {
-    (void)process;
+    const int count = process == 0 ? PINNED_TO : PROCESSORS; /* 0: the thread that asks */
     memset(set, 0, bytes);
-    for (int cpu = 0; cpu < 16; cpu++) CPU_SET(cpu, set);
+    for (int cpu = 0; cpu < count; cpu++) CPU_SET(cpu, set);
     return 0;
 }
 
@@ -46,6 +51,7 @@ static void expect(const char *what, int threads, const struct file *tree, size_
            sizeof((const struct file[]){__VA_ARGS__}) / sizeof *files)
 
 int main(void) {
+    omp_set_num_threads(PROCESSORS); /* its default on such a machine */
     unsetenv("LSTMFAST_NUM_THREADS");
     unsetenv("OMP_NUM_THREADS");
     EXPECT("no cgroups", 16, {"/nothing", ""});
@@ -76,6 +82,10 @@ int main(void) {
     setenv("LSTMFAST_NUM_THREADS", "5", 1);
     EXPECT("LSTMFAST_NUM_THREADS above it", 5, {"/proc/self/cgroup", "0::/\n"},
            {"/sys/fs/cgroup/cpu.max", "300000 100000\n"});
+    if (lf_processors() != PINNED_TO) {
+        printf("a thread pinned to %d processors counts %d\n", PINNED_TO, lf_processors());
+        return 1;
+    }
     printf("quota: 14 trees of cgroups\n");
     return 0;
 }
