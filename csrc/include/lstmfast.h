@@ -1,9 +1,9 @@
 /* lstmfast: recurrent layers of Keras, computed on a CPU.
  *
  * The whole public C interface. A layer is created from weights in Keras's layout, is read-only from then on, and may
- * be run by any number of threads at once; state belongs to the caller. Nothing here prints, exits or keeps a pointer
- * that the caller passed in. Sizes are in elements unless the name ends in _bytes.
- * Next: core/layer.c. */
+ * be run by any number of threads at once; state belongs to the caller. Nothing here keeps a pointer that the caller
+ * passed in, and nothing prints or exits but GCC's OpenMP runtime, where the system gives it no thread
+ * (docs/threads.md). Sizes are in elements unless the name ends in _bytes. Next: core/layer.c. */
 #ifndef LSTMFAST_H
 #define LSTMFAST_H
 
@@ -17,7 +17,7 @@ extern "C" {
 typedef enum lf_status {
     LF_OK = 0,
     LF_INVALID,     /* an argument is out of its range; nothing was read or written */
-    LF_NO_MEMORY,   /* an allocation failed, or a size overflows; nothing was written by that call */
+    LF_NO_MEMORY,   /* no memory, or a size overflows; nothing was written but by some of several calls or products */
     LF_UNAVAILABLE, /* this CPU, or this build, lacks the instruction set that was asked for */
     LF_INTERRUPTED, /* the caller's own function said so; nothing is left of what was begun */
 } lf_status;

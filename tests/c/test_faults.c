@@ -1,7 +1,7 @@
 /* No memory: the n-th allocation of a call fails, for every n; and a caller that interrupts the packing. Each time the
- * call says so, leaves nothing allocated and writes nothing, and the layer works afterwards with the same bits. The
- * core asks for memory through aligned_alloc alone, which this program replaces. Next: csrc/core/layer.c has
- * lf_allocate. */
+ * call says so and leaves nothing allocated, that of one layer writes nothing, and the layer works afterwards with the
+ * same bits. The core asks for memory through aligned_alloc alone, which this program replaces. Next: csrc/core/layer.c
+ * has lf_allocate. */
 #include <lstmfast.h>
 
 #include <stdatomic.h>
