@@ -8,6 +8,10 @@
 #include "layer.h"
 #include "threads.h"
 
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
 /* Before the memory that a caller sees lies a line that says how much it is. */
 enum { HEADER_BYTES = LF_ALIGNMENT };
 /* Below this the C library keeps what it is given back. */
@@ -27,6 +31,16 @@ static size_t kept_count, kept_bytes;
 
 static int enter(void) { return !atomic_flag_test_and_set_explicit(&busy, memory_order_acquire); }
 static void leave(void) { atomic_flag_clear_explicit(&busy, memory_order_release); }
+
+#if !defined(_WIN32)
+/* Where another thread was at the list during the fork, it is half changed, and nobody here leaves it: it is lost. */
+static void after_fork_in_child(void) {
+    if (!enter()) kept_count = kept_bytes = 0;
+    leave();
+}
+
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
+#endif
 
 static struct kept remove_kept(size_t i) {
     const struct kept found = kept[i];

@@ -8,6 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__GLIBC__)
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
 
 static int failures;
 static long checks;
@@ -394,12 +399,42 @@ static void check_blocks(void) {
     expect(lf_block_resize(block, 0) == NULL && allocated <= before, "a block is given back");
 }
 
+static atomic_int works;
+
+static void *take_and_give_back(void *bytes) {
+    while (atomic_load(&works)) lf_block_resize(lf_block_resize(NULL, *(const size_t *)bytes), 0);
+    return NULL;
+}
+
+/* A fork beside a thread that is at the kept blocks most of the time: in the child, too, a block that is given back is
+ * there for the next, for which there is no other memory. */
+static void check_blocks_after_forks(void) {
+    enum { FORKS = 50 };
+    static const size_t bytes = 1 << 20;
+    pthread_t worker;
+    atomic_store(&works, 1);
+    if (pthread_create(&worker, NULL, take_and_give_back, (void *)&bytes) != 0) exit(1);
+    for (int i = 0; i < FORKS; i++) {
+        int status = -1;
+        const pid_t child = fork();
+        if (child == 0) {
+            lf_block_resize(lf_block_resize(NULL, bytes), 0);
+            fail_number(1);
+            _exit(lf_block_resize(NULL, bytes) == NULL);
+        }
+        expect(waitpid(child, &status, 0) == child && status == 0, "a block is kept in a forked child");
+    }
+    atomic_store(&works, 0);
+    pthread_join(worker, NULL);
+}
+
 int main(void) {
     check_grids();
     check_stack();
     check_products(0);
     check_products(1);
     check_blocks();
+    check_blocks_after_forks();
     check_interrupted(LF_DENSE, 3000, 4000, 4000);
     check_interrupted(LF_GRU, 2100, 1000, 3000);
     check_interrupted(LF_GRU_RESET_BEFORE, 2100, 1000, 3000);
