@@ -179,9 +179,6 @@ LF_INLINE mask_f64 is_nan_f64(vec_f64 a) { return _mm256_cmp_pd(a, a, _CMP_UNORD
 LF_INLINE vec_f32 select_f32(mask_f32 m, vec_f32 a, vec_f32 b) { return _mm256_blendv_ps(b, a, m); }
 LF_INLINE vec_f64 select_f64(mask_f64 m, vec_f64 a, vec_f64 b) { return _mm256_blendv_pd(b, a, m); }
 
-/* Nearest integer, ties to even. */
-LF_INLINE vec_f32 round_f32(vec_f32 a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-LF_INLINE vec_f64 round_f64(vec_f64 a) { return _mm256_round_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /* The bits of a moved to the exponent field: 2^n from round_magic + exponent_bias + n (kernels/coefficients.h). */
 LF_INLINE vec_f32 power_of_two_f32(vec_f32 a) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23));
@@ -201,6 +198,9 @@ LF_INLINE vec_f32 power_of_part_f32(vec_f32 a, vec_f32 fraction) {
 /* Nothing is looked up: LF_LOOKS_UP is 0, and these are never reached. */
 #define look_up_f64(table, a) (a)
 #define power_of_part_f64(a, fraction) power_of_two_f64(a)
+/* For scale: the nearest integer, ties to even. */
+LF_INLINE vec_f32 round_f32(vec_f32 a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+LF_INLINE vec_f64 round_f64(vec_f64 a) { return _mm256_round_pd(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /* a * 2^n for integer-valued n; overflows to infinity and underflows gradually, whatever n.
  * Three factors reach from the largest number to the smallest; a NaN n counts as 0. */
 LF_INLINE vec_f32 scale_f32(vec_f32 a, vec_f32 n) {

@@ -181,15 +181,6 @@ LF_INLINE vec_f64 negate_f64(vec_f64 a) { return (vec_f64)((mask_f64)a ^ INT64_M
 LF_INLINE vec_f32 with_sign_f32(vec_f32 a, vec_f32 b) { return (vec_f32)((mask_f32)a ^ ((mask_f32)b & INT32_MIN)); }
 LF_INLINE vec_f64 with_sign_f64(vec_f64 a, vec_f64 b) { return (vec_f64)((mask_f64)a ^ ((mask_f64)b & INT64_MIN)); }
 
-/* Nearest integer, ties to even: adding 2^23 (2^52) leaves no bits below the unit. Larger numbers are integers. */
-LF_INLINE vec_f32 round_f32(vec_f32 a) {
-    const vec_f32 magic = broadcast_f32(0x1p23f), size = abs_f32(a);
-    return select_f32(less_f32(size, magic), with_sign_f32(size + magic - magic, a), a);
-}
-LF_INLINE vec_f64 round_f64(vec_f64 a) {
-    const vec_f64 magic = broadcast_f64(0x1p52), size = abs_f64(a);
-    return select_f64(less_f64(size, magic), with_sign_f64(size + magic - magic, a), a);
-}
 /* The bits of a moved to the exponent field: 2^n from round_magic + exponent_bias + n (kernels/coefficients.h). */
 LF_INLINE vec_f32 power_of_two_f32(vec_f32 a) { return (vec_f32)((bits_f32)a << 23); }
 LF_INLINE vec_f64 power_of_two_f64(vec_f64 a) { return (vec_f64)((bits_f64)a << 52); }
@@ -198,6 +189,16 @@ LF_INLINE vec_f64 power_of_two_f64(vec_f64 a) { return (vec_f64)((bits_f64)a << 
 #define power_of_part_f32(a, fraction) power_of_two_f32(a)
 #define look_up_f64(table, a) (a)
 #define power_of_part_f64(a, fraction) power_of_two_f64(a)
+/* For scale: the nearest integer, ties to even. Adding 2^23 (2^52) leaves no bits below the unit; larger numbers are
+ * integers. */
+LF_INLINE vec_f32 round_f32(vec_f32 a) {
+    const vec_f32 magic = broadcast_f32(0x1p23f), size = abs_f32(a);
+    return select_f32(less_f32(size, magic), with_sign_f32(size + magic - magic, a), a);
+}
+LF_INLINE vec_f64 round_f64(vec_f64 a) {
+    const vec_f64 magic = broadcast_f64(0x1p52), size = abs_f64(a);
+    return select_f64(less_f64(size, magic), with_sign_f64(size + magic - magic, a), a);
+}
 /* a * 2^n for integer-valued n; overflows to infinity and underflows gradually, whatever n.
  * Three factors reach from the largest number to the smallest; a NaN n counts as 0. */
 LF_INLINE vec_f32 scale_f32(vec_f32 a, vec_f32 n) {

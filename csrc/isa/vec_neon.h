@@ -158,9 +158,6 @@ LF_INLINE vec_f64 negate_f64(vec_f64 a) { return vnegq_f64(a); }
 LF_INLINE vec_f32 with_sign_f32(vec_f32 a, vec_f32 b) { return vbslq_f32(vdupq_n_u32(UINT32_C(1) << 31), b, a); }
 LF_INLINE vec_f64 with_sign_f64(vec_f64 a, vec_f64 b) { return vbslq_f64(vdupq_n_u64(UINT64_C(1) << 63), b, a); }
 
-/* Nearest integer, ties to even. */
-LF_INLINE vec_f32 round_f32(vec_f32 a) { return vrndnq_f32(a); }
-LF_INLINE vec_f64 round_f64(vec_f64 a) { return vrndnq_f64(a); }
 /* The bits of a moved to the exponent field: 2^n from round_magic + exponent_bias + n (kernels/coefficients.h). */
 LF_INLINE vec_f32 power_of_two_f32(vec_f32 a) {
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a), 23));
@@ -173,6 +170,9 @@ LF_INLINE vec_f64 power_of_two_f64(vec_f64 a) {
 #define power_of_part_f32(a, fraction) power_of_two_f32(a)
 #define look_up_f64(table, a) (a)
 #define power_of_part_f64(a, fraction) power_of_two_f64(a)
+/* For scale: the nearest integer, ties to even. */
+LF_INLINE vec_f32 round_f32(vec_f32 a) { return vrndnq_f32(a); }
+LF_INLINE vec_f64 round_f64(vec_f64 a) { return vrndnq_f64(a); }
 /* a * 2^n for integer-valued n; overflows to infinity and underflows gradually, whatever n.
  * Three factors reach from the largest number to the smallest; a NaN n counts as 0. */
 LF_INLINE vec_f32 scale_f32(vec_f32 a, vec_f32 n) {

@@ -88,11 +88,6 @@ MODEL_CAST(castpd_ps, model_pd, model_ps, _mm256_castpd_ps)
         const __typeof__(a.half[0]) sign = _mm256_set1_##s(SIGN);                                                      \
         return (model_##s){{_mm256_andnot_##s(sign, a.half[0]), _mm256_andnot_##s(sign, a.half[1])}};                  \
     }                                                                                                                  \
-    MODEL model_##s model_roundscale_##s(model_##s a, int how) { /* no digits after the point, ties to even */         \
-        (void)how;                                                                                                     \
-        return (model_##s){{_mm256_round_##s(a.half[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),                \
-                            _mm256_round_##s(a.half[1], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}};              \
-    }                                                                                                                  \
     MODEL real model_scalef_one_##s(real a, real n) { /* a * 2^floor(n), rounded once */                               \
         if (isnan(a) || isnan(n)) return a + n;                                                                        \
         if (isinf(n)) return n > 0 ? a * n : isinf(a) ? (real)NAN : (real)copysign(0, a);                              \
@@ -272,8 +267,6 @@ MODEL __m256 model_half_maskz_loadu_ps(unsigned m, const void *p) { return model
 #define _mm512_xor_pd model_xor_pd
 #define _mm512_abs_ps model_abs_ps
 #define _mm512_abs_pd model_abs_pd
-#undef _mm512_roundscale_ps
-#undef _mm512_roundscale_pd
 #undef _mm512_getmant_ps
 #undef _mm512_getmant_pd
 #undef _mm512_cmp_ps_mask
@@ -282,8 +275,6 @@ MODEL __m256 model_half_maskz_loadu_ps(unsigned m, const void *p) { return model
 #undef _mm512_slli_epi64
 #undef _mm512_ternarylogic_epi32
 #undef _mm512_ternarylogic_epi64
-#define _mm512_roundscale_ps model_roundscale_ps
-#define _mm512_roundscale_pd model_roundscale_pd
 #define _mm512_scalef_ps model_scalef_ps
 #define _mm512_scalef_pd model_scalef_pd
 #define _mm512_getmant_ps model_getmant_ps

@@ -26,7 +26,7 @@ typedef struct ulp_kernels {
     void (*vector_f32)(int operation, const float *a, const float *b, float *y); /* 16 numbers */
     void (*vector_f64)(int operation, const double *a, const double *b, double *y);
 } ulp_kernels;
-enum { ULP_MIN, ULP_MAX, ULP_ROUND, ULP_SCALE, ULP_MANTISSA, ULP_EXPONENT, ULP_COPYSIGN, ULP_SQRT, ULP_OPERATIONS };
+enum { ULP_MIN, ULP_MAX, ULP_SCALE, ULP_MANTISSA, ULP_EXPONENT, ULP_COPYSIGN, ULP_SQRT, ULP_OPERATIONS };
 
 #ifdef ULP_ISA
 #define ULP_NUMBER_generic 0
@@ -508,7 +508,6 @@ static double expected_operation(int operation, double a, double b) {
     switch (operation) {
     case ULP_MIN: return a < b ? a : b;
     case ULP_MAX: return a > b ? a : b;
-    case ULP_ROUND: return nearbyint(a);
     case ULP_MANTISSA: {
         int exponent;
         return 2 * frexp(a, &exponent);
