@@ -724,6 +724,8 @@ cdef class PackedLayer:
             raise TypeError(f"table: expected a C-contiguous array of {self.dtype}")
         if cnp.PyArray_NDIM(table) != 2 or cnp.PyArray_DIM(table, 1) != width:
             raise ValueError(f"table: expected shape (rows, {width}) as project gives it, got {table.shape}")
+        if cnp.PyArray_DIM(table, 0) == 0:
+            raise ValueError(f"table: expected at least one row, got shape {table.shape}")
         memset(call, 0, sizeof(lf_run))
         call.table = cnp.PyArray_DATA(table)
         call.table_rows = cnp.PyArray_DIM(table, 0)

@@ -80,6 +80,10 @@ def core() -> _core.PackedLayer:
     return bits.packed("lstm", FEATURES, UNITS)
 
 
+def run_indexed(layer: _core.PackedLayer, indices: np.ndarray, vectors: np.ndarray) -> Any:
+    return layer.run_indexed(indices, layer.project(vectors), None, None, False, False, False, False, None, 1)
+
+
 def random_weights(owner: Any) -> list[np.ndarray]:
     random = np.random.default_rng(0)
     return [(0.4 * random.standard_normal(weight.shape)).astype("float32") for weight in owner.get_weights()]
@@ -741,6 +745,20 @@ MISTAKES = [
         lambda layer: bits.run(layer, X),
         ValueError,
         ("apply",),
+    ),
+    Mistake(
+        "core: an index behind the table",
+        core,
+        lambda layer: run_indexed(layer, np.full((2, 5), 4, "int32"), zeros(4, FEATURES)),
+        ValueError,
+        ("indices", "0 to 3"),
+    ),
+    Mistake(
+        "core: a table without rows",
+        core,
+        lambda layer: run_indexed(layer, np.zeros((2, 5), "int32"), zeros(0, FEATURES)),
+        ValueError,
+        ("table", "at least one row", "(0, "),
     ),
     Mistake("core: apply of a recurrent layer", core, lambda layer: layer.apply(X[0], None, 0), ValueError, ("run",)),
     Mistake(
