@@ -32,6 +32,7 @@ FAMILIES = {
     "rnn": "Recurrent layers",
     "wrappers": "Wrappers",
     "core": "Inputs and Dense",
+    "einsum_dense": "Inputs and Dense",
     "masking": "Embedding and Masking",
     "text": "Text",
     "convolution": "Convolutions",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 Shape = tuple[Any, ...]  # of int or None
 
@@ -86,6 +86,20 @@ class KerasTensor:
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    # NumPy leaves an operator between an array and a tensor to the tensor
+    __array_ufunc__ = None
+
+    if TYPE_CHECKING:  # layers/operators.py says what these do
+
+        def _of_one(self) -> KerasTensor: ...
+        def _of_two(self, other: Any) -> KerasTensor: ...
+
+        __abs__ = __invert__ = __neg__ = _of_one
+        __add__ = __floordiv__ = __matmul__ = __mod__ = __mul__ = __pow__ = __sub__ = __truediv__ = _of_two
+        __radd__ = __rfloordiv__ = __rmatmul__ = __rmod__ = __rmul__ = __rpow__ = __rsub__ = __rtruediv__ = _of_two
+        __and__ = __or__ = __xor__ = __rand__ = __ror__ = __rxor__ = _of_two
+        __ge__ = __gt__ = __le__ = __lt__ = __getitem__ = _of_two
 
     def __repr__(self) -> str:
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"

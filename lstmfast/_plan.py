@@ -39,7 +39,7 @@ class Port:
         self.dtype = real_of(tensor.dtype)
         self.batch = tensor.shape[0] if tensor.shape else None
         self.shape: Shape = tuple(tensor.shape[1:])
-        if any_steps and len(self.shape) > 1:
+        if any_steps:
             self.shape = (None, *self.shape[1:])
         self.ndim = len(tensor.shape)
 
@@ -104,13 +104,13 @@ class Operation:
         "uses_mask",
     )
 
-    def __init__(self, node: Node, slots: dict[int, int], training: bool = False) -> None:
+    def __init__(self, node: Node, slots: dict[int, int], training: bool | None = None) -> None:
         def place(leaf: Any) -> Any:
             return Slot(slots[id(leaf)]) if isinstance(leaf, KerasTensor) else leaf
 
         self.layer = node.layer
         self.run: Callable[..., Any] = node.layer.run_for(
-            {**node.kwargs, "training": True} if training else node.kwargs
+            node.kwargs if training is None else {**node.kwargs, "training": training}
         )
         self.call = self.run  # `run`, or what a plan knows to be the same and faster
         self.carrying: Any = getattr(self.run, "with_masks", None)
@@ -122,7 +122,11 @@ class Operation:
         if type(self.inputs) is list and all(type(leaf) is Slot for leaf in self.inputs):
             self.places = [leaf.index for leaf in self.inputs]
         self.plain = False  # takes one array, and gives one, with nothing beside it
-        self.arguments = {name: map_tree(place, value) for name, value in node.kwargs.items()}
+        self.arguments = {
+            name: map_tree(place, value)
+            for name, value in node.kwargs.items()
+            if name != "training" or training is None
+        }
         # where these are values alone, and lists of them: their places
         self.argument_places = _places_of(self.arguments)
         self.outputs = [slots[id(tensor)] for tensor in node.outputs]
@@ -194,8 +198,8 @@ class Plan:
         How masks travel.
     any_steps : bool
         Whether the number of steps of the inputs is not to be held to what the model was built with.
-    training : bool
-        Whether all layers are called with ``training=True``.
+    training : bool, optional
+        What all layers are called with, whatever the graph calls them with.
     """
 
     def __init__(
@@ -205,7 +209,7 @@ class Plan:
         nodes: list[Node],
         rules: MaskRules,
         any_steps: bool = False,
-        training: bool = False,
+        training: bool | None = None,
     ) -> None:
         self.ports = [Port(tensor, any_steps) for tensor in inputs]
         self.dtype = self.ports[0].dtype
@@ -277,6 +281,8 @@ class Plan:
                 and incoming
                 and (rules.mask_beside_state or layer.masks_each_argument or not other)
             )
+            if incoming and not explicit and not operation.uses_mask:
+                layer.refuse_mask()
             operation.stops_mask = rules.recurrent_stops and layer.stops_mask_since_316
             operation.masked = operation.carrying is not None or (
                 not operation.stops_mask and (layer.makes_mask or (incoming and operation.supports_mask))
@@ -634,9 +640,9 @@ def _is_by_rows(layer: Any) -> bool:
     return not own and all(_is_by_rows(inner) for inner in layer.sublayers())
 
 
-def mixes_batch(node: Node, training: bool) -> bool:
+def mixes_batch(node: Node, training: bool | None) -> bool:
     """Whether in this call a row of the output depends on the others of its batch because of ``training=True``."""
-    return bool(node.layer.mixes_batch(training or bool(node.kwargs.get("training"))))
+    return bool(node.layer.mixes_batch(node.kwargs.get("training") if training is None else training))
 
 
 def _caster(dtype: np.dtype[Any]) -> Callable[[Array], Array]:

@@ -194,7 +194,7 @@ def _cores(layer: Layer, run: Run) -> list[Any] | None:
 def _run_packed(layer: Any, cores: list[Any], packed: Array, layout: Layout, states: Any = None) -> tuple[Any, States]:
     if states is None:
         parts = [layer] if len(cores) == 1 else [layer.forward_layer, layer.backward_layer]
-        states = [zeros for part in parts for zeros in part.get_initial_state(len(layout.lengths))]
+        states = [zeros for part in parts for zeros in part.zero_states(len(layout.lengths))]
     if len(cores) == 1:
         return _run(layer, cores[0], packed, layout, tuple(states))
     return _run_both(layer, cores, packed, layout, tuple(states))

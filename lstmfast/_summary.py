@@ -39,7 +39,7 @@ def render(
         trainable = trainable and layer.trainable
         prefix = "   " * level + "└ " if level else ""
         params = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
-        row = [f"{prefix}{layer.name} ({type(layer).__name__})", output_shape(layer), params]
+        row = [f"{prefix}{layer.name} ({layer.saved_class()})", output_shape(layer), params]
         if graph:
             row.append(connections.get(id(layer), "-"))
         if show_trainable:

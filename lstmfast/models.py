@@ -7,8 +7,9 @@ Next: _plan.py; layers/base.py.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +22,8 @@ from lstmfast.layers.base import (
     Array,
     Layer,
     Run,
+    all_or_nothing,
     changes,
-    deserialize_layer,
     fill,
     is_plain_shape,
     lock,
@@ -31,8 +32,12 @@ from lstmfast.layers.base import (
     serialize_layer,
 )
 from lstmfast.layers.core import InputLayer
+from lstmfast.layers.masking import Embedding
 from lstmfast.layers.operations import Operation
-from lstmfast.layers.recurrent import Recurrent
+
+if TYPE_CHECKING:
+    from lstmfast.saving import load_model as load_model
+    from lstmfast.saving import model_from_json as model_from_json
 
 # What the rows that `predict` runs at once may take between two layers, for each thread: a core's own cache; and how
 # many rows they are at least, whatever they take.
@@ -53,7 +58,7 @@ class Model(Layer):
         Made by `Input`, and by calling layers on what it gave.
     name : str, optional
         Of the model.
-    keras_version : tuple of int, optional
+    keras_version : str or tuple of int, optional
         The (major, minor) version of Keras whose rules for masks apply; the newest known otherwise.
 
     Examples
@@ -77,14 +82,16 @@ class Model(Layer):
         outputs: Any = None,
         name: str | None = None,
         trainable: bool = True,
-        keras_version: tuple[int, int] | None = None,
+        keras_version: str | tuple[int, int] | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name or _graph.unique_name(self._prefix()), trainable=trainable, dtype=dtype)
-        major, minor = keras_version or _KERAS_VERSION
+        version = _KERAS_VERSION if keras_version is None else keras_version
+        major, minor = map(int, version.split(".")[:2]) if isinstance(version, str) else version
         self.keras_version = (major, minor)
         self._plan: tuple[int, Plan] | None = None
-        self._noisy_plan: tuple[int, Plan] | None = None  # as `_plan`, with training=True
+        self._training_plans: dict[bool, tuple[int, Plan]] = {}  # as `_plan`, for calls with this `training`
+        self._trains = False
         self._any_steps = False
         self._layers: list[Layer] = []
         if inputs is not None or outputs is not None:
@@ -105,9 +112,13 @@ class Model(Layer):
                     raise ValueError(f"All `{what}` values must be KerasTensors. Received: {what}={tensor!r}")
         if len({id(tensor) for tensor in flat_inputs}) != len(flat_inputs):
             raise ValueError("`inputs` argument cannot have duplicates.")
+        if not all(_is_input(tensor) for tensor in flat_inputs):
+            inputs, outputs = _with_own_inputs(inputs, outputs)
+            flat_inputs, flat_outputs = flatten(inputs), flatten(outputs)
         graph_nodes, layers = map_graph(flat_inputs, flat_outputs)
         self._inputs_struct = inputs if isinstance(inputs, (list, tuple, dict)) else [inputs]
         self._outputs_struct = outputs
+        self._by_name_alone = isinstance(inputs, dict) and list(inputs) != sorted(inputs)
         self._lists_outputs = type(outputs) is list and all(isinstance(leaf, KerasTensor) for leaf in outputs)
         self.inputs: list[KerasTensor] = flat_inputs
         self.outputs: list[KerasTensor] = flat_outputs
@@ -115,7 +126,12 @@ class Model(Layer):
         self._layers = layers
         self.built = True
         self.build_shape = self.input_shape
-        self._frozen = self._plan = self._noisy_plan = None
+        self._trains = any(node.kwargs.get("training") or node.layer.trains for node in graph_nodes)
+        self._forget_plans()
+
+    def _forget_plans(self) -> None:
+        self._frozen = self._plan = None
+        self._training_plans = {}
 
     # -- what is in it ------------------------------------------------------------------------------------------
 
@@ -156,15 +172,13 @@ class Model(Layer):
 
     @property
     def input_shape(self) -> Any:
-        """The shape of the input, batch first; a structure of shapes where there are several."""
-        shapes = map_tree(lambda tensor: tensor.shape, self._inputs_struct)
-        return shapes[0] if isinstance(shapes, (list, tuple)) and len(shapes) == 1 else shapes
+        """The shape of the input, batch first; a list of them where there are several."""
+        return _alone([tensor.shape for tensor in self.inputs])
 
     @property
     def output_shape(self) -> Any:
-        """The shape of the output, batch first; a structure of shapes where there are several."""
-        shapes = map_tree(lambda tensor: tensor.shape, self._outputs_struct)
-        return shapes[0] if isinstance(shapes, list) and len(shapes) == 1 else shapes
+        """The shape of the output, batch first; a list of them where there are several."""
+        return _alone([tensor.shape for tensor in self.outputs])
 
     @property
     def input_names(self) -> list[str]:
@@ -238,17 +252,30 @@ class Model(Layer):
                     f"Model '{self.name}' is called with training=True, which reaches its layer '{layer.name}': {error}"
                 ) from None
 
-    def mixes_batch(self, training: bool) -> bool:
+    def mixes_batch(self, training: bool | None) -> bool:
         return any(mixes_batch(node, training) for node in self._graph_nodes)
+
+    @property
+    def trains(self) -> bool:
+        return self._trains
 
     def is_noisy(self) -> bool:
         """Whether a layer inside gives something else with training=True."""
         return any(layer.is_noisy() for layer in self._layers)
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
-        if not arguments.get("training") or not self.is_noisy():
+        training = self._effective(arguments.get("training"))
+        if training is None:
             return self.frozen()
-        return self.noisy_run(lambda: self._run_of(self.plan(training=True)))
+        if not training:
+            return self._run_of(self.plan(False))
+        return self.noisy_run(lambda: self._run_of(self.plan(True)))
+
+    def _effective(self, training: Any) -> bool | None:
+        """A call's `training`, or None where it makes no difference: in Keras 2 what the graph says is stronger."""
+        if training is None or not (self.is_noisy() if training else self._trains and self.keras_version[0] >= 3):
+            return None
+        return bool(training)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         return self._run_of(self.plan())
@@ -273,9 +300,9 @@ class Model(Layer):
             run.with_masks = with_masks  # type: ignore[attr-defined]
         return run
 
-    def plan(self, training: bool = False) -> Plan:
-        """The model as it is now."""
-        entry = self._noisy_plan if training else self._plan
+    def plan(self, training: bool | None = None) -> Plan:
+        """The model as it is now, for calls with this `training`, which all its layers are given; None gives none."""
+        entry = self._plan if training is None else self._training_plans.get(training)
         if entry is None or entry[0] != changes[0]:
             with lock:
                 count = changes[0]
@@ -289,10 +316,10 @@ class Model(Layer):
                     training,
                 )
                 entry = count, plan
-                if training:
-                    self._noisy_plan = entry
-                else:
+                if training is None:
                     self._plan = entry
+                else:
+                    self._training_plans[training] = entry
         return entry[1]
 
     @property
@@ -323,6 +350,11 @@ class Model(Layer):
                 )
             return [inputs[name] for name in names]
         count = len(self.inputs)
+        if self._by_name_alone and isinstance(inputs, (list, tuple)):
+            raise ValueError(
+                f"The structure of `inputs` doesn't match the expected structure. Expected a dict with the keys "
+                f"{list(struct)}, received a {type(inputs).__name__}."
+            )
         if count == 1:
             if isinstance(inputs, (list, tuple)) and len(inputs) == 1 and hasattr(inputs[0], "shape"):
                 return [inputs[0]]
@@ -385,8 +417,9 @@ class Model(Layer):
         inputs : array-like, list or dict
             (batch, ...) as the model's inputs.
         training : bool, optional
-            True reaches all layers, as in Keras 3: those that drop out or add noise do so, and batch normalization goes
-            by the rows that are run together, which are those of a batch.
+            Reaches all layers, as in Keras 3. With True those that drop out or add noise do so, and batch normalization
+            goes by the rows that are run together, which are those of a batch. With False none does, not even one that
+            the model calls with ``training=True``.
         mask : array-like, optional
             (batch, steps) of the input, False where a step is to be skipped; one for each input.
         out : numpy.ndarray, or list or dict of them as the model's outputs, optional
@@ -411,7 +444,8 @@ class Model(Layer):
             If ``training`` is true and reaches a layer that cannot do what Keras's does then, which is named.
         """
         entry = self._plan
-        if entry is not None and entry[0] == changes[0] and not training and mask is out is lengths is None:
+        quiet = training is None or not (training or self._trains)
+        if entry is not None and entry[0] == changes[0] and quiet and mask is out is lengths is None:
             outputs = entry[1].at_once(inputs, False)
             if outputs is None:
                 outputs = self._quick(entry[1], inputs, False)
@@ -419,11 +453,11 @@ class Model(Layer):
                 return outputs
         if training:
             self.refuse_training()
-        recorded = ({"training": True} if training else {}) | ({} if mask is None else {"mask": mask})
+        recorded = ({} if quiet else {"training": bool(training)}) | ({} if mask is None else {"mask": mask})
         self._build_for(inputs)
         if type(inputs) is not np.ndarray and _graph.contains_symbolic((inputs,)):
             return self._record(inputs, recorded)
-        plan = self.plan(bool(training) and self.is_noisy())
+        plan = self.plan(self._effective(training))
         if lengths is not None:
             if recorded:
                 raise ValueError(f"Model '{self.name}': `lengths` and `{next(iter(recorded))}` do not go together.")
@@ -445,6 +479,8 @@ class Model(Layer):
         """The outputs for arrays like those of an earlier call; None where they have to be looked at."""
         if plan.chain is not None:
             return plan.quick(inputs, bounded)
+        if self._by_name_alone:
+            return None
         outputs = plan.quick_graph(inputs if type(inputs) is list else [inputs], bounded)
         return None if outputs is None else self._pack_outputs(outputs)
 
@@ -585,7 +621,8 @@ class Model(Layer):
         if batches is not None:
             if out is not None or lengths is not None:
                 raise ValueError("`out` and `lengths` go with arrays, not with an iterable of batches.")
-            return self._predict_batches(batches, verbose, steps)
+            with self._keeping_states():
+                return self._predict_batches(batches, verbose, steps, _count(x))
         if lengths is not None or self._is_ragged(x):
             if steps is not None:
                 raise ValueError("`steps` does not go with rows of different lengths.")
@@ -699,10 +736,14 @@ class Model(Layer):
             )
         return self._predict_slices(plan, arrays, batch, batch, verbose, targets)
 
-    def _predict_batches(self, batches: Any, verbose: int | str, steps: int | None) -> Any:
+    def _keeping_states(self) -> contextlib.AbstractContextManager[None]:
+        return self.plan().keeping_states() if self.built else contextlib.nullcontext()
+
+    def _predict_batches(self, batches: Any, verbose: int | str, steps: int | None, known: int | None) -> Any:
         parts: list[list[Array]] = []
         struct: Any = None
-        progress = _progress(steps, verbose) if steps is not None else None
+        target = min((count for count in (steps, known) if count is not None), default=None)
+        progress = None if target is None else _progress(target, verbose)
         for count, batch in enumerate(batches, 1):
             struct = self(self._batch_inputs(batch))
             parts.append(flatten(struct))
@@ -716,9 +757,13 @@ class Model(Layer):
 
     def _batch_inputs(self, batch: Any) -> Any:
         """The inputs in what an iterable gave: as in Keras, of a tuple or list (x, y, ...) its x."""
-        if isinstance(batch, list) and batch and hasattr(batch[0], "shape"):
-            several = self.built and len(self.inputs) > 1
-            return batch if several and len(batch) == len(self.inputs) else batch[0]
+        if isinstance(batch, list) and batch:
+            first = batch[0]
+            if hasattr(first, "shape"):
+                several = self.built and len(self.inputs) > 1
+                return batch if several and len(batch) == len(self.inputs) else first
+            if isinstance(first, (list, tuple, dict)) and any(hasattr(leaf, "shape") for leaf in flatten(first)):
+                return first
         if not isinstance(batch, tuple):
             return batch
         if not batch:
@@ -731,7 +776,7 @@ class Model(Layer):
 
     # -- files --------------------------------------------------------------------------------------------------
 
-    def save(self, filepath: Any, overwrite: bool = True) -> None:
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None) -> None:
         """Write the model to a ``.keras`` file, which Keras 3 loads too.
 
         Parameters
@@ -740,27 +785,78 @@ class Model(Layer):
             Ends in ``.keras``.
         overwrite : bool
             Whether to replace a file that exists.
+        zipped : bool, optional
+            Not False: a directory is not written.
 
         Raises
         ------
         ValueError
-            If the name ends otherwise, or the model holds something that Keras 3 has no name for.
+            If the name ends otherwise, or the model is not built.
+        NotImplementedError
+            If the model holds something that Keras 3 does not have.
+        FileExistsError
+            If the file exists, and ``overwrite`` is False.
+        OSError
+            If it cannot be written.
         """
+        if zipped is False:
+            raise NotImplementedError("Models are written as one file, not as a directory (zipped=False).")
         from lstmfast.saving.writing import save_model
 
         save_model(self, filepath, overwrite)
 
-    def to_json(self) -> str:
-        """The architecture without weights, as Keras 3 writes it; `model_from_json` and Keras read it."""
+    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
+        """Write the weights alone to a ``.weights.h5`` file, which Keras 3 loads too.
+
+        Parameters
+        ----------
+        filepath : str or path-like
+            Ends in ``.weights.h5``.
+        overwrite : bool
+            Whether to replace a file that exists.
+
+        Raises
+        ------
+        ValueError
+            If the name ends otherwise, or the model is not built.
+        FileExistsError
+            If the file exists, and ``overwrite`` is False.
+        OSError
+            If it cannot be written.
+        """
+        from lstmfast.saving.writing import save_weights
+
+        save_weights(self, filepath, overwrite)
+
+    def to_json(self, **kwargs: Any) -> str:
+        """The architecture without weights, as Keras 3 writes it; `model_from_json` and Keras read it.
+
+        Parameters
+        ----------
+        **kwargs
+            Those of `json.dumps`, such as ``indent``.
+
+        Raises
+        ------
+        NotImplementedError
+            If the model holds something that Keras 3 does not have.
+        """
         import json
 
         from lstmfast.saving.writing import architecture
 
         self._require_built()
-        return json.dumps(architecture(self))
+        return json.dumps(architecture(self), **kwargs)
 
-    def load_weights(self, filepath: Any) -> None:
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False) -> None:
         """Take over the weights in a file: ``.weights.h5``, an older weights-only ``.h5``, or a whole model.
+
+        Parameters
+        ----------
+        filepath : str or path-like
+            Of the file.
+        skip_mismatch : bool
+            Whether a layer whose weights have other shapes in the file keeps its own, with a warning.
 
         Raises
         ------
@@ -771,7 +867,7 @@ class Model(Layer):
         """
         from lstmfast.saving.build import load_weights
 
-        load_weights(self, filepath)
+        load_weights(self, filepath, skip_mismatch)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Accepted and ignored: there is no training here."""
@@ -898,7 +994,7 @@ class Model(Layer):
                     **(layer.saved_entry() if isinstance(layer, Operation) else serialize_layer(layer)),
                     "name": layer.name,
                     "inbound_nodes": [
-                        {"args": _tuples(edge, layer.call_args(node)), "kwargs": _tuples(edge, node.kwargs)}
+                        {"args": map_tree(edge, layer.call_args(node)), "kwargs": map_tree(edge, node.kwargs)}
                         for node in nodes
                     ],
                 }
@@ -912,11 +1008,11 @@ class Model(Layer):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Model:
-        """A fresh model from what `get_config` of a functional model gave."""
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Model:
+        """A fresh model from what `get_config` of a functional model gave; for ``custom_objects`` see `load_model`."""
         from lstmfast.saving.build import functional_from_config
 
-        return functional_from_config(config)
+        return functional_from_config(config, custom_objects or {})
 
     def _records(self) -> dict[str, Any]:
         """The graph with its layers as they are, for pickling."""
@@ -947,7 +1043,7 @@ class Model(Layer):
         state = super().__getstate__()
         for name in ("inputs", "outputs", "_graph_nodes", "_inputs_struct", "_outputs_struct"):
             state.pop(name, None)
-        state["_plan"] = state["_noisy_plan"] = None
+        state["_plan"], state["_training_plans"] = None, {}
         state["_records"] = self._records() if self.built else None
         return state
 
@@ -1007,7 +1103,7 @@ class Sequential(Model):
         layers: Any = None,
         trainable: bool = True,
         name: str | None = None,
-        keras_version: tuple[int, int] | None = None,
+        keras_version: str | tuple[int, int] | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, trainable=trainable, keras_version=keras_version, dtype=dtype)
@@ -1024,13 +1120,26 @@ class Sequential(Model):
         """The layers, without the input's."""
         return [layer for layer in self._layers if not isinstance(layer, InputLayer)]
 
-    def add(self, layer: Any) -> None:
-        """Put a layer at the end."""
-        self._append(layer)
-        self._rebuild()
+    def add(self, layer: Any, rebuild: bool = True) -> None:
+        """Put a layer at the end; ``rebuild`` is without effect.
 
-    def pop(self) -> Layer:
-        """Take the last layer away and return it."""
+        Raises
+        ------
+        ValueError
+            If it is no layer, has another's name, or does not take what comes before it; nothing has changed then.
+        """
+        before, plans = list(self._layers), vars(self).copy()
+        try:
+            self._append(layer)
+            with all_or_nothing(self._layers):
+                self._rebuild()
+        except BaseException:
+            self.__dict__.update(plans)
+            self._layers = before
+            raise
+
+    def pop(self, rebuild: bool = True) -> Layer:
+        """Take the last layer away and return it; ``rebuild`` is without effect."""
         if not self._layers:
             raise ValueError(f"Sequential model '{self.name}' has no layers.")
         layer = self._layers.pop()
@@ -1064,7 +1173,7 @@ class Sequential(Model):
 
     def _rebuild(self) -> None:
         self.built = False
-        self._plan = self._noisy_plan = self._frozen = None
+        self._forget_plans()
         if not self._layers:
             return
         first = self._layers[0]
@@ -1087,10 +1196,24 @@ class Sequential(Model):
         layers = self._layers
         super()._connect(inputs, outputs)
         self._layers = layers  # a chain's order is the user's
+        self._any_steps = self.keras_version[0] >= 3 and self._takes_any_steps()
 
     def build(self, input_shape: Any = None) -> None:
-        """Make the weights for inputs of this shape, batch first."""
-        if self.built or input_shape is None:
+        """Make the weights for inputs of this shape, batch first.
+
+        Raises
+        ------
+        ValueError
+            If a layer does not take them, or the model is built for others; nothing has changed then.
+        """
+        if input_shape is None:
+            return
+        if self.built:
+            if tuple(input_shape) != self.input_shape:
+                raise ValueError(
+                    f"Sequential model '{self.name}' has already been configured to use input shape "
+                    f"{self.input_shape}. You cannot build it with input_shape {tuple(input_shape)}"
+                )
             return
         if not self._layers:
             raise ValueError(
@@ -1104,7 +1227,8 @@ class Sequential(Model):
         source = InputLayer(batch_shape=tuple(input_shape), dtype=_input_dtype(first))
         self._layers.insert(0, source)
         try:
-            self._chain(source.nodes[0].outputs[0])
+            with all_or_nothing(self._layers):
+                self._chain(source.nodes[0].outputs[0])
         except BaseException:
             self._layers.remove(source)
             raise
@@ -1134,11 +1258,18 @@ class Sequential(Model):
 
     def _takes_any_steps(self) -> bool:
         """Whether no layer's weights or shape depend on the number of steps."""
-        for layer in self.layers:
-            if isinstance(layer, Recurrent) and not layer.return_sequences:
-                return True
-            if not (isinstance(layer, Recurrent) or layer.per_step):
-                return False
+        batch, *sample = self.inputs[0].shape
+        if not sample or sample[0] is None or (len(sample) < 2 and not isinstance(self.layers[0], Embedding)):
+            return False
+        shape: Any = (batch, 2 * sample[0] + 1, *sample[1:])
+        try:
+            for layer in self.layers:
+                if isinstance(layer, Model) and not layer._any_steps and None not in layer.input_shape[1:2]:
+                    return False
+                layer.check_shape(shape)
+                shape = layer.compute_output_shape(shape)
+        except Exception:  # of what users wrote
+            return False
         return True
 
     def _require_built(self) -> None:
@@ -1180,19 +1311,11 @@ class Sequential(Model):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Sequential:
-        """A fresh model from what `get_config` gave."""
-        model = cls(
-            [deserialize_layer(entry) for entry in config["layers"]],
-            name=config.get("name"),
-            trainable=config.get("trainable", True),
-            dtype=config.get("dtype"),
-            keras_version=config.get("keras_version"),
-        )
-        shape = config.get("build_input_shape")
-        if not model.built and shape and is_plain_shape(tuple(shape)) and model._layers:
-            model.build(tuple(shape))
-        return model
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Model:
+        """A fresh model from what `get_config` gave; for ``custom_objects`` see `load_model`."""
+        from lstmfast.saving.build import sequential_from_config
+
+        return sequential_from_config(config, custom_objects or {})
 
 
 class _Reference:
@@ -1223,15 +1346,26 @@ def _input_dtype(layer: Layer) -> str:
     return "string" if layer.reads_strings else layer.policy.compute_dtype if layer.casts_input else "float32"
 
 
-def _tuples(function: Callable[[Any], Any], tree: Any) -> Any:
-    """As `map_tree`, with tuples as Keras writes them into a config."""
-    if isinstance(tree, tuple):
-        return {"class_name": "__tuple__", "items": [_tuples(function, value) for value in tree]}
-    if isinstance(tree, dict):
-        return {key: _tuples(function, value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_tuples(function, value) for value in tree]
-    return function(tree)
+def _is_input(tensor: KerasTensor) -> bool:
+    return tensor.history is not None and isinstance(tensor.history[0], InputLayer)
+
+
+def _with_own_inputs(inputs: Any, outputs: Any) -> tuple[Any, Any]:
+    """The tensors of a model from the middle of a graph, with inputs and calls of layers of its own, as in Keras."""
+    nodes, _ = map_graph(flatten(inputs), flatten(outputs))
+    own: dict[int, KerasTensor] = {}
+    for tensor in flatten(inputs):
+        source = InputLayer(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"{tensor.name}CLONE")
+        own[id(tensor)] = tensor if _is_input(tensor) else source.nodes[0].outputs[0]
+
+    def moved(leaf: Any) -> Any:
+        return own.get(id(leaf), leaf)
+
+    for node in nodes:
+        arguments = {name: map_tree(moved, value) for name, value in node.kwargs.items()}
+        made = node.layer._record(map_tree(moved, node.args[0]), arguments)
+        own.update(zip(map(id, node.outputs), flatten(made), strict=True))
+    return map_tree(moved, inputs), map_tree(moved, outputs)
 
 
 def _is_one_batch(x: Any, batch_size: Any) -> bool:
@@ -1281,6 +1415,14 @@ def _batches(x: Any) -> Iterator[Any] | None:
     return None
 
 
+def _count(batches: Any) -> int | None:
+    """How many batches an iterable gives, where it says so."""
+    try:
+        return len(batches)
+    except TypeError:
+        return None
+
+
 def _repack(struct: Any, arrays: list[Array]) -> Any:
     by_order = iter(arrays)
     return map_tree(lambda _: next(by_order), struct)
@@ -1290,3 +1432,14 @@ def _progress(target: int, verbose: int | str) -> Any:
     from lstmfast._progress import Progress
 
     return Progress(target, verbose)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """Keras's other names in this module."""
+        if name in ("load_model", "model_from_json"):
+            from lstmfast import saving
+
+            return getattr(saving, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

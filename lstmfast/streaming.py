@@ -74,7 +74,7 @@ class SequenceStage(Stateful):
         self._run = core.run
         self._zero = layer.zero_output_for_mask
         self._output: int = layer.output_state
-        self._state: State = tuple(layer.get_initial_state(batch))
+        self._state: State = tuple(layer.zero_states(batch))
         self.shapes = tuple(array.shape for array in self._state)
         self.step = self._step
 

@@ -344,7 +344,7 @@ def test_inputs_that_do_not_fit(folder, tmp_path, capsys):
         return ended.error
 
     assert "--window STEPS" in refused("one.keras", folder / "table.npy")
-    assert "expected shape=(None, 7, 3), found shape=(34, 7, 2)" in refused(
+    assert "expected shape=(None, None, 3), found shape=(34, 7, 2)" in refused(
         "one.keras", write_table(tmp_path / "t.csv", np.load(folder / "table.npy")), "--window", 7, "--columns", "a,b"
     )
     assert "sample of the model 7 x 3" in refused("one.keras", tmp_path / "t.csv")

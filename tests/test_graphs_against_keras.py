@@ -441,3 +441,156 @@ def test_an_explicit_mask_ends_in_a_nested_model(framework):
     mask = A.any(axis=-1)
     expected = np.asarray(model(A, mask=mask))
     oracle.assert_close(lstmfast.from_keras(model)(A, mask=mask), expected, oracle.LOOSE)
+
+
+# ---- the order of weights, and what versions see differently ---------------------------------------------------------
+
+
+def nested_chain(framework: Any, random: np.random.Generator, depth: int = 0) -> Any:
+    """A chain or graph of dense and normalizing layers, and of such models, alone and over steps."""
+    some = framework.layers
+    x = framework.Input((4,))
+    y = x
+    for _ in range(random.integers(2, 4)):
+        kind = random.integers(0, 5 if depth < 2 else 2)
+        if kind == 0:
+            y = some.Dense(4)(y)
+        elif kind == 1:
+            y = some.BatchNormalization()(y)
+        elif kind == 2:
+            y = nested_chain(framework, random, depth + 1)(y)
+        elif kind == 3:
+            y = some.Reshape((4,))(
+                some.TimeDistributed(nested_chain(framework, random, depth + 1))(some.Reshape((1, 4))(y))
+            )
+        else:
+            y = some.Add()([some.BatchNormalization()(some.Dense(4)(y)), some.Dense(4)(y)])
+    return framework.Model(x, y)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(8))
+def test_weights_of_frozen_and_nested_models_keep_their_places(framework, seed, tmp_path):
+    random = np.random.default_rng(seed)
+    model = nested_chain(framework, random)
+    left = [model]
+    while left:
+        layer = left.pop()
+        inside = [*getattr(layer, "layers", []), *filter(None, [getattr(layer, "layer", None)])]
+        if layer is not model:
+            layer.trainable = bool(random.random() < 0.6)  # and of all that is inside, which may change below
+        left.extend(inside)
+    compare(model, random.uniform(-1, 1, (3, 4)).astype("float32"), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("axis", [[1, -1], [-1, 1], [2, 1], [3, 1], [-2, -1]])
+def test_weights_of_a_normalization_over_several_axes(framework, axis, tmp_path):
+    x = framework.Input((3, 4, 5))
+    model = framework.Model(x, framework.layers.LayerNormalization(axis=axis)(x))
+    compare(model, np.random.default_rng(0).uniform(-1, 1, (2, 3, 4, 5)).astype("float32"), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("size", [1, 1e-5, 1e-8, 1e-11, 0])
+def test_norms_near_zero(framework, size, tmp_path):
+    """From below what an epsilon is: those of Keras 2 and 3 differ."""
+    some = framework.layers
+    x = framework.Input((5, 3))
+    other = some.UnitNormalization(axis=1)(x)
+    model = framework.Model(
+        x, [some.UnitNormalization()(x), other, some.Dot(axes=(2, 1), normalize=True)([x, some.Permute((2, 1))(other)])]
+    )
+    compare(model, A * np.float32(size), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_mask_of_a_softmax(framework):
+    layer = framework.layers.Softmax()
+    x = framework.Input((3,))
+    mine = lstmfast.from_keras(framework.Model(x, framework.layers.Softmax(name="s")(x))).get_layer("s")
+    values = A[:, 0] * 3
+    masks: list[Any] = [values > 0, np.zeros_like(values, bool)]
+    if framework.__name__ == "keras":
+        masks.append(np.abs(values))
+    for mask in masks:
+        expected = np.asarray(layer(values, mask=mask))
+        oracle.assert_close(mine(values, mask=mask), expected, oracle.LOOSE)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_renormalizing_layer_of_keras_2(tf_keras, tmp_path):
+    some = tf_keras.layers
+    model = tf_keras.Sequential([tf_keras.Input((5, 3)), some.BatchNormalization(renorm=True), some.LSTM(4)])
+    compare(model, A, tmp_path)
+    mine = lstmfast.from_keras(model)
+    assert len(mine.layers[0].get_weights()) == 7
+    with pytest.raises(NotImplementedError, match="renorm=True"):
+        mine.save(tmp_path / "mine.keras")
+    with pytest.raises(NotImplementedError, match="renorm"):
+        mine(A, training=True)
+
+
+EQUATIONS = [
+    ((4,), "ab,bc->ac", 3, {}),
+    ((4,), "ab,bc->ac", (3,), {"bias_axes": "c", "activation": "relu"}),
+    ((5, 4), "abc,cd->abd", (None, 3), {"bias_axes": "d"}),
+    ((5, 4), "abc,cde->abde", (5, 3, 2), {"bias_axes": "de", "activation": "softmax"}),
+    ((5, 4), "abc,cde->aebd", (2, None, 3), {"bias_axes": "e"}),
+    ((5, 4), "abc,bd->adc", (3, 4), {"bias_axes": "d"}),
+    ((5, 4), "abc,bcd->ad", 6, {"bias_axes": "d"}),
+    ((5, 4), "abc,bc->abc", (5, 4), {"bias_axes": "bc"}),
+    ((5, 4), "...x,xy->...y", 3, {"bias_axes": "y"}),
+    ((5, 2, 4), "...xy,yz->...xz", (2, 3), {"bias_axes": "xz"}),
+    ((5, 2, 4), "ab...,bc->ac...", 3, {"bias_axes": "c"}),
+    ((5, 4), "ab...,b->a...", (), {}),
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", EQUATIONS, ids=lambda case: f"{case[1]} {case[2]}")
+def test_equations_of_dense_layers(framework, case, tmp_path):
+    shape, equation, output_shape, options = case
+    x = framework.Input(shape)
+    layer = framework.layers.EinsumDense(equation, output_shape, **options)
+    model = framework.Model(x, layer(x))
+    values = np.random.default_rng(2).uniform(-1, 1, (3, *shape)).astype("float32")
+    compare(model, values, tmp_path)
+    mine = lstmfast.from_keras(model)
+    for own, theirs in zip(mine.output_shape, model.output_shape, strict=True):
+        assert theirs in (own, None)  # Keras 3 does not look for it among the inputs
+    whole = mine(values)
+    np.testing.assert_array_equal(np.concatenate([mine(values[:1]), mine(values[1:])]), whole)
+    mine.save(tmp_path / "mine.keras")
+    np.testing.assert_array_equal(lstmfast.load_model(tmp_path / "mine.keras")(values), whole)
+
+
+def test_a_dense_layer_of_an_equation_streams():
+    layers = lstmfast.layers
+    model = lstmfast.Sequential(
+        [lstmfast.Input((None, 3)), layers.EinsumDense("abc,cd->abd", (None, 4), bias_axes="d"), layers.LSTM(2)]
+    )
+    stream = model.stream(len(A))
+    for step in range(A.shape[1]):
+        y = stream.step(A[:, step])
+    np.testing.assert_array_equal(y, model(A))
+    over_time = lstmfast.Sequential([lstmfast.Input((5, 3)), layers.EinsumDense("abc,bd->adc", (4, 3))])
+    with pytest.raises(ValueError, match="cannot be streamed"):
+        over_time.stream()
+
+
+@pytest.mark.parametrize(
+    ("shape", "equation", "output_shape", "options", "says"),
+    [
+        ((4,), "ab,bc", 3, {}, "Invalid einsum equation 'ab,bc'"),
+        ((4,), "...b,bc->c...", 3, {}, "Invalid einsum equation"),
+        ((4,), "abc,cd->abd", (5, 3), {}, r"cannot take inputs \(None, 4\)"),
+        ((5, 4), "abc,cd->abd", 3, {}, "gives 3 axes, output_shape"),
+        ((5, 4), "abc,cd->abd", (6, 3), {}, "do not match at shared dimension 'b'"),
+        ((5, 4), "abc,cde->abd", (5, 3), {}, "Weight dimension 'e' did not have a match"),
+        ((5, 4), "abc,cd->abd", (5, 3), {"bias_axes": "x"}, "Bias dimensions 'x'"),
+    ],
+)
+def test_equations_that_will_not_do(shape, equation, output_shape, options, says):
+    with pytest.raises(ValueError, match=says):
+        lstmfast.layers.EinsumDense(equation, output_shape, **options)(lstmfast.Input(shape))

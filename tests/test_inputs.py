@@ -509,16 +509,19 @@ def test_dense_works_on_the_last_axis_of_any_rank(shape):
     assert_same_bits(dense(np.asfortranarray(x)), y)
 
 
-def test_masks_of_a_mean_are_weights(x):
-    """As in Keras: a mask of bools leaves steps out, one of numbers weighs them."""
+def test_masks_of_a_mean(x):
+    """A mask leaves steps out, whatever it is of; in Keras 2 one of numbers weighs them."""
     pool = layers.GlobalAveragePooling1D()
     mask = np.arange(len(x) * x.shape[1]).reshape(x.shape[:2]) % 3
     kept = (x * (mask != 0)[..., None]).sum(1) / (mask != 0).sum(1, keepdims=True)
     np.testing.assert_allclose(pool(x, mask=mask != 0), kept, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(pool(x, mask=(mask != 0).tolist()), kept, rtol=1e-5, atol=1e-6)
+    older = layers.GlobalAveragePooling1D()
+    older.of_keras_2 = True
     weighted = (x * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
     for form in (mask, mask.astype("float32"), mask.astype("uint8")):
-        np.testing.assert_allclose(pool(x, mask=form), weighted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(pool(x, mask=form), kept, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(older(x, mask=form), weighted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("columns", [100, 5000, 300_000])

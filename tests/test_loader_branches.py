@@ -171,6 +171,45 @@ def test_kernels_of_theano_are_turned_around(tmp_path):
         assert_same_bits(lstmfast.load_model(path).get_weights()[0], kernel)
 
 
+def test_kernels_of_theano_are_turned_around_inside_models(tmp_path):
+    """Beside weights that are not trained, which come last."""
+    kernel, bias, *others = random_weights([(3, 2, 5), (5,), *[(5,)] * 4])
+    inner = [
+        {**entry("Conv1D", filters=5, kernel_size=[3], batch_input_shape=[None, 6, 2])},
+        {"class_name": "BatchNormalization", "config": {"name": "b"}},
+    ]
+    described = {"class_name": "Sequential", "config": {"name": "a", "layers": inner}}
+    stored = [kernel[::-1], bias, *others]
+    path = legacy_file(tmp_path / "theano.h5", "2.2.4", [described], {"a": stored}, backend="theano")
+    for mine, theirs in zip(lstmfast.load_model(path).get_weights(), [kernel, bias, *others], strict=True):
+        assert_same_bits(mine, theirs)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_data_set_is_one_weight_s(suffix, tmp_path):
+    """Or a file of one large array could fill any memory."""
+    arrays = random_weights([(3, 3), (3,)])
+    if suffix == ".h5":
+        entries = [{"class_name": "Dense", "config": {"name": name, "units": 3}} for name in "ab"]
+        entries[0]["config"]["batch_input_shape"] = [None, 3]
+        path = legacy_file(tmp_path / "m.h5", "2.2.4", entries, {"a": arrays, "b": arrays})
+        with h5py.File(path, "a") as file:
+            weights = file["model_weights"]
+            del weights["b/b_0"]
+            weights["b/b_0"] = weights["a/a_0"]
+    else:
+        chain = lstmfast.Sequential([lstmfast.Input((3,)), layers.Dense(3), layers.Dense(3)])
+        chain.save(tmp_path / "whole.keras")
+
+        def link(file: Any) -> None:
+            del file["layers/dense_1/vars/0"]
+            file["layers/dense_1/vars/0"] = file["layers/dense/vars/0"]
+
+        path = rewritten(tmp_path / "whole.keras", tmp_path / "m.keras", weights=link)
+    with pytest.raises(ValueError, match=r"weight 'kernel' at .*0, which is another's too"):
+        lstmfast.load_model(path)
+
+
 def test_a_dense_layer_over_time_of_keras_1(tmp_path):
     weights = random_weights([(3, 2), (2,)])
     described = entry("TimeDistributedDense", output_dim=2, batch_input_shape=[None, 4, 3], activation="tanh")

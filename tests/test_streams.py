@@ -379,7 +379,7 @@ def of_several_inputs(name):
         inputs = [fixed, x]
         y = layers.Dense(2)(layers.Concatenate()([layers.LSTM(5)(x), layers.Dense(3, activation="tanh")(fixed)]))
     elif name == "features at each step":
-        inputs = {"x": x, "fixed": fixed}
+        inputs = {"fixed": fixed, "x": x}
         repeated = layers.RepeatVector(STEPS)(layers.Dense(2)(fixed))
         y = layers.SimpleRNN(6, return_sequences=True)(layers.Concatenate()([x, repeated]))
     elif name == "a category":
@@ -515,12 +515,31 @@ def test_nested_models_of_half_precision():
         assert_same_bits(stream.step(X[:, step]), whole[:, step])
 
 
+def test_a_stateful_model_streams_with_a_state_of_its_own():
+    model = Sequential(
+        [
+            Input(batch_shape=(2, None, FEATURES)),
+            layers.GRU(4, stateful=True, return_sequences=True),
+            layers.LSTM(3, stateful=True),
+        ]
+    )
+    x = X[:2]
+    whole = model(x)
+    kept = [layer.states for layer in model.layers]
+    stream = model.stream(batch_size=2)
+    for step in range(x.shape[1]):
+        y = stream.step(x[:, step])
+    assert_same_bits(y, whole)
+    for layer, states in zip(model.layers, kept, strict=True):
+        assert layer.states is states
+
+
 def test_what_joins_a_sequence_is_named():
     x, fixed = Input((STEPS, FEATURES)), Input((5,))
     last = layers.LSTM(5)(x)
     repeated = layers.RepeatVector(STEPS)(fixed)
     kept = layers.LSTM(2, return_sequences=True)(x)
-    stateful = Sequential([Input(batch_shape=(1, 4, 2)), layers.LSTM(3, stateful=True)])
+    stateful = Sequential([Input(batch_shape=(1, 4, 2)), layers.Bidirectional(layers.LSTM(3, stateful=True))])
     memory = Input((4, 2))
     for inputs, y, says in (
         (x, layers.Concatenate()([x, layers.RepeatVector(STEPS)(last)]), "after its last step only"),
@@ -545,7 +564,7 @@ def test_what_joins_a_sequence_is_named():
 
 def test_sequences_of_different_rank_are_not_streamed():
     x, levels = Input((None, FEATURES)), Input((None,))
-    model = lstmfast.Model([x, levels], layers.LSTM(3)(layers.Multiply()([x, levels])))
+    model = lstmfast.Model([x, levels], layers.Multiply()([x, levels]))
     with pytest.raises(ValueError, match="joins sequences of different rank"):
         model.stream()
 

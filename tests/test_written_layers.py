@@ -47,6 +47,7 @@ CASES: dict[str, Case] = {
     "DepthwiseConv2D": alone(PLANE, lambda: layers.DepthwiseConv2D(2, depth_multiplier=2, padding="same")),
     "Dropout": alone(STEPS, lambda: layers.Dropout(0.3, noise_shape=(None, 1, 4))),
     "ELU": alone(STEPS, lambda: layers.ELU(0.5)),
+    "EinsumDense": alone(STEPS, lambda: layers.EinsumDense("abc,dce->abde", (6, 3, 2), "tanh", bias_axes="e")),
     "Embedding": alone((6,), lambda: layers.Embedding(9, 3, mask_zero=True)),
     "Flatten": alone(PLANE, layers.Flatten),
     "GRU": alone(STEPS, lambda: layers.GRU(3, reset_after=False, go_backwards=True)),

@@ -150,7 +150,7 @@ def _shaped(model: Model, position: int, source: Source, options: argparse.Names
         model.build((None, *source.shape[1:]))
     port = model.plan().ports[position]
     if isinstance(source, Table):
-        source = _unflattened(source, port.shape, where)
+        source = _unflattened(source, model.inputs[position].shape[1:], where)
     try:
         port.adjust(np.broadcast_to(np.float32(0), source.shape), position, model.name)
     except ValueError as error:

@@ -3,6 +3,7 @@
 Next: lstm.py, recurrent.py.
 """
 
+from lstmfast.layers import operators as _operators  # noqa: F401 (gives symbolic tensors theirs)
 from lstmfast.layers import tensorflow_operations as _tensorflow_operations  # noqa: F401 (fills the table)
 from lstmfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from lstmfast.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
@@ -19,10 +20,28 @@ from lstmfast.layers.convolution import (
     SeparableConv2D,
 )
 from lstmfast.layers.core import Dense, Input, InputLayer
+from lstmfast.layers.einsum_dense import EinsumDense
 from lstmfast.layers.gru import GRU
 from lstmfast.layers.lstm import LSTM
 from lstmfast.layers.masking import Embedding, Masking
-from lstmfast.layers.merging import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
+from lstmfast.layers.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Dot,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    dot,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from lstmfast.layers.normalization import (
     BatchNormalization,
     GroupNormalization,
@@ -140,6 +159,7 @@ __all__ = [
     "DepthwiseConv2D",
     "Dot",
     "Dropout",
+    "EinsumDense",
     "Embedding",
     "Flatten",
     "GRUCell",
@@ -207,4 +227,12 @@ __all__ = [
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",
+    "add",
+    "average",
+    "concatenate",
+    "dot",
+    "maximum",
+    "minimum",
+    "multiply",
+    "subtract",
 ]

@@ -128,16 +128,27 @@ class Softmax(_ActivationLayer):
         return activations.Activation("softmax", {"axis": self.axis if isinstance(self.axis, int) else -1})
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        axes = self.axis
+        axes, older = self.axis, self.of_keras_2
         run = super().freeze(weights)
-        masked = np.finfo(self.policy.real).min
+        least = np.finfo(self.policy.real).min
 
         def lowered(x: Array, mask: Array) -> Array:
-            y: Array = x + (1 - mask.astype(x.dtype)) * masked
+            """Keras 2's way to leave values out: all of them alike where none is left."""
+            y: Array = x + (1 - mask.astype(x.dtype)) * least
             return y
 
+        def kept(mask: Array, x: Array, other: Any) -> Array:
+            return np.where(mask, x, x.dtype.type(other))
+
         def softmax(inputs: Array, mask: Any = None) -> Array:
-            x = inputs if mask is None else spread(lowered, inputs, mask)
+            if mask is None:
+                return plain(inputs)
+            if older:
+                return plain(spread(lowered, inputs, mask))
+            mask = mask if mask.dtype == bool else mask > 0.5
+            return spread(kept, mask, plain(spread(kept, mask, inputs, -1e9)), 0)
+
+        def plain(x: Array) -> Array:
             if isinstance(axes, int):
                 y: Array = run(x)
                 return y

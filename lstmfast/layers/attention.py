@@ -76,6 +76,8 @@ class _ScoredAttention(_Dropping):
     def check_shape(self, shape: Any) -> None:
         if not isinstance(shape, list) or len(shape) not in (2, 3):
             raise ValueError(f"Layer '{self.name}' should be called on [query, value] or [query, value, key].")
+        if any(len(one) != 3 for one in shape):
+            raise ValueError(f"Layer '{self.name}' takes inputs (batch, steps, features). Received shapes: {shape}")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[0][:-1], input_shape[1][-1])
@@ -257,7 +259,6 @@ class MultiHeadAttention(_Dropping):
     uses_mask = True
     masks_each_argument = True
     min_ndim = 3
-    of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
     inert_arguments = ("query_shape", "key_shape", "value_shape")
     call_arguments = (
         "query",

@@ -8,9 +8,10 @@ Next: recurrent.py, for the layers that matter most; ../_plan.py, for how models
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from _thread import RLock
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,6 +31,7 @@ from lstmfast._graph import (
 )
 from lstmfast._pieces import contiguous, copied, put
 from lstmfast._stack import has_stage, stage_of
+from lstmfast.layers.variable import Variable
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., Any]
@@ -40,6 +42,11 @@ _Frozen = tuple[int | None, Run, Run]
 # change of many layers one event.
 changes = [0]
 lock = RLock()
+
+_INERT_OF_WEIGHTS = frozenset(
+    "aggregation autocast constraint dtype experimental_autocast overwrite_with_gradient regularizer "
+    "synchronization use_resource".split()
+)
 
 REGISTRY: dict[str, type[Layer]] = {}
 _Class = TypeVar("_Class", bound=type)
@@ -78,8 +85,9 @@ class Layer:
     trainable : bool
         Kept for `summary` and for the order of weights in legacy files.
     dtype : str, numpy.dtype or policy, optional
-        float32 (default), float64, float16, bfloat16, mixed_float16 or mixed_bfloat16. All but float64 compute in
-        float32; the 16-bit ones return their compute type.
+        float32 (default), float64, float16, bfloat16, mixed_float16 or mixed_bfloat16. The arithmetic is float32 for
+        all but float64; float16 and mixed_float16 return float16, the last two bfloat16 (where ml_dtypes is installed,
+        else float32).
     name : str, optional
         Made from the class name where it is not given.
     """
@@ -104,6 +112,7 @@ class Layer:
     repeats = False  # the output is one step of memory seen many times, or a view that no input tells of
     stops_mask_since_316 = False  # Keras 3.16 stopped handing masks on here
     stops_mask_before_3 = False  # Keras 2 did not hand masks on here
+    of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
 
     def __init__(
         self,
@@ -135,7 +144,7 @@ class Layer:
         self._trainable = trainable
         self.autocast = autocast
         self.activity_regularizer = activity_regularizer
-        self.built = False
+        self.built = self._building = False
         self.build_shape: Any = None
         self.nodes: list[Node] = []
         self._specs: list[Weight] = []
@@ -184,7 +193,7 @@ class Layer:
     inert_arguments: tuple[str, ...] = ()
 
     # The module that a Keras 3 config says the class is in.
-    saved_module = "keras.layers"
+    saved_module: str | None = "keras.layers"
 
     # Where a .keras file keeps the layer's own weights, below the layer's place.
     saved_vars = "vars"
@@ -193,33 +202,94 @@ class Layer:
         """The layers inside this one, or lists of them, by the attribute that a .keras file names them after."""
         return []
 
+    def is_own(self) -> bool:
+        """Whether a user wrote the layer's arithmetic, in `call`."""
+        return False
+
+    # The class name in the file that it was made from, where a class of the user's stands for that.
+    class_in_file: str | None = None
+
     def saved_class(self) -> str:
         """The class name that a .keras file counts the layer under."""
-        return type(self).__name__
+        return self.class_in_file or type(self).__name__
 
     # -- weights ------------------------------------------------------------------------------------------------
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "call" in cls.__dict__ and "freeze" not in cls.__dict__ and "row_by_row" not in cls.__dict__:
-            cls.row_by_row = False  # a user's own
+        if cls.call is not Layer.call:  # a user's own
+            from lstmfast.layers.own import adopt
 
-    def add_weight(self, name: str, shape: Shape, initializer: Any = "zeros", trainable: bool = True) -> None:
-        """Declare a weight; its values are made when they are first needed, unless `set_weights` comes before."""
+            adopt(cls)
+
+    def add_weight(
+        self,
+        *args: Any,
+        name: str | None = None,
+        shape: Any = None,
+        initializer: Any = None,
+        trainable: bool = True,
+        **kwargs: Any,
+    ) -> Variable:
+        """Declare a weight; its values are made when they are first needed, unless `set_weights` comes before.
+
+        Parameters
+        ----------
+        *args
+            A name, a shape and an initializer, or as in Keras 3 without the name.
+        name : str, optional
+            Of the weight.
+        shape : tuple of int, optional
+            Of the weight; of a single number where it is not given.
+        initializer : str, dict or callable, optional
+            Glorot's uniform one where it is not given.
+        trainable : bool
+            Kept for `summary` and for the order of weights in legacy files.
+        **kwargs
+            Keras's others: without effect.
+
+        Returns
+        -------
+        Variable
+            What stands for the weight in the `call` of a layer of one's own.
+
+        Raises
+        ------
+        TypeError
+            If Keras has no such argument.
+        NotImplementedError
+            If the weight would not be of floating point.
+        """
+        places = ("name", "shape", "initializer") if args and isinstance(args[0], str) else ("shape", "initializer")
+        given = {"name": name, "shape": shape, "initializer": initializer}
+        twice = [place for place, _ in zip(places, args, strict=False) if given[place] is not None]
+        unknown = [*twice, *sorted(set(kwargs) - _INERT_OF_WEIGHTS)]
+        if unknown or len(args) > len(places):
+            what = f"an unexpected argument '{unknown[0]}'" if unknown else f"{len(args)} positional arguments"
+            raise TypeError(f"add_weight got {what}.")
+        given.update(zip(places, args, strict=False))
+        initializer = given["initializer"]
         if not callable(initializer):
-            initializer = initializers.get(initializer)
-        self._specs.append(Weight(name, tuple(shape), initializer, trainable))
+            initializer = initializers.get("glorot_uniform" if initializer is None else initializer)
+        dtype = kwargs.get("dtype")
+        if dtype is not None and not policy(dtype).is_float:
+            raise NotImplementedError(f"Weights are of floating point, not of dtype={dtype!r}.")
+        place = len(self._specs)
+        label = given["name"] or f"variable_{place}"
+        self._specs.append(Weight(label, tuple(given["shape"] or ()), initializer, trainable))
+        return Variable(self, place)
 
     def _own_weights(self) -> tuple[Array, ...]:
         values = self._values
-        if values is None:
+        if not self._specs:  # none, or none yet
+            return ()
+        if values is None or len(values) < len(self._specs):
             with lock:
-                if self._values is None:
-                    self._values = tuple(
-                        _read_only(np.array(spec.initializer(spec.shape), self.policy.variable, order="C"))
-                        for spec in self._specs
-                    )
-                values = self._values
+                values = self._values or ()
+                self._values = values = values + tuple(
+                    _read_only(np.array(spec.initializer(spec.shape), self.policy.variable, order="C"))
+                    for spec in self._specs[len(values) :]
+                )
         return values
 
     def _weight(self, name: str) -> Array | None:
@@ -369,9 +439,14 @@ class Layer:
         input_shape = map_shapes(_standardize, input_shape)
         self.check_shape(input_shape)
         with lock:
-            if self.built:  # by another thread meanwhile
+            if self.built or self._building:  # by another thread meanwhile; from a `build` of a user's own
                 return
-            self.build_weights(input_shape)
+            self._building = True
+            try:
+                with all_or_nothing([self]):
+                    self.build_weights(input_shape)
+            finally:
+                self._building = False
             self.build_shape = input_shape
             self.built = True
 
@@ -427,9 +502,14 @@ class Layer:
         """Whether the layer gives something else with ``training=True``."""
         return self.run_for({"training": True}) is not self.run_for({})
 
-    def mixes_batch(self, training: bool) -> bool:
-        """Whether a row of the output depends on the others of its batch because of ``training=True``."""
-        own = training and not self.row_by_row_in_training
+    @property
+    def trains(self) -> bool:
+        """Whether it calls a layer inside with ``training=True``, whatever it is called with."""
+        return any(inner.trains for inner in self.sublayers())
+
+    def mixes_batch(self, training: bool | None) -> bool:
+        """Whether a row of the output depends on the others of its batch, in a call with this `training`."""
+        own = bool(training) and not self.row_by_row_in_training
         return own or any(inner.mixes_batch(training) for inner in self.sublayers())
 
     def noisy_run(self, make: Callable[[], Run]) -> Run:
@@ -584,8 +664,8 @@ class Layer:
         if first not in bound:
             raise TypeError(f"{type(self).__name__} needs its inputs.")
         inputs = bound.pop(first)
-        if "training" not in names or not bound.get("training"):
-            bound.pop("training", None)
+        if "training" in bound and not ("training" in names and (bound["training"] or self.trains)):
+            del bound["training"]
         return inputs, {name: value for name, value in bound.items() if value is not None}
 
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
@@ -619,6 +699,9 @@ class Layer:
             )
         for inner in self.sublayers():
             inner.refuse_training()
+
+    def refuse_mask(self) -> None:
+        """Raise where the layer cannot do what Keras's does with a mask that it does not take."""
 
     def call_args(self, node: Node) -> list[Any]:
         """The positional arguments of a recorded call, as a config lists them."""
@@ -702,17 +785,17 @@ class Layer:
 
     @property
     def input(self) -> Any:
-        """The symbolic input of the layer's only call."""
-        return _single(self._only_node().args[0])
+        """The symbolic input of the layer's first call."""
+        return _single(self._first_node("input").args[0])
 
     @property
     def output(self) -> Any:
-        """The symbolic output of the layer's only call."""
-        return _single(self._only_node().outputs)
+        """The symbolic output of the layer's first call."""
+        return _single(self._first_node("output").outputs)
 
-    def _only_node(self) -> Node:
-        if len(self.nodes) != 1:
-            raise AttributeError(f"The layer {self.name} has been called {len(self.nodes)} times on symbolic inputs.")
+    def _first_node(self, what: str) -> Node:
+        if not self.nodes:
+            raise AttributeError(f"The layer {self.name} has never been called and thus has no defined {what}.")
         return self.nodes[0]
 
 
@@ -736,6 +819,25 @@ def fill(targets: list[Array], outputs: Any) -> Any:
             put(target, array)
     remaining = iter(targets)
     return map_tree(lambda _: next(remaining), outputs)
+
+
+@contextlib.contextmanager
+def all_or_nothing(layers: Iterable[Layer]) -> Iterator[None]:
+    """Leave layers, and those inside, as they were where the block raises: unbuilt, and without its calls."""
+    before = [
+        (layer, layer.built, dict(layer._axes), len(layer._specs), layer._values, len(layer.nodes))
+        for outer in layers
+        for layer in outer.all_layers()
+    ]
+    try:
+        yield
+    except BaseException:
+        for layer, built, axes, weights, values, nodes in before:
+            layer.built, layer._axes, layer._values = built, axes, values
+            del layer._specs[weights:], layer.nodes[nodes:]
+            if not built:
+                layer._frozen = layer._noisy = None
+        raise
 
 
 def _as_frozen(count: int | None, run: Run) -> _Frozen:
@@ -778,7 +880,7 @@ def serialize_layer(layer: Layer) -> dict[str, Any]:
         "module": layer.saved_module,
         "class_name": layer.saved_class(),
         "config": layer.get_config(),
-        "registered_name": None,
+        "registered_name": None if layer.saved_module else layer.saved_class(),
         **({"build_config": {"input_shape": layer.build_shape}} if is_plain_shape(layer.build_shape) else {}),
     }
 

@@ -96,10 +96,10 @@ class _ConvLSTM(Recurrent):
         shape = (self.filters, *spatial) if first else (*spatial, self.filters)
         return shape, [shape, shape]
 
-    def get_initial_state(self, batch_size: int) -> list[Array]:
-        if any(size is None for shape in self._state_shapes for size in shape):
+    def zero_states(self, batch: int) -> list[Array]:
+        if not hasattr(self, "_state_shapes") or any(size is None for shape in self._state_shapes for size in shape):
             raise ValueError(f"The state of layer '{self.name}' needs inputs of known size.")
-        return super().get_initial_state(batch_size)
+        return super().zero_states(batch)
 
     def build_weights(self, input_shape: Any) -> None:
         channels = self.fix_axis(input_shape, 2 if self.data_format == "channels_first" else -1)

@@ -52,17 +52,12 @@ class Merge(Layer):
         ndim = max(len(shape) for shape in input_shape)
         shapes = [_of_rank(shape, ndim) for shape in input_shape]
         output: list[Any] = []
-        for axis in range(ndim):
-            size: Any = 1
-            for shape in shapes:
-                own = shape[axis]
-                if own is None or size is None:
-                    size = None if size in (1, None) else size
-                elif own != 1 and size not in (1, own):
-                    raise ValueError(f"Inputs have incompatible shapes. Received shapes {input_shape}")
-                else:
-                    size = max(size, own)
-            output.append(size)
+        for axis, sizes in enumerate(zip(*shapes, strict=True)):
+            known = {size for size in sizes if size is not None}
+            if len(known - {1}) > 1:
+                raise ValueError(f"Inputs have incompatible shapes. Received shapes {input_shape}")
+            is_open = not known if axis == 0 else None in sizes
+            output.append(None if is_open else max(known))
         return tuple(output)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
@@ -260,8 +255,8 @@ class Concatenate(Merge):
         return joined(arrays, self.axis)
 
 
-def _divided(x: Array, squares: Array) -> Array:
-    y: Array = x / np.sqrt(np.maximum(squares, x.dtype.type(1e-12)))
+def _divided(x: Array, squares: Array, least: float) -> Array:
+    y: Array = x / np.sqrt(np.maximum(squares, x.dtype.type(least)))
     return y
 
 
@@ -274,7 +269,7 @@ class Dot(Merge):
     axes : int or pair of int
         Over which to sum.
     normalize : bool
-        Whether to divide by the Euclidean norms first: cosine proximity.
+        Whether to divide by the Euclidean norms first, at least 1e-7 (1e-6 in a model of Keras 2): cosine proximity.
     """
 
     per_step = False
@@ -315,8 +310,9 @@ class Dot(Merge):
         a, b = arrays
         left, right = self._both(a.ndim, b.ndim)
         if self.normalize:
+            least = 1e-12 if self.of_keras_2 else 1e-14  # of a sum of squares
             a, b = (
-                in_pieces(_divided, array, ordered_sum(in_pieces(np.square, array), (axis,)))
+                in_pieces(_divided, array, ordered_sum(in_pieces(np.square, array), (axis,)), least)
                 for array, axis in ((a, left), (b, right))
             )
         a, b = np.moveaxis(a, left, -1), np.moveaxis(b, right, 1)
@@ -324,6 +320,25 @@ class Dot(Merge):
         batch, size = a.shape[0], a.shape[-1]
         y = matmul(reshaped(a, (batch, -1, size)), reshaped(b, (batch, size, -1)))
         return y.reshape(shape if len(shape) > 1 else (*shape, 1))
+
+
+def _as_function(cls: type[Merge]) -> Callable[..., Any]:
+    def merged(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        return cls(*args, **kwargs)(inputs)
+
+    merged.__name__ = merged.__qualname__ = cls.__name__.lower()
+    merged.__doc__ = f"`{cls.__name__}` with the further arguments, called on a list of inputs."
+    return merged
+
+
+add, average, concatenate, maximum, minimum, multiply, subtract = map(
+    _as_function, (Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract)
+)
+
+
+def dot(inputs: Any, axes: Any = -1, **kwargs: Any) -> Any:
+    """`Dot` with the further arguments, called on a list of inputs."""
+    return Dot(axes, **kwargs)(inputs)
 
 
 class MergeCosine(Dot):

@@ -91,7 +91,6 @@ class BatchNormalization(_Normalization):
     call_arguments = ("inputs", "training", "mask")
     uses_mask = True
     row_by_row_in_training = False
-    of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
     counts_masked = False  # made from one that has no mask here: all steps count
     inert_arguments = ("renorm", "fused", "virtual_batch_size", "renorm_clipping", "renorm_momentum")
 
@@ -114,7 +113,8 @@ class BatchNormalization(_Normalization):
         **kwargs: Any,
     ) -> None:
         arguments = locals()
-        self._renorm = bool(kwargs.get("renorm") or kwargs.get("virtual_batch_size"))
+        self.renorm = bool(kwargs.get("renorm"))
+        self._by_parts = bool(kwargs.get("virtual_batch_size"))
         super().__init__(**kwargs)
         self._take(arguments)
         if isinstance(axis, (list, tuple)):
@@ -134,12 +134,12 @@ class BatchNormalization(_Normalization):
         size = self.fix_axis(input_shape, _axes(self.axis, len(input_shape))[0])
         self.add_scale((size,))
         self.add_weight("moving_mean", (size,), self.moving_mean_initializer, trainable=False)  # type: ignore[attr-defined]
-        self.add_weight(
-            "moving_variance",
-            (size,),
-            self.moving_variance_initializer,  # type: ignore[attr-defined]
-            trainable=False,
-        )
+        self.add_weight("moving_variance", (size,), self.moving_variance_initializer, trainable=False)  # type: ignore[attr-defined]
+        for name in ("moving_stddev", "renorm_mean", "renorm_stddev") if self.renorm else ():
+            self.add_weight(name, (size,), "zeros", trainable=False)  # of training alone
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | ({"renorm": True} if self.renorm else {})
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         values = self.named(weights)
@@ -236,7 +236,7 @@ class BatchNormalization(_Normalization):
 
     def refuse_training(self) -> None:
         """Raise where the layer renormalizes, or takes its statistics from parts of the batch."""
-        if self._renorm:
+        if self.renorm or self._by_parts:
             raise NotImplementedError(
                 f"Layer '{self.name}' with renorm or virtual_batch_size is run for inference only (training=True)."
             )
@@ -286,7 +286,10 @@ class LayerNormalization(_Normalization):
         return _is_last(self.axis, self.build_shape)
 
     def build_weights(self, input_shape: Any) -> None:
-        axes = _axes(self.axis, len(input_shape))
+        ndim = len(input_shape)
+        axes: Any = _axes(self.axis, ndim)
+        if len(axes) > 1:  # the weights have the axes in Keras's order, and take those of the inputs without turning
+            axes = [axis % ndim for axis in self.axis] if self.of_keras_2 else sorted(self.axis)
         shape = tuple(self.fix_axis(input_shape, axis) for axis in axes)
         if self.rms_scaling:
             self.add_weight("gamma", shape, self.gamma_initializer)  # type: ignore[attr-defined]
@@ -475,7 +478,10 @@ class RMSNormalization(Layer):
 
 @register()
 class UnitNormalization(Layer):
-    """Keras's UnitNormalization layer: the Euclidean norm over ``axis`` becomes 1."""
+    """Keras's UnitNormalization layer: the Euclidean norm over ``axis`` becomes 1.
+
+    Norms are taken for 1e-12 at least, or 1e-6 in a model of Keras 2.
+    """
 
     config_keys = ("axis",)
 
@@ -489,17 +495,18 @@ class UnitNormalization(Layer):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         axis = self.axis
+        least = 1e-12 if self.of_keras_2 else 1e-24  # of the sum of squares
         if self.per_step:
             return passing(
                 lambda x, out: _core.normalize(
-                    "unit", x, x.shape[-1] if x.ndim else len(_axes(-1, 0)), 1e-12, None, None, out
+                    "unit", x, x.shape[-1] if x.ndim else len(_axes(-1, 0)), least, None, None, out
                 )
             )
 
         def normalized(x: Array, total: Array) -> Array:
             if x.size > _pieces.PIECE:
                 return in_pieces(normalized, x, total)
-            y: Array = x * (1 / np.sqrt(np.maximum(total, x.dtype.type(1e-12))))
+            y: Array = x * (1 / np.sqrt(np.maximum(total, x.dtype.type(least))))
             return y
 
         def run(x: Array) -> Array:

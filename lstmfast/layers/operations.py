@@ -108,6 +108,9 @@ class Operation(Layer):
     supports_masking = False
     config_keys = ("operation", "options", "module")
 
+    def saved_class(self) -> str:
+        return "TFOpLambda" if "." in self.operation else self.operation
+
     def __init__(
         self, operation: str, options: dict[str, Any] | None = None, module: str | None = None, **kwargs: Any
     ) -> None:
@@ -133,7 +136,7 @@ class Operation(Layer):
         NotImplementedError
             If Keras 3 has none that does the same.
         """
-        name, options, _ = self._in_keras_3()
+        name, options, _ = self._in_keras_3(self.nodes[0])
         module = next((module for module, names in _MODULES.items() if name in names), "numpy")
         return {
             "module": self.module or f"keras.src.ops.{module}",
@@ -143,11 +146,10 @@ class Operation(Layer):
         }
 
     def call_args(self, node: Node) -> list[Any]:
-        return self._in_keras_3()[2]
+        return self._in_keras_3(node)[2]
 
-    def _in_keras_3(self) -> tuple[str, dict[str, Any], list[Any]]:
-        """Keras 3's class for the operation, its options and the arguments of its call."""
-        (node,) = self.nodes
+    def _in_keras_3(self, node: Node) -> tuple[str, dict[str, Any], list[Any]]:
+        """Keras 3's class for the operation, its options and the arguments of a call."""
         values = list(node.args[0])
         if self.operation[0].isupper():
             if self.operation == "RMSNorm" and len(values) == 1:  # whose second argument has no default there

@@ -124,12 +124,15 @@ class _GlobalPooling(Layer):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         first, keepdims, means = self.data_format == "channels_first", self.keepdims, self.means
         kind = "mean" if means else "max"
+        makes_bools = not self.of_keras_2
 
         def run(x: Array, mask: Array | None = None) -> Array:
             spatial = (1,) * (x.ndim - 2)
             x = contiguous(to_channels_last(x, first))
             batch, *sizes, channels = x.shape
             steps = math.prod(sizes)
+            if mask is not None and makes_bools:
+                mask = np.asarray(mask, bool)
             if mask is not None and (
                 type(mask) is not np.ndarray or mask.dtype != bool or mask.shape != (batch, steps)
             ):

@@ -43,9 +43,9 @@ class Recurrent(Layer):
     zero_output_for_mask: bool
     time_major = False
     states: list[Array] | None = None
-    of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
     dropping_rules = DroppingRules()  # of that Keras
     _batch: int | None = None
+    _state_shapes: list[Shape]  # of each array, without the batch; once built
 
     # -- what subclasses say ------------------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ class Recurrent(Layer):
             )
         if self.stateful:
             self._batch = batch
-            self.states = self.get_initial_state(batch)
+            self.states = self.zero_states(batch)
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         """(batch, units), or (batch, steps, units) with ``return_sequences``; with the states' where they come too."""
@@ -112,9 +112,14 @@ class Recurrent(Layer):
         mask = mask if self.return_sequences else None
         return [mask, *[None] * self.states_count] if self.return_state else mask
 
-    def get_initial_state(self, batch_size: int) -> list[Array]:
+    def get_initial_state(self, batch_size: int) -> list[Any]:
         """Zeros, (batch, units) for each array of the state."""
-        return [np.zeros((batch_size, *shape), self.policy.real) for shape in self._state_shapes]
+        return list(self.nest_states(tuple(self.zero_states(batch_size))))
+
+    def zero_states(self, batch: int) -> list[Array]:
+        """As `get_initial_state`, in one list."""
+        shapes = self._state_shapes if hasattr(self, "_state_shapes") else self.step_shapes(None)[1]
+        return [np.zeros((batch, *shape), self.policy.real) for shape in shapes]
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -211,8 +216,11 @@ class Recurrent(Layer):
         if listed and _core.are_states(initial_state, real, batch, self._state_shapes):
             return tuple(initial_state)
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
-        if any(isinstance(state, (list, tuple)) for state in states) and len(states) != self.states_count:
-            states = flatten(states)
+        if any(isinstance(state, (list, tuple)) for state in states):
+            leaves = flatten(states)
+            # those of stacked cells, a list for each; not what is a list of numbers
+            if len(states) != self.states_count or any(hasattr(leaf, "shape") for leaf in leaves):
+                states = leaves
         if len(states) != self.states_count:
             raise ValueError(
                 f"Layer '{self.name}' has {self.states_count} states, but `initial_state` holds {len(states)}."
@@ -270,7 +278,7 @@ class Recurrent(Layer):
     def reset_state(self) -> None:
         """Set the states of a stateful layer to zero."""
         if self.states is not None and self._batch is not None:
-            self.states = self.get_initial_state(self._batch)
+            self.states = self.zero_states(self._batch)
 
     def reset_states(self, states: Any = None) -> None:
         """Set the states of a stateful layer to zero, or to the given arrays."""
@@ -287,8 +295,6 @@ class Recurrent(Layer):
         reason = None
         if self.go_backwards:
             reason = "reads its input from the last step on (go_backwards=True)"
-        elif self.stateful:
-            reason = "is stateful; a stream keeps its own state"
         elif self.return_state:
             reason = "returns its state (return_state=True)"
         elif self.time_major:

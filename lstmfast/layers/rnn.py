@@ -28,6 +28,10 @@ class _Cell(CellLayer):
     def output_size(self) -> int:
         return self.units
 
+    @property
+    def state_size(self) -> Any:
+        return self.units if self.cell_states == 1 else [self.units] * self.cell_states
+
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         batch = sequences_shape[0]
         return ((batch, self.units), [(batch, self.units)] * self.cell_states)
@@ -88,12 +92,25 @@ class StackedRNNCells(Layer):
     """
 
     ndim = 2
+    call_arguments = ("inputs", "states", "training")
 
     def __init__(self, cells: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.cells: list[_Cell] = [_as_cell(cell) for cell in cells]
         if not self.cells:
             raise ValueError("`StackedRNNCells` needs at least one cell.")
+
+    @property
+    def state_size(self) -> list[Any]:
+        return [cell.state_size for cell in self.cells]
+
+    @property
+    def output_size(self) -> int:
+        return self.cells[-1].output_size
+
+    def get_initial_state(self, batch_size: int) -> list[Any]:
+        """Zeros: for each cell a list of (batch, units) for each array of its state."""
+        return [cell.get_initial_state(batch_size) for cell in self.cells]
 
     def sublayers(self) -> tuple[Layer, ...]:
         return tuple(self.cells)
@@ -106,8 +123,48 @@ class StackedRNNCells(Layer):
             cell.build(input_shape)
             input_shape = (*input_shape[:-1], cell.units)
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        states = []
+        for cell in self.cells:
+            output, state = cell.compute_output_shape(input_shape)
+            states.append(state)
+        return output, _nested(states)
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        if not self.built:
+            self.build(shapes)
+        if "states" not in arguments:
+            return {}
+        states = arguments["states"]
+        if len(self.cells) == 1 and len(flatten(states)) == len(states):
+            states = [states]
+        if not isinstance(states, (list, tuple)) or len(states) != len(self.cells):
+            raise ValueError(f"Layer '{self.name}' takes the states of {len(self.cells)} cells, a list for each.")
+        batch = shapes[0]
+        return {"states": [cell._checked_states(own, batch) for cell, own in zip(self.cells, states, strict=True)]}
+
+    def run_for(self, arguments: dict[str, Any]) -> Run:
+        return self.frozen()
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        runs = [cell.frozen() for cell in self.cells]
+
+        def run(x: Array, states: Any = None, training: Any = False) -> Any:
+            new = []
+            for one, own in zip(runs, states or [None] * len(runs), strict=True):
+                x, state = one(x, own)
+                new.append(state)
+            return x, _nested(new)
+
+        return run
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cells": [serialize_layer(cell) for cell in self.cells]}
+
+
+def _nested(states: list[Any]) -> Any:
+    """The states of stacked cells as Keras has them: those of a single cell alone."""
+    return states if len(states) > 1 else states[0]
 
 
 def _as_cell(cell: Any) -> Any:
@@ -157,6 +214,12 @@ class RNN(Recurrent):
     def cells(self) -> list[_Cell]:
         """The cells from the input to the output."""
         return self.cell.cells if isinstance(self.cell, StackedRNNCells) else [self.cell]
+
+    @property
+    def state_size(self) -> list[Any]:
+        """The units of each array of the state; of stacked cells, of each cell."""
+        size = self.cell.state_size
+        return size if isinstance(size, list) else [size]
 
     @property
     def states_count(self) -> int:

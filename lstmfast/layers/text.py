@@ -384,7 +384,7 @@ class TextVectorization(_Vocabulary):
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (input_shape[0], self.output_sequence_length)
 
-    def mixes_batch(self, training: bool) -> bool:
+    def mixes_batch(self, training: bool | None) -> bool:
         """Without a length of its own, a text is filled up to that of the others."""
         return self.output_sequence_length is None
 

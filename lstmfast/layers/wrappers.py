@@ -33,7 +33,6 @@ class TimeDistributed(Layer):
     per_step = True
     stops_mask_since_316 = True
     call_arguments = ("inputs", "training", "mask")
-    of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
 
     def __init__(self, layer: Any, **kwargs: Any) -> None:
         if not isinstance(layer, (Layer, dict)):
@@ -87,7 +86,8 @@ class TimeDistributed(Layer):
         return [("layer", self.layer)]
 
     def build_weights(self, input_shape: Any) -> None:
-        self.layer.build((input_shape[0], *input_shape[2:]))
+        if not self.layer.built:
+            self.layer.build((input_shape[0], *input_shape[2:]))
 
     def check_shape(self, shape: Any) -> None:
         super().check_shape(shape)
@@ -101,7 +101,11 @@ class TimeDistributed(Layer):
         return self.layer.output_dtype(inputs)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        inner = self._inner(self.layer.frozen())
+        return self._at_once(self.layer.frozen())
+
+    def _at_once(self, own: Run) -> Run:
+        """`freeze`, given what runs the layer inside."""
+        inner = self._inner(own)
 
         def run(x: Array, mask: Any = None, training: Any = None, out: Array | None = None) -> Array:
             batch, steps = x.shape[:2]
@@ -126,9 +130,12 @@ class TimeDistributed(Layer):
         return run
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
-        if not arguments.get("training") or not self.layer.is_noisy():
-            return self.frozen()
-        return self.noisy_run(self._in_training)
+        training = arguments.get("training")
+        if training and self.layer.is_noisy():
+            return self.noisy_run(self._in_training)
+        if training is not None and not training and self.layer.trains:
+            return self._at_once(self.layer.run_for({"training": False}))
+        return self.frozen()
 
     def _in_training(self) -> Run:
         """What runs a layer that differs in training: as in Keras 3, a call of it for each step."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from lstmfast.saving.archive import WeightTree
 from lstmfast.saving.config import MAX_DEPTH, Context, Version, make_layer, parse_version
 from lstmfast.saving.files import Array, Saved, open_weights
 from lstmfast.saving.legacy import LayerWeights
+from lstmfast.saving.translate import keras_1_count, translated
+from lstmfast.saving.weight_order import keras_2_order, saved_order
 
 NEWEST_KERAS: Version = (3, 15)
 _MAX_NODES = 10_000
@@ -64,31 +67,71 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
             "and functional models can be taken over."
         )
     context = Context(f"live model {getattr(model, 'name', '')}", version, custom)
+    _refuse_what_configs_lack(model, custom)
     config = _plain(model.get_config())
     copy = make_model({"class_name": class_name, "config": config}, context, 0)
-    weights = [np.asarray(value) for value in model.get_weights()]
+    # in Keras 2 the words of a text layer are among the weights
+    weights = [array for array in map(np.asarray, model.get_weights()) if array.dtype.kind not in "OSU"]
     if not copy.built:
         shape = getattr(model, "input_shape", None)
         if shape is None and weights:
             raise ValueError(f"Model '{copy.name}' is not built: call it on data first.")
         if shape is not None:
             copy.build(shape)
-    if version[0] < 3 and class_name == "Functional":
-        order = {layer.name: layer for layer in copy.layers}
-        names_in_order = [layer.name for layer in model.layers if layer.name in order]
-        copy._layers = [order[name] for name in names_in_order] + [
-            layer for layer in copy._layers if layer.name not in names_in_order
-        ]
     if any(layer.reads_strings for layer in copy.all_layers()):
         _take_vocabularies(model, copy)
-    copy.set_weights(weights)
+    copy.set_weights(_by_layer(copy, weights) if context.major < 3 else weights)
     return copy
+
+
+_KERAS_MODULES = ("keras", "tf_keras", "tensorflow")
+
+
+def _live_layers(layer: Any) -> Iterator[Any]:
+    """A live layer and those inside it."""
+    yield layer
+    inside: list[Any] = []
+    for name in ("layers", "layer", "forward_layer", "backward_layer", "cell", "cells"):
+        found = getattr(layer, name, None)
+        inside.extend(found if isinstance(found, (list, tuple)) else [found])
+    for inner in inside:
+        if callable(getattr(inner, "get_config", None)):
+            yield from _live_layers(inner)
+
+
+def _refuse_what_configs_lack(model: Any, custom: dict[str, Any]) -> None:
+    """Raise where a live model is something else than its config says."""
+    for layer in _live_layers(model):
+        is_chain = any(base.__name__ == "Sequential" for base in type(layer).__mro__)
+        if is_chain and len(set(map(id, layer.layers))) < len(layer.layers):
+            raise NotImplementedError(
+                f"Sequential model '{layer.name}' holds a layer twice, which its config does not say: make it a "
+                "functional model."
+            )
+        for argument in ("activation", "recurrent_activation"):
+            function = getattr(layer, argument, None)
+            name, module = getattr(function, "__name__", None), str(getattr(function, "__module__", None))
+            if not isinstance(function, FunctionType) or module.split(".")[0] in _KERAS_MODULES or name in custom:
+                continue
+            raise NotImplementedError(
+                f"Layer '{layer.name}' has the {argument} {name}, a Python function of {module}. Pass "
+                f"custom_objects={{{name!r}: a function of arrays}}."
+            )
+
+
+def _by_layer(model: Model, weights: list[Any]) -> list[Any]:
+    """What Keras 2 gave as the weights of its model, layer by layer."""
+    order = keras_2_order(model)
+    if len(order) != len(weights):
+        return weights  # which is the number to complain of
+    places = {(id(owner), index): value for (owner, index), value in zip(order, weights, strict=True)}
+    return [places[id(owner), index] for owner in model.owners() for index in range(len(owner._specs))]
 
 
 def _calls_as_keras(kind: type) -> bool:
     """Whether a class of models leaves it to Keras what a call does."""
     owner = next((base for base in kind.__mro__ if "call" in base.__dict__), None)
-    return owner is None or owner.__module__.split(".")[0] in ("keras", "tf_keras", "tensorflow")
+    return owner is None or owner.__module__.split(".")[0] in _KERAS_MODULES
 
 
 def _take_vocabularies(model: Any, copy: Model) -> None:
@@ -177,9 +220,14 @@ def _joined(branches: list[Model], layers: list[Layer], name: Any, context: Cont
         raise ValueError(f"'{context.name}': {error}") from error
 
 
-def functional_from_config(config: dict[str, Any]) -> Model:
+def functional_from_config(config: dict[str, Any], custom: dict[str, Any]) -> Model:
     """A functional model from what `Model.get_config` gave."""
-    return functional(config, Context("config", NEWEST_KERAS, {}), 0)
+    return functional(config, Context("config", NEWEST_KERAS, custom), 0)
+
+
+def sequential_from_config(config: dict[str, Any], custom: dict[str, Any]) -> Model:
+    """A Sequential model from what its `get_config` gave."""
+    return _sequential(config, Context("config", NEWEST_KERAS, custom), 0)
 
 
 def functional(config: dict[str, Any], context: Context, depth: int) -> Model:
@@ -218,6 +266,9 @@ def functional(config: dict[str, Any], context: Context, depth: int) -> Model:
     except _NotYet:
         raise ValueError(f"'{context.name}': an input or output of the model is no layer's.") from None
     model._trainable = bool(config.get("trainable", True))
+    if context.major < 3:  # whose weights come in the order of its config
+        listed = [layer for layer in layers.values() if layer in model._layers]
+        model._layers = [*listed, *(layer for layer in model._layers if layer not in listed)]
     return model
 
 
@@ -380,8 +431,8 @@ class Edges:
                         raise ValueError(f"'{self.context.name}': layer '{layer.name}' is called on {dtype[:40]!r}.")
                     return np.asarray(config.get("value"), dtype)
                 return {key: revive(item, depth + 1) for key, item in value.items()}
-            if isinstance(value, list):
-                return [revive(item, depth + 1) for item in value]
+            if isinstance(value, (list, tuple)):
+                return type(value)([revive(item, depth + 1) for item in value])
             return value
 
         args = revive(node.get("args") or [])
@@ -440,12 +491,26 @@ class Edges:
 class _Collector:
     """Pairs of layers and the arrays of a file, whose shapes are checked before any is read."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, skip_mismatch: bool = False) -> None:
         self.context = context
+        self._skip_mismatch = skip_mismatch
         self.pairs: list[tuple[Layer, list[Array]]] = []
         self.vocabularies: list[tuple[Any, tuple[str, ...]]] = []
+        self._taken: set[int] = set()
 
     def add(self, layer: Layer, arrays: list[Array]) -> None:
+        try:
+            self._add(layer, arrays)
+        except ValueError as error:
+            self.refuse(error)
+
+    def refuse(self, error: ValueError) -> None:
+        """Raise the error, or warn of it where layers that do not fit are to be left alone."""
+        if not self._skip_mismatch:
+            raise error
+        warnings.warn(f"{error} The layer keeps its own.", stacklevel=4)
+
+    def _add(self, layer: Layer, arrays: list[Array]) -> None:
         where = f"'{self.context.name}': layer '{layer.name}' of class {type(layer).__name__}"
         if len(arrays) != len(layer._specs):
             raise ValueError(f"{where} expects {len(layer._specs)} weights, the file holds {len(arrays)}.")
@@ -455,6 +520,10 @@ class _Collector:
                     f"{where} expects its weight '{spec.name}' to have the shape {spec.shape}, the file holds "
                     f"{tuple(array.shape)}."
                 )
+            for place in array.data_sets():  # or a file of one large array could fill any memory
+                if place in self._taken:
+                    raise ValueError(f"{where} has its weight '{spec.name}' at {array.path}, which is another's too.")
+                self._taken.add(place)
         self.pairs.append((layer, arrays))
 
     def add_words(self, layer: Any, words: list[str]) -> None:
@@ -483,7 +552,7 @@ def _without_words(layer: Layer, context: Context) -> ValueError:
     )
 
 
-def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
+def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch: bool = False) -> None:
     """Weights of a ``.keras`` file into its model.
 
     Raises
@@ -492,7 +561,7 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
         If a weight is missing, or has another shape than the config says; the model has not changed then.
     """
     model._require_built()
-    collector = _Collector(context)
+    collector = _Collector(context, skip_mismatch)
     seen: set[int] = set()
 
     def own(layer: Layer, path: str) -> None:
@@ -518,22 +587,32 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
             if place not in tree.texts:
                 raise _without_words(layer, context)
             collector.add_words(layer, tree.texts[place]())
+        read = [f"{path}{layer.saved_vars}/"]
         for attribute, inner in layer.saved_parts():
             below = f"{path}{attribute}/"
             if not any(key.startswith(below) for key in tree.arrays):
                 below = f"{path}_{attribute}/"  # tf.keras kept the underscore of a private attribute
+            read.append(below)
             if isinstance(inner, list):
                 container(inner, below)
             else:
                 own(inner, below)
+        if layer.is_own():
+            for key in tree.arrays:
+                if key.startswith(path) and not key.startswith((*read, f"{path}seed_generator/")):
+                    raise ValueError(
+                        f"'{context.name}': layer '{layer.name}' of class {type(layer).__name__} has no place for the "
+                        f"weight {key} in the file."
+                    )
 
     def container(layers: list[Layer], path: str) -> None:
         """A list of layers: groups are named after classes and counted per class."""
         groups = {key[len(path) :].split("/", 1)[0] for key in (*tree.arrays, *tree.texts) if key.startswith(path)}
         by_class: dict[str, list[Layer]] = {}
         for layer in layers:
-            if layer.owners() or any(map(_lacks_words, layer.all_layers())):
-                by_class.setdefault(snake_case(layer.saved_class()), []).append(layer)
+            name = snake_case(layer.saved_class())
+            if layer.owners() or any(map(_lacks_words, layer.all_layers())) or (layer.is_own() and name in groups):
+                by_class.setdefault(name, []).append(layer)
         for prefix, members in by_class.items():
             numbered = sorted(
                 (int(match[1] or 0), group)
@@ -557,10 +636,16 @@ def assign_tree(model: Model, tree: WeightTree, context: Context) -> None:
                 own(layer, f"{path}{group}/")
 
     own(model, "")
+    for layer in model.owners():
+        if id(layer) not in seen:
+            raise ValueError(
+                f"'{context.name}': the weights of layer '{layer.name}' of class {type(layer).__name__} are missing: "
+                "Keras's files have no place for a layer in a list of lists, or in a dict in a list."
+            )
     collector.assign()
 
 
-def assign_layers(model: Model, weights: LayerWeights, context: Context) -> None:
+def assign_layers(model: Model, weights: LayerWeights, context: Context, skip_mismatch: bool = False) -> None:
     """Weights of a legacy file into its model; see `assign_tree`."""
     for inner in model.all_layers():
         if _lacks_words(inner):
@@ -570,7 +655,7 @@ def assign_layers(model: Model, weights: LayerWeights, context: Context) -> None
         if stored:
             _build_from_weights(model, stored)
         model._require_built()
-    collector = _Collector(context)
+    collector = _Collector(context, skip_mismatch)
     layers = [layer for layer in model.layers if layer.owners()]
     by_name = {layer.name: layer for layer in layers}
     if len(stored) != len(layers):
@@ -586,39 +671,21 @@ def assign_layers(model: Model, weights: LayerWeights, context: Context) -> None
 
 
 def _add_legacy(collector: _Collector, layer: Layer, arrays: list[Array], context: Context, backend: str) -> None:
-    """One entry of ``layer_names``: trainable weights first, then the others, through all that is nested in it."""
-    from lstmfast.saving.translate import translated
-
-    arrays = translated(layer, arrays, context, backend)
-    listed = _legacy_order(layer)
-    if len(listed) != len(arrays):
-        raise ValueError(
-            f"'{context.name}': layer '{layer.name}' of class {type(layer).__name__} expects {len(listed)} weights, "
-            f"the file holds {len(arrays)}."
+    """One entry of ``layer_names``, with the weights of all that is nested in it."""
+    places = saved_order(layer, context.major)
+    if len(places) != len(arrays) and context.major < 2:
+        places = [(owner, index) for owner in layer.owners() for index in range(keras_1_count(owner))]
+    if len(places) != len(arrays):
+        what = f"layer '{layer.name}' of class {type(layer).__name__}"
+        collector.refuse(
+            ValueError(f"'{context.name}': {what} expects {len(places)} weights, the file holds {len(arrays)}.")
         )
+        return
     found: dict[int, tuple[Layer, dict[int, Array]]] = {}
-    for (owner, index), array in zip(listed, arrays, strict=True):
+    for (owner, index), array in zip(places, arrays, strict=True):
         found.setdefault(id(owner), (owner, {}))[1][index] = array
-    for owner, by_index in found.values():
-        collector.add(owner, [by_index[index] for index in range(len(owner._specs))])
-
-
-def _legacy_order(layer: Layer) -> list[tuple[Layer, int]]:
-    """(owner, index of its weight) in the order of ``trainable_weights + non_trainable_weights``."""
-    order: list[tuple[bool, Layer, int]] = []
-    seen: set[int] = set()
-
-    def visit(here: Layer, trainable: bool) -> None:
-        if id(here) in seen:
-            return
-        seen.add(id(here))
-        trainable = trainable and here.trainable
-        order.extend((trainable and spec.trainable, here, index) for index, spec in enumerate(here._specs))
-        for inner in here.sublayers():
-            visit(inner, trainable)
-
-    visit(layer, True)
-    return [(owner, index) for flag in (True, False) for trainable, owner, index in order if trainable is flag]
+    for owner, own in found.values():
+        collector.add(owner, translated(owner, [own[index] for index in range(len(own))], backend))
 
 
 def _build_from_weights(model: Model, stored: list[tuple[str, list[Array]]]) -> None:
@@ -630,11 +697,11 @@ def _build_from_weights(model: Model, stored: list[tuple[str, list[Array]]]) -> 
     model.build((None, None, shape[0]) if first.ndim == 3 else (None, shape[0]))
 
 
-def load_weights(model: Model, path: Any) -> None:
+def load_weights(model: Model, path: Any, skip_mismatch: bool = False) -> None:
     """The weights in a file into a model; see `Model.load_weights`."""
     with open_weights(path) as (name, version, weights):
         context = Context(name, parse_version(version), {})
         if isinstance(weights, WeightTree):
-            assign_tree(model, weights, context)
+            assign_tree(model, weights, context, skip_mismatch)
         else:
-            assign_layers(model, weights, context)
+            assign_layers(model, weights, context, skip_mismatch)

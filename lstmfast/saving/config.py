@@ -12,14 +12,12 @@ from typing import Any
 
 from lstmfast import activations, initializers
 from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY and OPERATIONS)
-from lstmfast.layers.attention import MultiHeadAttention
 from lstmfast.layers.base import REGISTRY, Layer
 from lstmfast.layers.merging import MergeCosine
 from lstmfast.layers.normalization import BatchNormalization
 from lstmfast.layers.operations import OPERATIONS, Operation
-from lstmfast.layers.recurrent import CellLayer, Recurrent
+from lstmfast.layers.recurrent import CellLayer
 from lstmfast.layers.recurrent_dropout import rules_before_keras_3
-from lstmfast.layers.wrappers import TimeDistributed
 
 MAX_DEPTH = 64
 
@@ -87,6 +85,11 @@ _ACTIVATION_KEYS = ("activation", "recurrent_activation")
 # Operations of tf.keras 2 whose tensors are a `*args`, which its configs leave out.
 _WITHOUT_OPERANDS = ("einsum", "linalg.einsum")
 _CODE_LAYERS = ("Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+# What they hold that a layer in their place need not take.
+_OF_CODE = frozenset(
+    "apply_fn arguments call_fn function function_type init_fn mask mask_type module output_shape output_shape_module "
+    "output_shape_type params state variables".split()
+)
 
 
 class Context:
@@ -118,8 +121,8 @@ def parse_version(text: str) -> Version:
     return (int(match[1]), int(match[2] or 0)) if match else (1, 0)
 
 
-def layer_class(class_name: Any, layer_name: Any, context: Context) -> type[Layer]:
-    """The class that a file means.
+def layer_class(class_name: Any, layer_name: Any, context: Context, is_own: bool = False) -> type[Layer]:
+    """The class that a file means; with ``is_own``, one that is not Keras's, whatever its name.
 
     Raises
     ------
@@ -127,21 +130,36 @@ def layer_class(class_name: Any, layer_name: Any, context: Context) -> type[Laye
         If it holds code, or is none that lstmfast has.
     """
     what = f"'{context.name}': layer '{layer_name}' of class {class_name}"
-    found = context.custom.get(class_name)
-    if isinstance(found, type) and issubclass(found, Layer):
-        return found
+    for name in (layer_name, class_name) if class_name in _CODE_LAYERS else (class_name,):
+        found = context.custom.get(name) if isinstance(name, str) else None
+        if isinstance(found, type) and issubclass(found, Layer):
+            return found
     known = REGISTRY.get(class_name) if isinstance(class_name, str) else None
-    if known is not None:
+    if known is not None and not is_own:
         return known
     if class_name in _CODE_LAYERS:
         raise NotImplementedError(
             f"{what} holds Python code, which is never run from a file. Rewrite it with layers, or pass "
-            f"custom_objects={{{class_name!r}: a subclass of lstmfast.layers.Layer}}."
+            f"custom_objects={{{layer_name!r}: a subclass of lstmfast.layers.Layer}}."
+        )
+    if known is not None:
+        raise NotImplementedError(
+            f"{what} is not the layer of this name that Keras has. Pass custom_objects={{{class_name!r}: a subclass of "
+            "lstmfast.layers.Layer}, or save a model without it."
         )
     raise NotImplementedError(
         f"{what} is not supported. Pass custom_objects={{{class_name!r}: a subclass of lstmfast.layers.Layer}}, or "
         "save a model without it."
     )
+
+
+def _is_own(entry: dict[str, Any]) -> bool:
+    """Whether an entry of a config says that its class is none of Keras's; older ones do not."""
+    if "module" not in entry:
+        return False
+    module, registered = entry["module"], entry.get("registered_name")
+    keras_s = isinstance(module, str) and module.split(".")[0] in ("keras", "tf_keras", "tensorflow")
+    return not keras_s or (isinstance(registered, str) and ">" in registered)
 
 
 def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
@@ -192,10 +210,13 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
     if _is_operation(entry, context):
         options = {key: value for key, value in config.items() if key not in ("name", *_IGNORED)}
         return Operation(class_name, options, entry.get("module"), name=name)
-    cls = MergeCosine if class_name == _MERGE_MODES["cos"] else layer_class(class_name, name, context)
+    is_cosine = class_name == _MERGE_MODES["cos"]
+    cls = MergeCosine if is_cosine else layer_class(class_name, name, context, _is_own(entry))
     where = f"'{context.name}': layer '{name}' of class {class_name}"
     try:
         layer = cls.from_config(arguments(class_name, cls, config, context, depth))
+        if cls is not REGISTRY.get(class_name) and not is_cosine:
+            layer.class_in_file = class_name
         if context.major < 3:
             _mark_as_older(layer)
             if isinstance(layer, CellLayer):
@@ -213,11 +234,9 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
 
 
 def _mark_as_older(layer: Layer) -> None:
-    """Tell the layers that differ that no Keras 3 wrote them."""
-    if isinstance(layer, (BatchNormalization, MultiHeadAttention, Recurrent, TimeDistributed)):
-        layer.of_keras_2 = True
-    for inner in layer.sublayers():
-        _mark_as_older(inner)
+    """Tell a layer and those inside it that no Keras 3 wrote them."""
+    for each in layer.all_layers():
+        each.of_keras_2 = True
 
 
 def _from_merge(config: dict[str, Any], name: Any, context: Context) -> tuple[str, dict[str, Any]]:
@@ -257,6 +276,8 @@ def arguments(
 ) -> dict[str, Any]:
     """A layer's config as the arguments of its constructor."""
     config = {key: value for key, value in config.items() if key not in _IGNORED}
+    if class_name in _CODE_LAYERS:
+        config = {key: value for key, value in config.items() if key not in _OF_CODE or key in _accepted(cls)}
     if context.major < 2:
         config = _from_keras_1(class_name, config)
     if class_name == "Embedding" and str(config.get("dtype", "")).startswith(("int", "uint")):
@@ -331,6 +352,11 @@ def activation(identifier: Any, context: Context) -> Any:
             identifier = inner.get("activation")
         elif isinstance(inner, str) and class_name is None:
             identifier = inner
+        elif "value" in identifier or class_name == "__lambda__":
+            raise NotImplementedError(
+                "an activation is a lambda: Python code, which is never run from a file. Give the model a function "
+                "with a name, and pass custom_objects={name: a function of arrays}"
+            )
     name = identifier if isinstance(identifier, str) else None
     if name is not None and ">" in name:  # a registered name: package>name
         name = identifier = name.rsplit(">", 1)[1]

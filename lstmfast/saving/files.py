@@ -152,6 +152,10 @@ class Derived:
         self._sources = sources
         self._make = make
 
+    def data_sets(self) -> list[int]:
+        """Where in the file the values lie."""
+        return [place for source in self._sources for place in source.data_sets()]
+
     def read(self) -> np.ndarray[Any, Any]:
         """The values."""
         return self._make(*[source.read() for source in self._sources])
@@ -166,6 +170,14 @@ class Array:
         self._dataset = dataset
         self.path = path
         self.shape: tuple[int, ...] = tuple(dataset.shape)
+
+    def data_sets(self) -> list[int]:
+        """Where in the file the values lie."""
+        if isinstance(self._dataset, np.ndarray):
+            return []
+        import h5py
+
+        return [int(h5py.h5o.get_info(self._dataset.id).addr)]
 
     def read(self) -> np.ndarray[Any, Any]:
         """The values; bfloat16, which HDF5 lacks, comes as float32."""

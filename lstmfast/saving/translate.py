@@ -14,35 +14,26 @@ from lstmfast.layers.convolution import Convolution
 from lstmfast.layers.gru import GRU
 from lstmfast.layers.lstm import LSTM
 from lstmfast.layers.recurrent import Recurrent
-from lstmfast.saving.config import Context
 from lstmfast.saving.files import Array, Derived
 
 # Keras 1 kept an LSTM's arrays by gate, in the order i, c, f, o; a GRU's in the order z, r, h.
 _KERAS_1_GATES: dict[type[Layer], tuple[int, ...]] = {LSTM: (0, 2, 1, 3), GRU: (0, 1, 2)}
 
 
-def translated(layer: Layer, arrays: list[Any], context: Context, backend: str) -> list[Any]:
-    """The arrays of one entry of ``layer_names`` as today's Keras would store them."""
-    owners = layer.owners()
-    if len(arrays) != sum(len(owner._specs) for owner in owners):
-        counts = [3 * len(_KERAS_1_GATES.get(type(owner), ())) or len(owner._specs) for owner in owners]
-        if context.major >= 2 or len(arrays) != sum(counts):
-            return arrays
-    else:
-        counts = [len(owner._specs) for owner in owners]
-        if not all(spec.trainable for owner in owners for spec in owner._specs) and len(owners) > 1:
-            return arrays  # those are not in the order of their owners
-    result: list[Any] = []
-    for owner, count in zip(owners, counts, strict=True):
-        own, arrays = arrays[:count], arrays[count:]
-        if isinstance(owner, Recurrent) and count != len(owner._specs):
-            own = _joined(own, _KERAS_1_GATES[type(owner)])
-        elif isinstance(owner, (LSTM, GRU)):
-            own = _from_cudnn(owner, own)
-        elif isinstance(owner, Convolution):
-            own = [_convolution(owner, own[0], backend), *own[1:]]
-        result += own
-    return result
+def translated(owner: Layer, arrays: list[Any], backend: str) -> list[Any]:
+    """The arrays of a layer, of whatever version or backend, as today's Keras would store them."""
+    if isinstance(owner, Recurrent) and len(arrays) == keras_1_count(owner) != len(owner._specs):
+        return _joined(arrays, _KERAS_1_GATES[type(owner)])
+    if isinstance(owner, (LSTM, GRU)):
+        return _from_cudnn(owner, arrays)
+    if isinstance(owner, Convolution) and arrays:
+        return [_convolution(owner, arrays[0], backend), *arrays[1:]]
+    return arrays
+
+
+def keras_1_count(owner: Layer) -> int:
+    """How many arrays Keras 1 has for the weights of a layer."""
+    return 3 * len(_KERAS_1_GATES.get(type(owner), ())) or len(owner._specs)
 
 
 def _joined(arrays: list[Array], gates: tuple[int, ...]) -> list[Any]:

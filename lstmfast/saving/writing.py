@@ -5,6 +5,7 @@ Next: archive.py, which reads it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import io
 import json
@@ -12,13 +13,14 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from lstmfast._graph import snake_case
 from lstmfast._plan import MaskRules, Plan
 from lstmfast.layers.base import Layer, serialize_layer
 from lstmfast.layers.merging import MergeCosine
-from lstmfast.models import Model
+from lstmfast.layers.normalization import BatchNormalization
+from lstmfast.models import Model, Sequential
 from lstmfast.saving.config import parse_version
 
 # Of the Keras whose format is written.
@@ -27,21 +29,43 @@ KERAS_VERSION = "3.15.1"
 
 def save_model(model: Model, path: str | os.PathLike[str], overwrite: bool = True) -> None:
     """Write a model to a ``.keras`` file, whole or not at all; see `Model.save`."""
-    name = os.fspath(path)
-    if not str(name).endswith(".keras"):
-        raise ValueError(f"The file name has to end in .keras, the only format that is written. Received: {name}")
-    if not overwrite and os.path.exists(name):
-        raise FileExistsError(f"'{name}' exists, and overwrite=False.")
+    name = _name(path, ".keras", overwrite)
     model._require_built()
     config = json.dumps(architecture(model))
     metadata = {"keras_version": KERAS_VERSION, "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")}
     weights = _weights(model)
-    handle, temporary = tempfile.mkstemp(suffix=".keras", dir=os.path.dirname(name) or ".")
+    with _whole_file(name) as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("metadata.json", json.dumps(metadata))
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", weights)
+
+
+def save_weights(model: Model, path: str | os.PathLike[str], overwrite: bool = True) -> None:
+    """Write a model's weights to a ``.weights.h5`` file, whole or not at all; see `Model.save_weights`."""
+    name = _name(path, ".weights.h5", overwrite)
+    model._require_built()
+    weights = _weights(model)
+    with _whole_file(name) as file:
+        file.write(weights)
+
+
+def _name(path: str | os.PathLike[str], ending: str, overwrite: bool) -> str:
+    """The name of a file to write, checked."""
+    name = os.fspath(path)
+    if not str(name).endswith(ending):
+        raise ValueError(f"The file name has to end in {ending}, the only format that is written. Received: {name}")
+    if not overwrite and os.path.exists(name):
+        raise FileExistsError(f"'{name}' exists, and overwrite=False.")
+    return name
+
+
+@contextlib.contextmanager
+def _whole_file(name: str) -> Iterator[IO[bytes]]:
+    """A file that takes its place when all is written, and leaves what was there before where something fails."""
+    handle, temporary = tempfile.mkstemp(suffix=".part", dir=os.path.dirname(name) or ".")
     try:
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
-            archive.writestr("metadata.json", json.dumps(metadata))
-            archive.writestr("config.json", config)
-            archive.writestr("model.weights.h5", weights)
+        with os.fdopen(handle, "wb") as file:
+            yield file
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, name)
     except BaseException:
@@ -77,6 +101,16 @@ def _refuse_what_changed(layer: Layer) -> None:
         raise NotImplementedError(
             f"Layer '{layer.name}' merges by the mode cos of Keras 1, which Keras 3 does not have: the model cannot be "
             "written for it."
+        )
+    if isinstance(layer, BatchNormalization) and layer.renorm:
+        raise NotImplementedError(
+            f"Layer '{layer.name}' renormalizes in training (renorm=True), which Keras 3 does not have: the model "
+            "cannot be written for it."
+        )
+    if isinstance(layer, Sequential) and len(set(map(id, layer.layers))) < len(layer.layers):
+        raise NotImplementedError(
+            f"Sequential model '{layer.name}' holds a layer twice, which its config would not say: make it a "
+            "functional model."
         )
     if isinstance(layer, Model) and layer.built and layer.keras_version < (3, 4):
         for newer in _other_masks(layer):
@@ -140,4 +174,10 @@ def _weights(model: Model) -> bytes:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         own(model, "")
+    for layer in model.owners():
+        if id(layer) not in seen:
+            raise NotImplementedError(
+                f"Keras's files have no place for layer '{layer.name}', which is in a list of lists, or in a dict in a "
+                "list, of another layer."
+            )
     return buffer.getvalue()

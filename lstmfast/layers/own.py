@@ -1,0 +1,300 @@
+"""Layers that users write, as they write them for Keras: `build`, `call`, layers and weights in attributes.
+
+A class with a `call` of its own gets what is here wherever it says nothing else. Its `call` sees a change of weights at
+once; all other layers finish a call with the weights that it began with.
+Next: base.py, whose methods these stand for.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from lstmfast._arrays import as_array, numpy_dtype
+from lstmfast._graph import KerasTensor, Node, flatten, map_shapes, map_tree
+from lstmfast.layers.base import Array, Layer, Run, lock
+from lstmfast.layers.variable import Variable
+
+_PROBED = (2, 3)  # sizes of what may vary, to find the shape of an output
+_MOST_VALUES = 1 << 26
+_PLAIN = (str, int, float, bool, type(None))
+
+
+class _Place:
+    """What a call for the shape of its output has in the place of a tensor."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: Any, dtype: str) -> None:
+        self.shape, self.dtype = tuple(shape), dtype
+
+    def zeros(self, size: int) -> Array:
+        return np.zeros([size if own is None else own for own in self.shape], numpy_dtype(self.dtype))
+
+
+class _Own(Layer):
+    row_by_row = False  # it may look at all of them
+    supports_masking = False
+    saved_module = None
+    allocates = False  # it may return what it was given, or a weight
+    casts_input = False
+
+    _given: tuple[tuple[Any, ...], dict[str, Any]]  # to the constructor
+    _arguments: dict[str, Any] = {}  # noqa: RUF012 (replaced, never changed) of the last call on tensors
+
+    def is_own(self) -> bool:
+        return True
+
+    # -- what is inside -----------------------------------------------------------------------------------------
+
+    def sublayers(self) -> tuple[Layer, ...]:
+        return tuple({id(layer): layer for value in vars(self).values() for layer in _layers_in(value)}.values())
+
+    def saved_parts(self) -> list[tuple[str, Any]]:
+        parts: list[tuple[str, Any]] = []
+        for name, value in vars(self).items():
+            if isinstance(value, Layer):
+                parts.append((name, value))
+            elif isinstance(value, (list, tuple, dict)):
+                members = value.values() if isinstance(value, dict) else value
+                inside = [member for member in members if isinstance(member, Layer)]
+                if inside:
+                    parts.append((name, inside))
+        return parts
+
+    def build_weights(self, input_shape: Any) -> None:
+        self.build(input_shape)
+        if not all(inner.built for inner in self.all_layers() if inner is not self):
+            self._find_shapes(input_shape)  # a call builds them
+        for layer in self.all_layers():
+            if layer is not self and layer.makes_mask:
+                warnings.warn(
+                    f"Layer '{layer.name}' inside layer '{self.name}' makes a mask, but arrays have none: compute the "
+                    "mask in `call`, and pass it to the layers that need it.",
+                    stacklevel=2,
+                )
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    def convert_inputs(self, inputs: Any) -> Any:
+        if any(hasattr(leaf, "shape") for leaf in flatten(inputs)):
+            return map_tree(as_array, inputs)
+        return as_array(inputs)
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        return arguments
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        real = self.policy.real
+        training = inspect.signature(self.call).parameters.get("training")
+        defaults = {"training": False} if training is not None and training.default is training.empty else {}
+
+        def seen(x: Any) -> Any:
+            """An array of the type of the arithmetic, which the call cannot write to."""
+            if not isinstance(x, np.ndarray):
+                return x
+            view: Array = x.astype(real) if x.dtype.kind == "f" and x.dtype != real else x.view()
+            view.flags.writeable = False
+            return view
+
+        def given(y: Any) -> Array:
+            array: Array = np.asarray(y)
+            return array.astype(real, copy=False) if array.dtype.kind == "f" else array
+
+        def run(inputs: Any, **arguments: Any) -> Any:
+            arguments = {name: map_tree(seen, value) for name, value in (defaults | arguments).items()}
+            return map_tree(given, self.call(map_tree(seen, inputs), **arguments))
+
+        return run
+
+    def run_for(self, arguments: dict[str, Any]) -> Run:
+        if not arguments.get("training"):
+            return self.frozen()
+        if "training" not in self.call_arguments:
+            for inner in self.all_layers():
+                if inner is not self and inner.built and inner.is_noisy():
+                    raise NotImplementedError(
+                        f"Layer '{self.name}' is called with training=True, which its `call` does not take, and its "
+                        f"layer '{inner.name}' would: let `call` take `training`, and pass it on."
+                    )
+            return self.frozen()
+        frozen = self.frozen()
+        return self.noisy_run(lambda: lambda inputs, **others: frozen(inputs, **{**others, "training": True}))
+
+    def refuse_training(self) -> None:
+        """What cannot be done, `run_for` says, when all layers inside are built."""
+
+    def refuse_mask(self) -> None:
+        if any(inner.uses_mask for inner in self.all_layers() if inner is not self):
+            raise NotImplementedError(
+                f"Layer '{self.name}' is called on a tensor with a mask, which its `call` does not take, and layers "
+                "inside it would use: let `call` take `mask`, and pass it on."
+            )
+
+    # -- shapes, found by calls on zeros of two sizes, where a size may vary --------------------------------------
+
+    def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        self._arguments = {name: map_tree(_placed, value) for name, value in kwargs.items()}
+        self._dtypes = [getattr(leaf, "dtype", None) for leaf in flatten(inputs)]
+        if type(self).compute_output_shape is not _Own.compute_output_shape:
+            return Layer._record(self, inputs, kwargs)
+        self.refuse_strings(inputs)
+        shapes = map_tree(lambda leaf: getattr(leaf, "shape", ()), inputs)
+        self.check_shape(shapes)
+        self.build(shapes)
+        outputs = map_tree(lambda place: KerasTensor(place.shape, place.dtype), self._probed(map_tree(_placed, inputs)))
+        Node(self, (inputs,), kwargs, outputs)
+        return outputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        self.build(input_shape)
+        return self._find_shapes(input_shape)
+
+    def _find_shapes(self, input_shape: Any) -> Any:
+        flat: list[Any] = []
+        map_shapes(flat.append, input_shape)
+        known = getattr(self, "_dtypes", None)
+        dtypes = iter(known if known and len(known) == len(flat) else [None] * len(flat))
+        batches = {shape[0] for shape in flat if shape}
+        batch = batches.pop() if len(batches) == 1 else None
+
+        def place(shape: Any) -> _Place:
+            shape = (None, *shape[1:]) if batch is not None and shape else shape
+            return _Place(shape, next(dtypes) or self.policy.compute_dtype)
+
+        def shape(found: _Place) -> Any:
+            return (batch, *found.shape[1:]) if found.shape and found.shape[0] is None else found.shape
+
+        return map_tree(shape, self._probed(map_shapes(place, input_shape)))
+
+    def _probed(self, inputs: Any) -> Any:
+        """The `_Place` of each output, for those of the inputs."""
+        for leaf in flatten([inputs, self._arguments]):
+            if isinstance(leaf, _Place):
+                sizes = [_PROBED[1] if size is None else size for size in leaf.shape]
+                if np.prod(sizes, dtype=float) > _MOST_VALUES:
+                    raise ValueError(
+                        f"Layer '{self.name}' is called on inputs of shape {leaf.shape}, too many values to find the "
+                        "shape of its output by a call: its method compute_output_shape(input_shape) would say it."
+                    )
+
+        def outputs(size: int) -> Any:
+            def zeros(leaf: Any) -> Any:
+                return leaf.zeros(size) if isinstance(leaf, _Place) else leaf
+
+            arguments = {name: map_tree(zeros, value) for name, value in self._arguments.items()}
+            with np.errstate(all="ignore"):
+                return self.run_for(arguments)(map_tree(zeros, inputs), **arguments)
+
+        first, second = outputs(_PROBED[0]), outputs(_PROBED[1])
+        others = iter(flatten(second))
+
+        def place(array: Array) -> _Place:
+            sizes = zip(array.shape, next(others).shape, strict=True)
+            dtype = self.policy.compute_dtype if array.dtype.kind == "f" else array.dtype.name
+            return _Place([a if a == b else None for a, b in sizes], dtype)
+
+        return map_tree(place, first)
+
+    # -- configs ------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        config = Layer.get_config(self)
+        positional, named = getattr(self, "_given", ((), {}))
+        bound = inspect.signature(type(self).__init__).bind(self, *positional, **named)
+        for name, parameter in bound.signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD or name not in bound.arguments or bound.arguments[name] is self:
+                continue
+            if not all(isinstance(leaf, _PLAIN) for leaf in flatten(bound.arguments[name])):
+                raise NotImplementedError(
+                    f"Layer '{self.name}' of class {type(self).__name__} was made with {name}="
+                    f"{str(bound.arguments[name])[:80]}, which no config can hold: its method get_config would say how."
+                )
+            config.setdefault(name, bound.arguments[name])
+        return config
+
+
+_TAKEN = frozenset((*dir(Layer), "autocast", "build_shape", "built", "name", "nodes", "policy"))
+
+
+def _set(self: Layer, name: str, value: Any) -> None:
+    """`setattr` that lets no weight and no layer take the place of what all layers have."""
+    if name in _TAKEN and isinstance(value, (Layer, Variable)):
+        raise AttributeError(
+            f"Layer '{vars(self).get('name', '?')}' cannot keep a weight or a layer as `{name}`, which is an attribute "
+            "of every layer: choose another name."
+        )
+    object.__setattr__(self, name, value)
+
+
+def _placed(leaf: Any) -> Any:
+    return _Place(leaf.shape, leaf.dtype) if isinstance(leaf, KerasTensor) else leaf
+
+
+def _layers_in(value: Any, depth: int = 0) -> Iterator[Layer]:
+    """The layers in a value, and in lists and dicts in it."""
+    if isinstance(value, Layer):
+        yield value
+    elif isinstance(value, (list, tuple, dict)) and depth < 8:
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from _layers_in(member, depth + 1)
+
+
+def _new(cls: type[Layer], *args: Any, **kwargs: Any) -> Layer:
+    layer = object.__new__(cls)
+    layer.__dict__["_given"] = args, kwargs
+    return layer
+
+
+def adopt(cls: type[Layer]) -> None:
+    """Complete a class of layers as far as it has a `call`, or a `build`, of its own.
+
+    Raises
+    ------
+    TypeError
+        If it derives from a layer that does not run by its `call`.
+    """
+    classes = [vars(base) for base in cls.__mro__]
+    calls, freezes = (next(place for place, own in enumerate(classes) if name in own) for name in ("call", "freeze"))
+    if calls < freezes:
+        if cls.freeze not in (Layer.freeze, _Own.freeze):
+            raise TypeError(
+                f"{cls.__name__} derives from a layer whose arithmetic is not in its `call`, so that one of its own "
+                "would not run. Derive from Layer, and call such a layer from there."
+            )
+        said = {name for own in classes[: cls.__mro__.index(Layer)] for name in own}
+        for name, value in vars(_Own).items():
+            if name not in said and not name.startswith("__"):
+                setattr(cls, name, value)
+        if cls.__setattr__ is object.__setattr__:
+            cls.__setattr__ = _set  # type: ignore[method-assign, assignment]
+        if cls.__new__ is object.__new__:
+            cls.__new__ = _new  # type: ignore[method-assign, assignment]
+        parameters = list(inspect.signature(cls.call).parameters.values())[1:]
+        takes = tuple(one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL))
+        for name, value in (("call_arguments", takes), ("uses_mask", "mask" in takes)):
+            if name not in vars(cls):
+                setattr(cls, name, value)
+    if cls.freeze is _Own.freeze and "build" in vars(cls):
+        cls.build = _guarded(vars(cls)["build"])  # type: ignore[method-assign]
+
+
+def _guarded(build: Callable[..., None]) -> Callable[..., None]:
+    """A `build` of a user's own, as a part of that of all layers."""
+
+    @functools.wraps(build)
+    def guarded(self: Layer, input_shape: Any) -> None:
+        if self.built:
+            return
+        with lock:
+            if self._building:  # as `build_weights`, or as the `build` of a class that this one is made of
+                build(self, input_shape)
+            else:
+                Layer.build(self, input_shape)
+
+    return guarded

@@ -1,0 +1,528 @@
+"""What people do with models in Keras, done here: parts of graphs, operators, weights, shapes, states, summaries."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from typing import Any
+
+import layer_cases
+import model_cases
+import numpy as np
+import oracle
+import pytest
+from bits import assert_same_bits
+
+import lstmfast
+from lstmfast import Input, Model, Sequential, layers
+
+X = np.random.default_rng(1).uniform(-1, 1, (4, 5, 3)).astype("float32")
+
+
+def same_weights(model: Any, mine: Model) -> None:
+    """Give a live model weights, and this one the same."""
+    named = [(getattr(weight, "path", weight.name), tuple(weight.shape)) for weight in model.weights]
+    model.set_weights(model_cases.weights(named, 3))
+    mine.set_weights(model.get_weights())
+
+
+def assert_like(mine: Any, theirs: Any) -> None:
+    for y, expected in zip(layer_cases.flatten(mine), layer_cases.flatten(theirs), strict=True):
+        expected = np.asarray(expected)
+        oracle.assert_close(y, expected, oracle.LOOSE * (1 + np.abs(expected)))
+
+
+# ---- parts of graphs -----------------------------------------------------------------------------------------------
+
+
+def tail(module: Any) -> tuple[Any, Any, Any]:
+    """A model, what comes before its last layers, and these: from a tensor in the middle on."""
+    x = module.Input((5, 3))
+    hidden = module.layers.LSTM(4, return_sequences=True, name="lstm")(x)
+    y = module.layers.Dense(2, name="dense")(module.layers.Concatenate(name="both")([hidden, hidden]))
+    return module.Model(x, y), module.Model(x, hidden), module.Model(hidden, y)
+
+
+def test_a_model_from_the_middle_of_a_graph(keras, tmp_path):
+    theirs, mine = tail(keras), tail(lstmfast)
+    same_weights(theirs[0], mine[0])
+    hidden = mine[1](X)
+    assert [type(layer).__name__ for layer in mine[2].layers] == [type(layer).__name__ for layer in theirs[2].layers]
+    assert_same_bits(mine[2](hidden), mine[0](X))
+    assert_like(mine[2](hidden), theirs[2](hidden))
+    mine[2].save(tmp_path / "tail.keras")
+    for again in (
+        lstmfast.load_model(tmp_path / "tail.keras"),
+        pickle.loads(pickle.dumps(mine[2])),
+        keras.models.load_model(tmp_path / "tail.keras"),
+    ):
+        assert_like(again(hidden), theirs[2](hidden))
+    drawn = Model.from_config(mine[2].get_config())
+    drawn.set_weights(mine[2].get_weights())
+    assert_same_bits(drawn(hidden), mine[2](hidden))
+
+
+def test_a_graph_with_operations_is_written_after_a_part_of_it(tmp_path):
+    x = Input((5, 3))
+    hidden = layers.Dense(3)(x)
+    whole = Model(x, layers.Dense(2)(hidden * 2 + 1))
+    part = Model(hidden, whole.output)
+    for model in (whole, part):
+        model.save(tmp_path / "m.keras")
+        assert_same_bits(lstmfast.load_model(tmp_path / "m.keras")(X), model(X))
+
+
+def test_masks_by_comparison(keras):
+    def make(module: Any) -> Any:
+        ids = module.Input((6,), dtype="int32")
+        embedded = module.layers.Embedding(7, 3)(ids)
+        return module.Model(ids, module.layers.LSTM(4)(embedded, mask=ids != 0))
+
+    mine, theirs = make(lstmfast), make(keras)
+    same_weights(theirs, mine)
+    x = np.random.default_rng(0).integers(0, 3, (4, 6))
+    assert_like(mine(x), theirs(x))
+
+
+def test_outputs_of_layers_of_a_chain(keras):
+    """Layers put in one by one, so that the chain has called them several times."""
+    models = []
+    for module in (lstmfast, keras):
+        model = module.Sequential()
+        model.add(module.Input((5, 3)))
+        for layer in (module.layers.LSTM(4, return_sequences=True), module.layers.GRU(3), module.layers.Dense(2)):
+            model.add(layer)
+        models.append(module.Model(model.inputs, [layer.output for layer in model.layers]))
+    same_weights(models[1], models[0])
+    assert_like(models[0](X), models[1](X))
+    with pytest.raises(AttributeError, match="never been called"):
+        _ = layers.Dense(2).output
+
+
+OPERATORS = {
+    "last step": lambda x: x[:, -1],
+    "some steps": lambda x: x[:, 1:4:2, ::-1],
+    "feature": lambda x: x[..., 0],
+    "axis": lambda x: x[:, :, None],
+    "add": lambda x: 1 + x + x,
+    "subtract": lambda x: 2 - x - 0.5,
+    "multiply": lambda x: 3 * x * x,
+    "divide": lambda x: 1 / (x * x + 1) / 2,
+    "negative": lambda x: -x,
+    "absolute": abs,
+    "power": lambda x: 2 ** (x**2),
+    "floor": lambda x: x // 0.25 + 2 // (x * x + 1),
+    "mod": lambda x: x % 0.25,
+    "matmul": lambda x: x @ np.arange(6, dtype="float32").reshape(3, 2),
+    "compare": lambda x: (x[:, 0] < x[:, 1]) if x.ndim else x,
+    "greater": lambda x: x >= 0.25,
+    "logical": lambda x: ~((x > 0) & (x != 0.5)) ^ ((x < -0.5) | (x > 0.75)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_of_symbolic_tensors(keras, name, tmp_path):
+    mine, theirs = (module.Model(x, OPERATORS[name](x)) for module in (lstmfast, keras) for x in [module.Input((5, 3))])
+    expected = np.asarray(theirs(X))
+    assert mine.output_shape == theirs.output_shape
+    y = mine(X)
+    assert y.dtype == expected.dtype
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
+    mine.save(tmp_path / "m.keras")
+    assert_same_bits(lstmfast.load_model(tmp_path / "m.keras")(X), y)
+    np.testing.assert_array_equal(np.asarray(keras.models.load_model(tmp_path / "m.keras")(X)), expected)
+
+
+def test_operators_with_an_array_first():
+    x = Input((5, 3))
+    array = np.arange(15, dtype="float32").reshape(5, 3)
+    assert_same_bits(Model(x, array - x)(X), array - X)
+
+
+def test_a_list_for_a_model_of_named_inputs(keras):
+    """Keras goes by the sorted names, and refuses a list where they were not given so."""
+    for module in (lstmfast, keras):
+        a, z = module.Input((3,), name="a"), module.Input((3,), name="z")
+        difference = module.layers.Subtract()([z, a])
+        in_order = module.Model({"a": a, "z": z}, difference)
+        np.testing.assert_array_equal(np.asarray(in_order([X[:, 0], X[:, 1]])), X[:, 1] - X[:, 0])
+        other = module.Model({"z": z, "a": a}, difference)
+        np.testing.assert_array_equal(np.asarray(other({"a": X[:, 0], "z": X[:, 1]})), X[:, 1] - X[:, 0])
+        with pytest.raises(ValueError, match="structure of `inputs` doesn't match"):
+            other([X[:, 0], X[:, 1]])
+
+
+def test_shapes_of_several_inputs_are_a_list(keras):
+    for module in (lstmfast, keras):
+        a, z = module.Input((3,), name="a"), module.Input((5, 2), name="z")
+        summed = module.layers.LSTM(4)(z)
+        model = module.Model({"z": z, "a": a}, {"y": summed, "b": a * 2})
+        assert model.input_shape == [(None, 3), (None, 5, 2)]
+        assert model.output_shape == [(None, 3), (None, 4)]
+        assert module.Model([z], summed).input_shape == (None, 5, 2)
+
+
+# ---- training ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", ["Dropout", "GaussianNoise", "BatchNormalization"])
+def test_training_false_beats_that_of_the_graph(keras, layer):
+    models = []
+    for module in (lstmfast, keras):
+        arguments = () if layer == "BatchNormalization" else (0.5,)
+        x = module.Input((5, 3))
+        inner = module.Model(x, getattr(module.layers, layer)(*arguments)(x, training=True))
+        off, free = module.Input((5, 3)), module.Input((5, 3))
+        models.append((inner, module.Model(off, inner(off, training=False)), module.Model(free, inner(free))))
+    for mine, theirs in zip(*models, strict=True):
+        assert_like(mine(X, training=False), theirs(X, training=False))
+    assert_like(models[0][1](X), models[1][1](X))
+    quiet = models[0][0](X, training=False)
+    assert np.abs(models[0][0](X) - quiet).max() > 0.01  # as the graph says
+    assert np.abs(models[0][2](X) - quiet).max() > 0.01
+    again = pickle.loads(pickle.dumps(models[0][1]))
+    assert_same_bits(again(X), models[0][1](X))
+
+
+# ---- chains --------------------------------------------------------------------------------------------------------
+
+
+def test_a_chain_takes_other_numbers_of_steps(keras):
+    """As Keras 3 does where no layer depends on the number; Keras 2 does not."""
+
+    def chains(module: Any) -> list[Any]:
+        some = module.layers
+        return [
+            module.Sequential([module.Input((5, 3)), some.LSTM(4, return_sequences=True), some.Dense(2)]),
+            module.Sequential([module.Input((5, 3)), some.Bidirectional(some.GRU(4)), some.Dense(2)]),
+            module.Sequential([module.Input((5,)), some.Embedding(7, 3), some.LSTM(2)]),
+        ]
+
+    longer = np.concatenate([X, X[:, ::-1]], 1)
+    for mine, theirs in zip(chains(lstmfast), chains(keras), strict=True):
+        same_weights(theirs, mine)
+        x = longer if theirs.input_shape[-1] == 3 else np.arange(24).reshape(3, 8) % 7
+        assert_like(mine.predict(x), theirs.predict(x, verbose=0))
+    flat = Sequential([Input((5, 3)), layers.LSTM(4, return_sequences=True), layers.Flatten(), layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"expected shape=\(None, 5, 3\), found shape=\(4, 10, 3\)"):
+        flat.predict(longer)
+    older = Sequential([Input((5, 3)), layers.LSTM(4)], keras_version=(2, 15))
+    with pytest.raises(ValueError, match=r"expected shape=\(None, 5, 3\)"):
+        older.predict(longer)
+    dense = Sequential([Input((3,)), layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"expected shape=\(None, 3\)"):
+        dense.predict(X[:, 0, :2])
+
+
+def test_a_layer_that_does_not_fit_is_not_added():
+    model = Sequential([Input((5, 3)), layers.LSTM(4)])
+    y = model(X)
+    with pytest.raises(ValueError, match="expected ndim=3, found ndim=2"):
+        model.add(layers.LSTM(4))
+    with pytest.raises(ValueError, match="Only instances"):
+        model.add("LSTM")
+    assert_same_bits(model(X), y)
+    assert len(model.layers[0].nodes) == 1
+    unbuilt = Sequential([layers.LSTM(3), layers.Conv2D(2, 3)])
+    with pytest.raises(ValueError, match="expected ndim=4"):
+        unbuilt.build((None, 5, 3))
+    unbuilt.pop()
+    unbuilt.build((None, 5, 4))
+    assert Model(unbuilt.inputs, unbuilt.layers[0].output)(np.zeros((1, 5, 4))).shape == (1, 3)
+    model.add(layers.Dense(2))
+    assert model(X).shape == (4, 2)
+    assert model.pop().units == 2
+    assert_same_bits(model(X), y)
+
+
+def test_a_built_chain_is_not_built_for_another_shape(keras):
+    for module in (lstmfast, keras):
+        model = module.Sequential([module.Input((5, 3)), module.layers.LSTM(4)])
+        model.build((None, 5, 3))
+        with pytest.raises(ValueError, match=r"You cannot build it with input_shape \(None, 5, 7\)"):
+            model.build((None, 5, 7))
+
+
+def test_a_layer_that_could_not_be_built_is_as_before():
+    layer = layers.LSTM(4, stateful=True)
+    with pytest.raises(ValueError, match="batch size must be static"):
+        layer.build((None, 5, 7))
+    assert layer.weights == []
+    layer.build((4, 5, 3))
+    assert layer(X).shape == (4, 4)
+
+
+def test_weights_of_a_layer_that_is_not_built():
+    layer = layers.LSTM(4)
+    assert layer.kernel is layer.bias is layer.kernel_i is None
+    assert layer(X).shape == (4, 4)
+    assert layer.kernel.shape == (3, 16)
+
+
+def test_a_layer_twice_in_a_chain(keras, tmp_path):
+    """Keras runs it, but its config has the layer once: such a model is taken from no file, and written to none."""
+    shared = layers.Dense(3)
+    model = Sequential([Input((3,)), shared, layers.ReLU(), shared])
+    kernel, bias = shared.get_weights()
+    np.testing.assert_allclose(model(X[:, 0]), np.maximum(X[:, 0] @ kernel + bias, 0) @ kernel + bias, atol=1e-6)
+    with pytest.raises(NotImplementedError, match="holds a layer twice"):
+        model.save(tmp_path / "m.keras")
+    shared = keras.layers.Dense(3)
+    twice = keras.Sequential([keras.Input((3,)), shared, keras.layers.ReLU(), shared])
+    x = keras.Input((5, 3))
+    for theirs in (twice, keras.Model(x, keras.layers.TimeDistributed(twice)(x))):
+        with pytest.raises(NotImplementedError, match="holds a layer twice"):
+            lstmfast.from_keras(theirs)
+
+
+# ---- states --------------------------------------------------------------------------------------------------------
+
+
+def cells(module: Any) -> list[Any]:
+    some = module.layers
+    return [
+        some.LSTMCell(4),
+        some.GRUCell(3),
+        some.SimpleRNNCell(2),
+        some.StackedRNNCells([some.LSTMCell(3), some.GRUCell(4)]),
+    ]
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_cells_by_hand(keras, index):
+    mine, theirs = (cells(module)[index] for module in (lstmfast, keras))
+    assert mine.state_size == theirs.state_size
+    assert mine.output_size == theirs.output_size
+    assert lstmfast.layers.RNN(mine).state_size == keras.layers.RNN(theirs).state_size
+    states, theirs_states = mine.get_initial_state(4), theirs.get_initial_state(batch_size=4)
+    assert_like(states, theirs_states)
+    mine.build((4, 3))
+    theirs.build((4, 3))
+    mine.set_weights(theirs.get_weights())
+    for step in range(3):
+        y, states = mine(X[:, step], states)
+        expected, theirs_states = theirs(X[:, step], theirs_states)
+        assert_like(y, expected)
+        assert_like(states, theirs_states)
+    assert_like(lstmfast.layers.RNN(mine)(X[:, :3]), y)
+
+
+def test_states_of_stacked_cells_are_handed_back(keras, tmp_path):
+    def make(module: Any) -> Any:
+        some = module.layers
+        x = module.Input((5, 3))
+        first = some.RNN([some.LSTMCell(3), some.GRUCell(4)], return_state=True)(x)
+        again = some.RNN([some.LSTMCell(3), some.GRUCell(4)])(x, initial_state=list(first[1:]))
+        return module.Model(x, again)
+
+    mine, theirs = make(lstmfast), make(keras)
+    same_weights(theirs, mine)
+    assert_like(mine(X), theirs(X))
+    mine.save(tmp_path / "m.keras")
+    for model in (lstmfast.load_model(tmp_path / "m.keras"), keras.models.load_model(tmp_path / "m.keras")):
+        assert_like(model(X), theirs(X))
+    rnn = layers.RNN([layers.GRUCell(3), layers.GRUCell(4)], return_state=True)
+    _, *states = rnn(X)
+    assert [len(state) for state in states] == [1, 1]
+    whole = rnn(np.concatenate([X, X], 1))[0]
+    assert_same_bits(rnn(X, initial_state=states)[0], whole)
+
+
+def test_initial_states_before_building():
+    assert [state.shape for state in layers.LSTM(4).get_initial_state(2)] == [(2, 4), (2, 4)]
+    assert [state.shape for state in layers.GRU(4, dtype="float64").get_initial_state(2)] == [(2, 4)]
+    nested = layers.RNN([layers.LSTMCell(3), layers.GRUCell(4)]).get_initial_state(2)
+    assert [[state.shape for state in own] for own in nested] == [[(2, 3), (2, 3)], [(2, 4)]]
+    with pytest.raises(ValueError, match="needs inputs of known size"):
+        layers.ConvLSTM2D(2, 3).get_initial_state(2)
+
+
+def test_a_batch_that_fails_leaves_the_states():
+    model = Sequential([Input(batch_shape=(4, 5, 3)), layers.LSTM(4, stateful=True)])
+    first = model.predict(X)
+    model.reset_states()
+    with pytest.raises(ValueError, match="incompatible"):
+        model.predict(iter([(X,), (X[..., :2],)]))
+    assert_same_bits(model.predict(X), first)
+
+
+@pytest.mark.parametrize("targets", ["one", "list of x", "dict of x"])
+def test_batches_that_are_lists(targets):
+    """As in Keras a list is as good as a tuple: of what a dataset gives, x comes first."""
+    a, b = Input((5, 3), name="a"), Input((5, 3), name="b")
+    model = Model([a, b], a * 2 + b)
+    y = np.zeros(4)
+    batches = {"one": [[X, -X]], "list of x": [[[X, -X], y]], "dict of x": [[{"a": X, "b": -X}, y]]}
+    assert_same_bits(model.predict(iter(batches[targets])), X * 2 - X)
+
+
+def test_progress_over_batches_of_a_known_number(capsys):
+    class Batches:
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, place: int) -> Any:
+            return X, np.zeros(4)
+
+    model = Sequential([Input((5, 3)), layers.LSTM(2)])
+    assert len(model.predict(Batches(), verbose=2)) == 12
+    assert capsys.readouterr().out.startswith("3/3 - ")
+    model.predict(Batches(), verbose=2, steps=2)
+    assert capsys.readouterr().out.startswith("2/2 - ")
+    model.predict((x for x in [X]), verbose=2)
+    assert capsys.readouterr().out == ""
+
+
+# ---- files and configs ---------------------------------------------------------------------------------------------
+
+
+def test_weights_alone_for_keras(keras, tmp_path):
+    path = tmp_path / "m.weights.h5"
+    mine = Sequential([Input((5, 3)), layers.Bidirectional(layers.LSTM(4)), layers.Dense(2)])
+    mine.save_weights(path)
+    some = keras.layers
+    theirs = keras.Sequential([keras.Input((5, 3)), some.Bidirectional(some.LSTM(4)), some.Dense(2)])
+    theirs.load_weights(path)
+    assert_like(mine(X), theirs(X))
+    again = Sequential([Input((5, 3)), layers.Bidirectional(layers.LSTM(4)), layers.Dense(2)])
+    again.load_weights(path)
+    assert_same_bits(again(X), mine(X))
+    with pytest.raises(FileExistsError, match="overwrite=False"):
+        mine.save_weights(path, overwrite=False)
+    with pytest.raises(ValueError, match=r"has to end in \.weights\.h5"):
+        mine.save_weights(tmp_path / "m.keras")
+    with pytest.raises(NotImplementedError, match="not as a directory"):
+        mine.save(tmp_path / "m.keras", zipped=False)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_layers_of_other_shapes_are_skipped(keras, suffix, tmp_path):
+    some = keras.layers
+    theirs = keras.Sequential([keras.Input((5, 3)), some.LSTM(4, name="lstm"), some.Dense(2, name="dense")])
+    theirs.save(tmp_path / f"m{suffix}")
+    mine = Sequential([Input((5, 3)), layers.LSTM(4, name="lstm"), layers.Dense(7, name="dense")])
+    own = mine.layers[1].get_weights()
+    with pytest.raises(ValueError, match=r"kernel' to have the shape \(4, 7\), the file holds \(4, 2\)"):
+        mine.load_weights(tmp_path / f"m{suffix}")
+    assert_same_bits(mine.layers[1].get_weights(), own)
+    with pytest.warns(UserWarning, match="layer 'dense'.* keeps its own"):
+        mine.load_weights(tmp_path / f"m{suffix}", skip_mismatch=True)
+    fewer = Sequential([Input((5, 3)), layers.LSTM(4, name="lstm"), layers.Dense(2, use_bias=False, name="dense")])
+    with pytest.warns(UserWarning, match="expects 1 weights, the file holds 2.* keeps its own"):
+        fewer.load_weights(tmp_path / f"m{suffix}", skip_mismatch=True)
+    assert_same_bits(mine.layers[0].get_weights(), theirs.layers[0].get_weights())
+    assert_same_bits(mine.layers[1].get_weights(), own)
+
+
+def test_configs_of_models_with_layers_of_ones_own():
+    class Doubled(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    x = Input((5, 3))
+    chain = Sequential([x, Doubled()])
+    for model in (chain, Model(x, Doubled()(x))):
+        again = type(model).from_config(model.get_config(), custom_objects={"Doubled": Doubled})
+        assert type(again) is type(model)
+        assert_same_bits(again(X), X * 2)
+        assert json.loads(model.to_json(indent=2)) == json.loads(model.to_json())
+
+
+def test_tuples_of_a_call_are_lists_in_a_file(keras, tmp_path):
+    """As Keras writes them: it reads no others."""
+    x = Input((5, 3))
+    lstm = layers.LSTM(4, return_state=True)
+    states = lstm(x)[1:]
+    model = Model(x, layers.LSTM(4)(x, initial_state=tuple(states)))
+    model.save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        assert b"__tuple__" not in archive.read("config.json")
+    assert_like(model(X), keras.models.load_model(tmp_path / "m.keras")(X))
+
+
+def test_a_summary_names_the_classes_of_keras(keras):
+    printed = []
+    for module in (lstmfast, keras):
+        module.layers.Input  # noqa: B018
+        x = module.Input((5, 3), name="x")
+        inner = module.Model(x, module.layers.LSTM(4, name="lstm")(x), name="inner")
+        model = module.Model(x, module.layers.Dense(2, name="dense")(inner(x)), name="outer")
+        lines: list[str] = []
+        model.summary(print_fn=lines.append, line_length=80)
+        printed.append([line.strip() for line in "\n".join(lines).strip().split("\n")])
+    assert printed[0] == printed[1]
+    x = Input((5, 3))
+    Model(x, x[:, -1]).summary(print_fn=lines.append)
+    assert "(GetItem)" in lines[-1]
+
+
+def test_functions_of_merging_layers(keras):
+    models = []
+    for module in (lstmfast, keras):
+        a, b = module.Input((5, 3)), module.Input((5, 3))
+        some = module.layers
+        merged = [
+            some.add([a, b]),
+            some.subtract([a, b]),
+            some.multiply([a, b]),
+            some.average([a, b], name="mean"),
+            some.maximum([a, b]),
+            some.minimum([a, b]),
+            some.concatenate([a, b], axis=1),
+            some.concatenate([a, b]),
+            some.dot([a, b], axes=2),
+            some.dot([a, b], axes=(1, 1), normalize=True),
+        ]
+        models.append(module.Model([a, b], merged))
+    assert_like(models[0]([X, X[::-1]]), models[1]([X, X[::-1]]))
+    assert models[0].get_layer("mean") is not None
+
+
+def test_keras_s_names_in_the_module_of_models():
+    from lstmfast.models import load_model, model_from_json
+
+    assert load_model is lstmfast.load_model
+    assert model_from_json is lstmfast.model_from_json
+    with pytest.raises(ImportError, match="cannot import name 'clone'"):
+        from lstmfast.models import clone  # noqa: F401
+    assert Sequential([Input((3,))], keras_version="2.15").keras_version == (2, 15)
+
+
+def test_words_among_the_weights_of_a_live_model(tf_keras):
+    import tensorflow
+
+    some = tf_keras.layers
+    text = some.TextVectorization(output_sequence_length=4)
+    text.adapt(["a b c", "b c d"])
+    model = tf_keras.Sequential(
+        [tf_keras.Input((1,), dtype=tensorflow.string), text, some.Embedding(9, 2), some.LSTM(2)]
+    )
+    mine = lstmfast.from_keras(model)
+    words = [["a c x"], ["d d b a"]]
+    assert_like(mine.predict(np.array(words)), model.predict(tensorflow.constant(words), verbose=0))
+
+
+@pytest.mark.parametrize("version", ["keras", "tf_keras"])
+def test_activations_of_users(version, tmp_path):
+    """A live model says more than its name of a function; of a lambda a file has only code."""
+    framework = oracle.live_keras(version)
+    if framework is None:
+        pytest.skip(f"needs TensorFlow and {version}")
+
+    def relu(x: Any) -> Any:
+        return x * (x > 0) * 3 if isinstance(x, np.ndarray) else framework.activations.relu(x) * 3
+
+    some = framework.layers
+    for layer in (some.Dense(2, activation=relu), some.TimeDistributed(some.Dense(2, activation=relu))):
+        model = framework.Sequential([framework.Input((5, 3)), layer])
+        with pytest.raises(NotImplementedError, match="the activation relu, a Python function of"):
+            lstmfast.from_keras(model)
+        assert_like(lstmfast.from_keras(model, custom_objects={"relu": relu})(X), model(X))
+    model = framework.Sequential([framework.Input((5, 3)), some.Dense(2, activation=lambda x: x * 3)])
+    with pytest.raises(NotImplementedError, match="a Python function of"):
+        lstmfast.from_keras(model)
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(NotImplementedError, match="an activation is a lambda"):
+        lstmfast.load_model(tmp_path / "m.keras")

@@ -1,0 +1,701 @@
+"""Layers of users' own: the same class for Keras and here, but for the library of its arithmetic."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import layer_cases
+import model_cases
+import numpy as np
+import oracle
+import pytest
+from bits import assert_same_bits
+
+import lstmfast
+from lstmfast import Input, Model, Sequential, layers
+
+X = np.random.default_rng(1).uniform(-1, 1, (4, 5, 3)).astype("float32")
+X[1, 2:] = X[3, :2] = 0
+
+
+def classes(module: Any, array: Any) -> dict[str, Any]:
+    """The layers for a library: `module` has its layers, and `array` its arithmetic (NumPy, or keras.ops)."""
+    some = module.layers
+
+    class Scaled(some.Layer):
+        """A weight in Keras 3's way and one in Keras 2's; `build` ends as in Keras 1."""
+
+        def __init__(self, power: int = 1, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.power = power
+
+        def build(self, input_shape: Any) -> None:
+            self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
+            self.offset = self.add_weight(name="offset", shape=(), initializer="zeros", trainable=False)
+            self.built = True
+
+        def call(self, inputs: Any) -> Any:
+            return inputs**self.power * self.scale + self.offset
+
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            return input_shape
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "power": self.power}
+
+    class Gated(some.Layer):
+        """Layers in attributes and in a list, weights in a dict; of another shape than the input."""
+
+        def __init__(self, units: int, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.units = units
+            self.gate = some.Dense(units, activation="sigmoid")
+            self.deep = [some.Dense(units, activation="tanh"), some.Dense(units)]
+            self.reader = some.GRU(units)
+
+        def build(self, input_shape: Any) -> None:
+            self.kernel = self.add_weight(shape=(self.units, 2), initializer="glorot_uniform", name="kernel")
+            self.gate.build(input_shape)
+            self.deep[0].build(input_shape)
+            self.deep[1].build((*input_shape[:-1], self.units))
+            self.reader.build((*input_shape[:-1], self.units))
+            super().build(input_shape)
+
+        def call(self, inputs: Any) -> Any:
+            y = self.deep[1](self.deep[0](inputs)) * self.gate(inputs)
+            return array.matmul(self.reader(y), self.kernel)
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "units": self.units}
+
+    class Pooled(some.Layer):
+        """Of several inputs, with the mask of one, to several outputs."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+
+        def call(self, inputs: Any, mask: Any = None) -> Any:
+            sequence, other = inputs
+            weight = array.ones_like(sequence)
+            if mask is not None and mask[0] is not None:
+                weight = array.expand_dims(array.cast(mask[0], "float32"), -1) * weight
+            return array.sum(sequence * weight, axis=1) + other, [array.max(sequence * weight, axis=1)]
+
+    class Kept(some.Layer):
+        """Passes its mask on."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.supports_masking = True
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    return {cls.__name__: cls for cls in (Scaled, Gated, Pooled, Kept)}
+
+
+class NumPy:
+    """What differs from keras.ops."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    @staticmethod
+    def cast(x: Any, dtype: str) -> Any:
+        return x.astype(dtype)
+
+
+def model(name: str, module: Any, own: dict[str, Any]) -> Any:
+    x = module.Input((5, 3))
+    if name == "weights":
+        y = own["Scaled"](2)(own["Scaled"]()(x))
+    elif name == "layers":
+        y = module.layers.Dense(2)(own["Gated"](4)(x))
+    elif name == "over time":
+        y = module.layers.TimeDistributed(own["Scaled"]())(x)
+    elif name == "masks":
+        masked = module.layers.Masking()(x)
+        summed, (largest,) = own["Pooled"]()([masked, x[:, 0]])
+        y = [
+            summed,
+            largest,
+            module.layers.LSTM(2)(own["Kept"]()(masked)),
+            module.layers.LSTM(2)(own["Scaled"]()(masked)),
+        ]
+    elif name == "twice":
+        layer = own["Gated"](3)
+        y = module.layers.Subtract()([layer(x), layer(module.layers.Rescaling(2.0)(x))])
+    else:
+        inner = module.Sequential([module.Input((5, 3)), own["Scaled"](name="s"), own["Gated"](4, name="g")])
+        y = module.layers.Dense(2)(inner(x))
+    return module.Model(x, y)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["weights", "layers", "over time", "masks", "twice", "nested"])
+def test_layers_of_ones_own_are_those_of_keras(keras, name, tmp_path):
+    mine = classes(lstmfast, NumPy())
+    theirs = classes(keras, keras.ops)
+    live = model(name, keras, theirs)
+    named = [(weight.path, tuple(weight.shape)) for weight in live.weights]
+    live.set_weights(model_cases.weights(named, 3))
+    expected = [np.asarray(y) for y in layer_cases.flatten(live(X))]
+    live.save(tmp_path / "m.keras")
+    sources = [
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects=mine),
+        lstmfast.from_keras(live, custom_objects=mine),
+        model(name, lstmfast, mine),
+    ]
+    if name != "masks":  # whose .h5 file Keras cannot write: it holds an operation
+        live.save(tmp_path / "m.h5")
+        sources.append(lstmfast.load_model(tmp_path / "m.h5", custom_objects=mine))
+    sources[2].set_weights(live.get_weights())
+    sources[2].save(tmp_path / "mine.keras")
+    sources.append(lstmfast.load_model(tmp_path / "mine.keras", custom_objects=mine))
+    for one in sources:
+        assert one.output_shape == live.output_shape
+        for found in (one(X), one.predict(X), one(np.concatenate([X, X]))):
+            for y, values in zip(layer_cases.flatten(found), expected, strict=True):
+                oracle.assert_close(y[:4], values, oracle.LOOSE * (1 + np.abs(values)))
+    again = keras.models.load_model(tmp_path / "mine.keras", custom_objects=theirs)
+    for y, values in zip(layer_cases.flatten(again(X)), expected, strict=True):
+        oracle.assert_close(np.asarray(y), values, oracle.LOOSE * (1 + np.abs(values)))
+
+
+def test_calls_with_training():
+    class Loud(layers.Layer):
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            return inputs + 1 if training else inputs
+
+    layer = Loud()
+    assert_same_bits(layer(X), X)
+    assert_same_bits(layer(X, training=True), X + 1)
+    chain = Sequential([Input((5, 3)), Loud()])
+    assert_same_bits(chain(X), X)
+    assert_same_bits(chain(X, training=True), X + 1)
+    x = Input((5, 3))
+    always = Model(x, Loud()(x, training=True))
+    assert_same_bits(always(X), X + 1)
+    assert_same_bits(always(X, training=False), X)
+
+
+def test_weights_are_what_they_are_now():
+    """An attribute that holds one stands for its present values, in the layer and outside."""
+
+    class Own(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.factors = {"a": self.add_weight((), "ones"), "b": self.add_weight((3,), "ones")}
+
+        def call(self, inputs: Any) -> Any:
+            self.seen = self.factors["a"] * 1
+            return self.factors["a"] * inputs * self.factors["b"]
+
+    layer = Own()
+    assert_same_bits(layer(X), X)
+    assert layer.seen == 1
+    layer.set_weights([2, [1, 2, 3]])
+    assert_same_bits(layer(X), 2 * X * np.float32([1, 2, 3]))
+    again = pickle.loads(pickle.dumps(layers.Dense(2)))
+    assert again.name == "dense" or again.name.startswith("dense_")
+    weight = layer.factors["b"]
+    assert isinstance(weight.numpy(), np.ndarray)
+    assert weight.shape == (3,)
+    assert len(weight) == 3
+    assert weight.sum() == 6
+    assert weight[-1] == 3
+    assert list(weight) == [1, 2, 3]
+    assert_same_bits(np.concatenate([weight, -weight]), np.float32([1, 2, 3, -1, -2, -3]))
+    assert_same_bits(weight @ weight, np.float32(14))
+    assert "variable_1" in repr(weight)
+    assert weight in {weight}
+    with pytest.raises(TypeError, match="read-only"):
+        weight += 1
+    with pytest.raises(AttributeError):
+        _ = weight.colour
+    layer.scale = 5.0
+    assert layer.scale == 5.0
+
+
+def test_results_are_fresh_and_inputs_are_kept():
+    class Last(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs[:, -1]
+
+    class Same(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    class Adds(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            inputs += 1
+            return inputs
+
+    class Weights(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.w = self.add_weight((3,), "ones")
+
+        def call(self, inputs: Any) -> Any:
+            return self.w
+
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            return (3,)
+
+    before = X.copy()
+    for make in (Last, Same, lambda: layers.TimeDistributed(Same())):
+        for run in (make(), Sequential([Input((5, 3)), make()]), Sequential([Input((5, 3)), make()]).predict):
+            y = run(X)
+            y[...] = 99
+            assert_same_bits(X, before)
+    with pytest.raises(ValueError, match="read-only"):
+        Adds()(X)
+    with pytest.raises(ValueError, match="read-only"):
+        Sequential([Input((5, 3)), Adds()])
+    layer = Weights()
+    y = layer(X)
+    y[:] = 3
+    assert_same_bits(layer(X), np.ones(3, "float32"))
+
+
+def test_arguments_of_weights():
+    class Own(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            some = {"regularizer": None, "constraint": None, "dtype": "float32"}
+            self.a = self.add_weight((3, 2), "ones", **some)
+            self.b = self.add_weight("b", (2,), "zeros")
+            self.c = self.add_weight(name="c")
+            self.d = self.add_weight(shape=(3, 3), trainable=False)
+
+        def call(self, inputs: Any) -> Any:
+            assert self.a.dtype == self.b.dtype == np.float32
+            return inputs @ self.d @ self.a + self.b + self.c
+
+    layer = Own()
+    assert layer(X).shape == (4, 5, 2)
+    assert [(spec.name, spec.shape) for spec in layer._specs] == [
+        ("variable_0", (3, 2)),
+        ("b", (2,)),
+        ("c", ()),
+        ("variable_3", (3, 3)),
+    ]
+    assert len(layer.trainable_weights) == 3
+    assert layer.count_params() == 18
+    with pytest.raises(TypeError, match="unexpected argument 'colour'"):
+        layers.Dense(2).add_weight((3,), colour=1)
+    with pytest.raises(TypeError, match="unexpected argument 'shape'"):
+        layers.Dense(2).add_weight((3,), shape=(2,))
+    with pytest.raises(NotImplementedError, match="floating point"):
+        layers.Dense(2).add_weight((3,), dtype="int32")
+
+
+def test_shapes_are_found_by_calls_or_said():
+    class Flat(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs.reshape(len(inputs), -1), inputs.sum(1)
+
+    class Said(Flat):
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            return [(input_shape[0], 7), (input_shape[0], 3)]
+
+    x, open_steps = Input((5, 3)), Input((None, 3))
+    assert [tensor.shape for tensor in Flat()(x)] == [(None, 15), (None, 3)]
+    assert [tensor.shape for tensor in Flat()(open_steps)] == [(None, None), (None, 3)]
+    assert [tensor.shape for tensor in Said()(x)] == [(None, 7), (None, 3)]
+    with pytest.raises(ValueError, match="compute_output_shape"):
+        Flat()(Input((100_000, 10_000)))
+
+
+def test_a_class_from_another_of_ones_own():
+    class Base(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.w = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.w
+
+    class Further(Base):
+        def build(self, input_shape: Any) -> None:
+            super().build(input_shape)
+            self.v = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+
+        def call(self, inputs: Any, mask: Any = None) -> Any:
+            y = super().call(inputs) + self.v
+            return y if mask is None else y * mask[..., None]
+
+    layer = Further()
+    assert_same_bits(layer(X), X + 1)
+    assert len(layer.weights) == 2
+    y = Sequential([layers.Masking(), layer])(X)
+    assert_same_bits(y, (X + 1) * (X != 0).any(-1, keepdims=True))
+    assert_same_bits(Base()(X), X)
+
+
+def test_a_class_that_adds_to_the_build_alone():
+    class Base(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.w = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.w
+
+    class Further(Base):
+        def build(self, input_shape: Any) -> None:
+            super().build(input_shape)
+            self.v = self.add_weight(shape=(2,), initializer="ones")
+
+    layer = Further()
+    for _ in range(2):
+        assert_same_bits(layer(X), X)
+    assert len(layer.weights) == 2
+
+
+def test_calls_of_mixed_in_classes_and_of_layers():
+    class Mixin:
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    class Mixed(Mixin, layers.Layer):
+        pass
+
+    assert_same_bits(Mixed()(X), X * 2)
+    assert not Mixed.row_by_row
+    with pytest.raises(TypeError, match="Halved derives from a layer whose arithmetic is not in its `call`"):
+
+        class Halved(layers.Dense):
+            def call(self, inputs: Any) -> Any:
+                return inputs / 2
+
+
+def test_layers_among_other_things(keras, tmp_path):
+    def make(module: Any) -> Any:
+        class Own(module.layers.Layer):
+            def __init__(self, **kwargs: Any) -> None:
+                super().__init__(**kwargs)
+                self.first = [module.layers.Dense(3), None, "text"]
+                self.options = {1: 2, "a": [3]}
+
+            def build(self, input_shape: Any) -> None:
+                self.first[0].build(input_shape)
+
+            def call(self, inputs: Any) -> Any:
+                return self.first[0](inputs)
+
+            def compute_output_shape(self, input_shape: Any) -> Any:
+                return input_shape
+
+        return Own
+
+    theirs = keras.Sequential([keras.Input((3,)), make(keras)()])
+    theirs.save(tmp_path / "m.keras")
+    mine = lstmfast.load_model(tmp_path / "m.keras", custom_objects={"Own": make(lstmfast)})
+    np.testing.assert_allclose(mine(X[:, 0]), theirs(X[:, 0]), atol=1e-6)
+
+    class Nested(layers.Layer):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.blocks = [[layers.Dense(3)], [layers.Dense(3)]]
+
+        def call(self, inputs: Any) -> Any:
+            return self.blocks[1][0](self.blocks[0][0](inputs))
+
+    model = Sequential([Input((3,)), Nested()])
+    assert len(model.weights) == 4
+    with pytest.raises(NotImplementedError, match="no place for layer 'dense"):
+        model.save(tmp_path / "nested.keras")
+
+
+def test_integers_stay_integers():
+    class Table(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.rows = self.add_weight((7, 2), "glorot_uniform")
+
+        def call(self, inputs: Any) -> Any:
+            return self.rows[inputs], inputs % 2
+
+    ids = np.array([[1, 2, 6], [2**24 + 1, 0, 3]]) % 7
+    layer = Table()
+    y, odd = layer(ids)
+    assert_same_bits(y, layer.rows.value[ids])
+    assert odd.dtype.kind == "i"
+    x = Input((3,), dtype="int32")
+    model = Model(x, Table()(x))
+    assert [tensor.shape for tensor in model.outputs] == [(None, 3, 2), (None, 3)]
+    assert [tensor.dtype for tensor in model.outputs] == ["float32", "int32"]
+    assert model(ids)[1].dtype == np.int32
+    assert [tensor.dtype for tensor in Model.from_config(model.get_config(), {"Table": Table}).outputs] == [
+        "float32",
+        "int32",
+    ]
+
+
+def test_configs_of_plain_arguments(tmp_path):
+    class Scale(layers.Layer):
+        def __init__(self, factor: Any = 1.0, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.factor = factor
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.factor
+
+    model = Sequential([Input((5, 3)), Scale(3.0), Scale(factor=[1, 2, 3])])
+    model.save(tmp_path / "m.keras")
+    again = lstmfast.load_model(tmp_path / "m.keras", custom_objects={"Scale": Scale})
+    assert_same_bits(again(X), model(X))
+    again.save(tmp_path / "again.keras")
+    last = lstmfast.load_model(tmp_path / "again.keras", custom_objects={"Scale": Scale})
+    assert_same_bits(last(X), model(X))
+    other = Sequential([Input((5, 3)), Scale(np.ones(3))])
+    with pytest.raises(NotImplementedError, match=r"made with factor=.*get_config would say how"):
+        other.save(tmp_path / "other.keras")
+
+
+def test_masks_that_would_be_lost():
+    class Reader(layers.Layer):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.lstm = layers.LSTM(2)
+
+        def call(self, inputs: Any) -> Any:
+            return self.lstm(inputs)
+
+    class Passing(Reader):
+        def call(self, inputs: Any, mask: Any = None) -> Any:
+            return self.lstm(inputs, mask=mask)
+
+    class Embedded(Reader):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.embedding = layers.Embedding(5, 3, mask_zero=True)
+
+        def call(self, inputs: Any) -> Any:
+            return self.lstm(self.embedding(inputs))
+
+    with pytest.raises(NotImplementedError, match="with a mask, which its `call` does not take"):
+        Sequential([Input((5, 3)), layers.Masking(), Reader()]).predict(X)
+    model = Sequential([Input((5, 3)), layers.Masking(), Passing()])
+    layer = model.layers[1]
+    assert_same_bits(model(X), layer.lstm(X, mask=(X != 0).any(-1)))
+    with pytest.warns(UserWarning, match="makes a mask, but arrays have none"):
+        Embedded()(np.ones((2, 4), int))
+
+
+def test_training_that_would_be_lost():
+    class Own(layers.Layer):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.dropout = layers.Dropout(0.5)
+
+        def call(self, inputs: Any) -> Any:
+            return self.dropout(inputs)
+
+    class Passing(Own):
+        def call(self, inputs: Any, training: Any) -> Any:
+            return self.dropout(inputs, training=training)
+
+    chain = Sequential([Input((5, 3)), Own()])
+    assert_same_bits(chain(X), X)
+    with pytest.raises(NotImplementedError, match="let `call` take `training`"):
+        chain(X, training=True)
+    chain = Sequential([Input((5, 3)), Passing()])
+    assert_same_bits(chain(X), X)
+    assert (chain(X, training=True) == 0).sum() > (X == 0).sum()
+    x, steps = Input((3,)), Input((5, 3))
+    inner = Model(x, layers.Dropout(0.5)(x, training=True))
+    over = Model(steps, layers.TimeDistributed(inner)(steps))
+    assert_same_bits(over(X, training=False), X)
+    assert (over(X) == 0).sum() > (X == 0).sum()
+    older = Model(x, layers.Dropout(0.5)(x, training=True), keras_version=(2, 15))
+    assert (older(X[:, 4], training=False) == 0).sum() > (X[:, 4] == 0).sum()
+
+
+def test_calls_for_shapes_are_few_and_small():
+    sizes: list[int] = []
+
+    class Own(layers.Layer):
+        def call(self, a: Any, b: Any = None, **options: Any) -> Any:
+            sizes.append(len(a))
+            return a if b is None else a + b
+
+    layer = Own()
+    out = np.empty_like(X)
+    layer(X, out=out)
+    assert_same_bits(out, X)
+    assert sizes == [len(X)]
+    model = Sequential([Input((5, 3)), Own()])
+    many = np.zeros((1000, 5, 3), "float32")
+    del sizes[:]
+    model.predict(many, out=np.empty_like(many))
+    assert max(sizes) <= 1000
+    assert sum(sizes) < 1100
+    i, j = Input((5, 3)), Input((5, 3))
+    both = Model([i, j], Own()(i, j))
+    assert_same_bits(both([X, X]), X + X)
+    assert_same_bits(pickle.loads(pickle.dumps(layers.Identity()))(X), X)
+
+
+def test_a_build_that_fails_leaves_nothing():
+    class Own(layers.Layer):
+        fails = True
+
+        def build(self, input_shape: Any) -> None:
+            self.w = self.add_weight((3,), "ones")
+            self.built = True
+            if self.fails:
+                raise ValueError("not yet")
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.w
+
+    layer = Own()
+    with pytest.raises(ValueError, match="not yet"):
+        layer(X)
+    assert not layer.built
+    layer.fails = False
+    assert_same_bits(layer(X), X)
+    assert len(layer.weights) == 1
+
+    class Early(layers.Layer):
+        """With a weight from the start."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.first = self.add_weight((), "ones", name="first")
+
+        def build(self, input_shape: Any) -> None:
+            self.second = self.add_weight((3,), "ones")
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.first + self.second
+
+    layer = Early()
+    assert len(layer.get_weights()) == 1
+    assert_same_bits(layer(X), X + 1)
+    assert len(layer.get_weights()) == 2
+
+
+def test_layers_inside_are_built_before_weights_come(keras, tmp_path):
+    """By a call, where neither `build` nor anything else does it."""
+
+    def make(module: Any, array: Any) -> Any:
+        class Att(module.layers.Layer):
+            def __init__(self, **kwargs: Any) -> None:
+                super().__init__(**kwargs)
+                self.W = module.layers.Dense(5)
+                self.V = module.layers.Dense(1)
+
+            def call(self, h: Any) -> Any:
+                return array.sum(self.V(array.tanh(self.W(h))) * h, axis=1)
+
+            def compute_output_shape(self, input_shape: Any) -> Any:
+                return (input_shape[0], input_shape[-1])
+
+        return Att
+
+    theirs = keras.Sequential(
+        [keras.Input((5, 3)), keras.layers.LSTM(4, return_sequences=True), make(keras, keras.ops)()]
+    )
+    theirs(X)
+    own = {"Att": make(lstmfast, np)}
+    for suffix in (".keras", ".h5", None):
+        if suffix is None:
+            mine = lstmfast.from_keras(theirs, custom_objects=own)
+        else:
+            theirs.save(tmp_path / f"m{suffix}")
+            mine = lstmfast.load_model(tmp_path / f"m{suffix}", custom_objects=own)
+        np.testing.assert_allclose(mine(X), theirs(X), atol=1e-5)
+
+    class Empty(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs.sum(1)
+
+    with pytest.raises(ValueError, match=r"'att.*' of class Empty has no place for the weight .*W/vars/0"):
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects={"Att": Empty})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_names_that_keras_has_too(keras, tmp_path):
+    """A class of the user's is not taken for Keras's layer of that name."""
+
+    class Softmax(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    class Doubled(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    theirs = keras.Sequential([keras.Input((5, 3)), Softmax()])
+    theirs.save(tmp_path / "m.keras")
+    for take in (lstmfast.from_keras, lambda _, **options: lstmfast.load_model(tmp_path / "m.keras", **options)):
+        with pytest.raises(NotImplementedError, match="is not the layer of this name that Keras has"):
+            take(theirs)
+        mine = take(theirs, custom_objects={"Softmax": Doubled})
+        assert_same_bits(mine(X), X * 2)
+        mine.save(tmp_path / "again.keras")
+        again = keras.models.load_model(tmp_path / "again.keras", custom_objects={"Softmax": Softmax})
+        np.testing.assert_array_equal(np.asarray(again(X)), X * 2)
+
+
+def test_classes_of_other_names(keras, tmp_path):
+    class Foo(keras.layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.k = self.add_weight(shape=(3,), initializer="ones", name="k")
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.k
+
+    class Bar(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.k = self.add_weight(shape=(3,), name="k", initializer="ones")
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.k
+
+    theirs = keras.Sequential([keras.Input((5, 3)), Foo(), Foo()])
+    theirs.set_weights([np.arange(3), np.arange(3) + 1])
+    theirs.save(tmp_path / "m.keras")
+    mine = lstmfast.load_model(tmp_path / "m.keras", custom_objects={"Foo": Bar})
+    np.testing.assert_allclose(mine(X), theirs(X), atol=1e-6)
+    mine.save(tmp_path / "again.keras")
+    again = keras.models.load_model(tmp_path / "again.keras", custom_objects={"Foo": Foo})
+    np.testing.assert_allclose(again(X), theirs(X), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_stands_for_a_lambda(keras, tmp_path):
+    class Last(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs[:, -1]
+
+    class Doubled(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    some = keras.layers
+    theirs = keras.Sequential(
+        [keras.Input((5, 3)), some.Lambda(lambda x: x * 2, name="twice"), some.Lambda(lambda x: x[:, -1], name="last")]
+    )
+    theirs.save(tmp_path / "m.keras")
+    theirs.save(tmp_path / "m.h5")
+    own = {"twice": Doubled, "Lambda": Last}
+    for mine in (
+        lstmfast.from_keras(theirs, custom_objects=own),
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects=own),
+        lstmfast.load_model(tmp_path / "m.h5", custom_objects=own),
+    ):
+        assert_same_bits(mine(X), X[:, -1] * 2)
+    with pytest.raises(NotImplementedError, match=r"custom_objects=\{'last': a subclass"):
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects={"twice": Doubled})
+
+
+@pytest.mark.parametrize("name", ["frozen", "nodes", "policy", "weights"])
+def test_names_of_attributes_that_are_taken(name):
+    class Own(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            setattr(self, name, self.add_weight((3,), "ones"))
+
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    with pytest.raises(AttributeError, match=f"as `{name}`, which is an attribute"):
+        Own()(X)
