@@ -281,8 +281,9 @@ class Plan:
                 and incoming
                 and (rules.mask_beside_state or layer.masks_each_argument or not other)
             )
-            if incoming and not explicit and not operation.uses_mask:
-                layer.refuse_mask()
+            elsewhere = any(leaf.index in live for leaf in flatten(operation.arguments) if isinstance(leaf, Slot))
+            if elsewhere or (incoming and not explicit and not operation.uses_mask):
+                layer.refuse_mask(elsewhere)
             operation.stops_mask = rules.recurrent_stops and layer.stops_mask_since_316
             operation.masked = operation.carrying is not None or (
                 not operation.stops_mask and (layer.makes_mask or (incoming and operation.supports_mask))

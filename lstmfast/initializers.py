@@ -225,7 +225,12 @@ def __getattr__(name: str) -> Any:
     if name not in _CLASSES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    def make(**config: Any) -> Initializer:
+    def make(*args: Any, **config: Any) -> Initializer:
+        places = [*_CLASSES[name][1], *(["seed"] if _CLASSES[name][2] else [])]
+        twice = [place for place, _ in zip(places, args, strict=False) if place in config]
+        if len(args) > len(places) or twice:
+            raise TypeError(f"{name}() takes {', '.join(places) or 'no arguments'}, each once.")
+        config.update(zip(places, args, strict=False))
         unknown = set(config) - set(_CLASSES[name][1]) - ({"seed"} if _CLASSES[name][2] else set())
         if unknown:
             raise TypeError(f"{name}() got an unexpected argument {sorted(unknown)[0]!r}")

@@ -120,3 +120,18 @@ def test_a_model_of_unbuilt_layers_draws_when_it_is_first_called():
     y = model(np.ones((2, 3, 5)))
     assert y.shape == (2, 2)
     assert [weight.shape for weight in model.get_weights()] == [(5, 16), (4, 16), (16,), (4, 2), (2,)]
+
+
+def test_parameters_by_their_place(keras):
+    for name, args in (
+        ("Constant", (-2,)),
+        ("RandomUniform", (-0.5, 0.25)),
+        ("TruncatedNormal", (0.5,)),
+        ("VarianceScaling", (2.0, "fan_out", "uniform", 3)),
+        ("Orthogonal", (2.0, 5)),
+    ):
+        mine, theirs = getattr(initializers, name)(*args), getattr(keras.initializers, name)(*args)
+        assert mine.get_config() == {key: theirs.get_config()[key] for key in mine.get_config()}
+    for args, options in (((1, 2, 3, 4, 5), {}), ((1,), {"value": 2})):
+        with pytest.raises(TypeError, match="each once"):
+            initializers.Constant(*args, **options)

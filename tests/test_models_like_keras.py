@@ -253,6 +253,13 @@ def test_a_layer_that_could_not_be_built_is_as_before():
     assert layer(X).shape == (4, 4)
 
 
+def test_variables_are_weights():
+    model = Sequential([Input((5, 3)), layers.LSTM(4), layers.BatchNormalization()])
+    assert_same_bits(model.variables, model.weights)
+    assert_same_bits(model.trainable_variables, model.trainable_weights)
+    assert [value.shape for value in model.non_trainable_variables] == [(4,), (4,)]
+
+
 def test_weights_of_a_layer_that_is_not_built():
     layer = layers.LSTM(4)
     assert layer.kernel is layer.bias is layer.kernel_i is None

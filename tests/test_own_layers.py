@@ -207,6 +207,9 @@ def test_weights_are_what_they_are_now():
     assert list(weight) == [1, 2, 3]
     assert_same_bits(np.concatenate([weight, -weight]), np.float32([1, 2, 3, -1, -2, -3]))
     assert_same_bits(weight @ weight, np.float32(14))
+    assert (weight.name, weight.trainable) == ("variable_1", True)
+    scalar = layer.factors["a"]
+    assert (float(scalar), int(scalar), bool(scalar), f"{scalar:.1f}") == (2.0, 2, True, "2.0")
     assert "variable_1" in repr(weight)
     assert weight in {weight}
     with pytest.raises(TypeError, match="read-only"):
@@ -390,18 +393,33 @@ def test_layers_among_other_things(keras, tmp_path):
     mine = lstmfast.load_model(tmp_path / "m.keras", custom_objects={"Own": make(lstmfast)})
     np.testing.assert_allclose(mine(X[:, 0]), theirs(X[:, 0]), atol=1e-6)
 
-    class Nested(layers.Layer):
-        def __init__(self, **kwargs: Any) -> None:
-            super().__init__(**kwargs)
-            self.blocks = [[layers.Dense(3)], [layers.Dense(3)]]
+    def nested(module: Any) -> Any:
+        class Nested(module.layers.Layer):
+            def __init__(self, **kwargs: Any) -> None:
+                super().__init__(**kwargs)
+                some = module.layers
+                self.blocks = [[some.Dense(3)], [some.Dense(3), some.Dense(3)]]
+                self.named = {"z": [some.Dense(3)], "a": [some.Dense(3)]}
 
-        def call(self, inputs: Any) -> Any:
-            return self.blocks[1][0](self.blocks[0][0](inputs))
+            def call(self, inputs: Any) -> Any:
+                y = self.blocks[1][1](self.blocks[1][0](self.blocks[0][0](inputs)))
+                return self.named["a"][0](self.named["z"][0](y) * 2)
 
-    model = Sequential([Input((3,)), Nested()])
-    assert len(model.weights) == 4
-    with pytest.raises(NotImplementedError, match="no place for layer 'dense"):
-        model.save(tmp_path / "nested.keras")
+            def compute_output_shape(self, input_shape: Any) -> Any:
+                return input_shape
+
+        return Nested
+
+    theirs = keras.Sequential([keras.Input((3,)), nested(keras)()])
+    theirs(X[:, 0])
+    theirs.save(tmp_path / "nested.keras")
+    theirs.save(tmp_path / "nested.h5")
+    own = {"Nested": nested(lstmfast)}
+    model = lstmfast.from_keras(theirs, custom_objects=own)
+    model.save(tmp_path / "mine.keras")
+    for name in ("nested.keras", "nested.h5", "mine.keras"):
+        again = lstmfast.load_model(tmp_path / name, custom_objects=own)
+        np.testing.assert_allclose(again(X[:, 0]), theirs(X[:, 0]), atol=1e-6)
 
 
 def test_integers_stay_integers():
@@ -470,7 +488,7 @@ def test_masks_that_would_be_lost():
         def call(self, inputs: Any) -> Any:
             return self.lstm(self.embedding(inputs))
 
-    with pytest.raises(NotImplementedError, match="with a mask, which its `call` does not take"):
+    with pytest.raises(NotImplementedError, match="with a mask, which its `call` does not get"):
         Sequential([Input((5, 3)), layers.Masking(), Reader()]).predict(X)
     model = Sequential([Input((5, 3)), layers.Masking(), Passing()])
     layer = model.layers[1]
@@ -688,7 +706,7 @@ def test_what_stands_for_a_lambda(keras, tmp_path):
         lstmfast.load_model(tmp_path / "m.keras", custom_objects={"twice": Doubled})
 
 
-@pytest.mark.parametrize("name", ["frozen", "nodes", "policy", "weights"])
+@pytest.mark.parametrize("name", ["frozen", "nodes", "policy", "weights", "freeze"])
 def test_names_of_attributes_that_are_taken(name):
     class Own(layers.Layer):
         def build(self, input_shape: Any) -> None:
@@ -699,3 +717,231 @@ def test_names_of_attributes_that_are_taken(name):
 
     with pytest.raises(AttributeError, match=f"as `{name}`, which is an attribute"):
         Own()(X)
+    with pytest.raises(AttributeError, match=f"as `{name}`, which is an attribute"):
+        setattr(Own(), name, 64)
+
+
+def ordered(module: Any, kind: str) -> Any:
+    """Layers whose weights Keras has in another order than their attributes."""
+    some = module.layers
+
+    class Ordered(module.layers.Layer):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            if kind == "early":
+                self.late = None
+                self.first = some.Dense(3)
+            elif kind == "lists in turn":
+                self.a, self.b = [], []
+                for _ in range(2):
+                    self.a.append(some.Dense(3))
+                    self.b += [some.Dense(3)]
+            elif kind == "later appended":
+                self.ls = [some.Dense(3)]
+                self.last = some.Dense(3)
+            elif kind == "two names":
+                self.z, self.y = some.Dense(3), some.Dense(3)
+                self.all_of_them = [self.y, self.z]
+                self.a = self.z
+
+        def build(self, input_shape: Any) -> None:
+            if kind == "not trained first":
+                self.mean = self.add_weight(shape=(3,), trainable=False, name="mean", initializer="zeros")
+                self.scale = self.add_weight(shape=(3,), name="scale", initializer="ones")
+                self.built = True
+                return
+            if kind == "early":
+                self.late = some.Dense(3)
+            elif kind == "later appended":
+                self.ls.append(some.Dense(3))
+            for layer in self.chain():
+                layer.build(input_shape)
+            self.built = True
+
+        def chain(self) -> list[Any]:
+            if kind == "early":
+                return [self.late, self.first]
+            if kind == "lists in turn":
+                return [*self.a, *self.b]
+            return [self.z, self.y] if kind == "two names" else [*self.ls, self.last]
+
+        def call(self, inputs: Any) -> Any:
+            if kind == "not trained first":
+                return (inputs - self.mean) * self.scale
+            for layer in self.chain():
+                inputs = layer(inputs)
+            return inputs
+
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            return input_shape
+
+    return Ordered
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["not trained first", "early", "lists in turn", "later appended", "two names"])
+def test_weights_come_in_the_order_of_keras(keras, kind, tmp_path):
+    theirs = keras.Sequential([keras.Input((3,)), ordered(keras, kind)()])
+    random = np.random.default_rng(0)
+    theirs.set_weights([random.uniform(-1, 1, value.shape) for value in theirs.get_weights()])
+    expected = np.asarray(theirs(X[:, 0]))
+    theirs.save(tmp_path / "m.keras")
+    theirs.save(tmp_path / "m.h5")
+    own = {"Ordered": ordered(lstmfast, kind)}
+    code = Sequential([Input((3,)), own["Ordered"]()])
+    code.set_weights(theirs.get_weights())
+    code.save(tmp_path / "mine.keras")
+    for mine in (
+        code,
+        lstmfast.from_keras(theirs, custom_objects=own),
+        *(lstmfast.load_model(tmp_path / name, custom_objects=own) for name in ("m.keras", "m.h5", "mine.keras")),
+    ):
+        np.testing.assert_allclose(mine(X[:, 0]), expected, atol=1e-6)
+    again = keras.models.load_model(tmp_path / "mine.keras", custom_objects={"Ordered": ordered(keras, kind)})
+    np.testing.assert_allclose(again(X[:, 0]), expected, atol=1e-6)
+
+
+def test_masks_that_a_layer_makes(keras, tmp_path):
+    def make(module: Any) -> Any:
+        class Emb(module.layers.Layer):
+            def build(self, input_shape: Any) -> None:
+                self.rows = self.add_weight(shape=(4, 3), initializer="glorot_uniform", name="rows")
+
+            def call(self, ids: Any) -> Any:
+                return self.rows[ids] if module is lstmfast else module.ops.take(self.rows, ids, axis=0)
+
+            def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+                return inputs != 0 if module is lstmfast else module.ops.not_equal(inputs, 0)
+
+        class Crop(module.layers.Layer):
+            def call(self, inputs: Any) -> Any:
+                return inputs[:, 1:]
+
+            def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+                return None if mask is None else mask[:, 1:]
+
+        ids = module.Input((6,), dtype="int32")
+        return module.Model(ids, module.layers.LSTM(2)(Crop()(Emb()(ids))))
+
+    mine, theirs = make(lstmfast), make(keras)
+    mine.set_weights(theirs.get_weights())
+    ids = np.random.default_rng(0).integers(0, 3, (5, 6))
+    np.testing.assert_allclose(mine(ids), theirs(ids), atol=1e-6)
+
+
+def test_states_inside_are_not_touched_by_calls_for_shapes():
+    class Kept(layers.Layer):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.lstm = layers.LSTM(4, stateful=True)
+            self.calls = 0
+
+        def call(self, inputs: Any) -> Any:
+            self.calls += 1
+            return self.lstm(inputs)
+
+    model = Sequential([Input(batch_shape=(4, 5, 3)), Kept()])
+    layer = model.layers[0]
+    plain = Sequential([Input(batch_shape=(4, 5, 3)), layers.LSTM(4, stateful=True)])
+    plain.set_weights(model.get_weights())
+    for _ in range(3):
+        assert_same_bits(model(X), plain(X))
+    model.reset_states()
+    plain.reset_states()
+    before = layer.calls
+    for _ in range(3):
+        assert_same_bits(model.predict(X), plain.predict(X))
+    assert layer.calls - before <= 5
+
+
+def test_explicit_training_reaches_call():
+    class Own(layers.Layer):
+        def call(self, inputs: Any, training: Any = True) -> Any:
+            return inputs * (3 if training else 1)
+
+    model = Sequential([Input((5, 3)), Own()])
+    assert_same_bits(model(X), X * 3)
+    assert_same_bits(model(X, training=False), X)
+    assert_same_bits(Own()(X, training=False), X)
+    assert_same_bits(Own()(X), X * 3)
+
+
+def test_masks_of_several_arguments_are_refused():
+    class Two(layers.Layer):
+        def call(self, a: Any, b: Any, a_mask: Any = None, b_mask: Any = None) -> Any:
+            return a + b
+
+    x = Input((5, 3))
+    masked = layers.Masking()(x)
+    model = Model(x, Two()(x, x))
+    assert_same_bits(model(X), X + X)
+    for y in (Two()(masked, x), Two()(x, masked)):
+        with pytest.raises(NotImplementedError, match="only `mask` is passed"):
+            Model(x, y)(X)
+
+
+def test_a_call_ends_with_the_weights_that_it_began_with():
+    class Own(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.a = self.add_weight((), "ones", name="a")
+            self.b = self.add_weight((), "ones", name="b")
+
+        def call(self, inputs: Any) -> Any:
+            y = inputs * self.a
+            if changes:
+                self.set_weights(changes.pop())
+            return y * self.b
+
+    changes: list[Any] = []
+    model = Sequential([Input((5, 3)), Own()])
+    model.set_weights([2, 3])
+    changes.append([5, 7])
+    assert_same_bits(model(X), X * 2 * 3)
+    assert_same_bits(model(X), X * 5 * 7)
+
+
+def test_names_with_packages_and_what_is_no_layer(keras, tmp_path):
+    @keras.saving.register_keras_serializable(package="my")
+    class Twice(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    class Mine(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    theirs = keras.Sequential([keras.Input((5, 3)), Twice()])
+    for suffix in (".keras", ".h5"):
+        theirs.save(tmp_path / f"m{suffix}")
+        assert_same_bits(lstmfast.load_model(tmp_path / f"m{suffix}", custom_objects={"Twice": Mine})(X), X * 2)
+        with pytest.raises(NotImplementedError, match="no subclass of lstmfast"):
+            lstmfast.load_model(tmp_path / f"m{suffix}", custom_objects={"Twice": Twice})
+
+
+def test_a_call_that_returns_nothing_is_named():
+    class Nothing(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return None
+
+    with pytest.raises(TypeError, match="returned None"):
+        Nothing()(X)
+
+
+def test_inputs_by_name_of_keras_2(tf_keras, tmp_path):
+    def make(module: Any) -> Any:
+        class Named(module.layers.Layer):
+            def call(self, inputs: Any) -> Any:
+                return inputs["q"] * 2 + inputs["v"]
+
+        return Named
+
+    a, b = tf_keras.Input((3,), name="a"), tf_keras.Input((3,), name="b")
+    theirs = tf_keras.Model([a, b], make(tf_keras)()({"v": b, "q": a}))
+    own = {"Named": make(lstmfast)}
+    theirs.save(tmp_path / "m.h5")
+    x = [X[:, 0], X[:, 1]]
+    for mine in (
+        lstmfast.from_keras(theirs, custom_objects=own),
+        lstmfast.load_model(tmp_path / "m.h5", custom_objects=own),
+    ):
+        np.testing.assert_allclose(mine(x), x[0] * 2 + x[1], atol=1e-6)

@@ -274,10 +274,16 @@ class Layer:
         dtype = kwargs.get("dtype")
         if dtype is not None and not policy(dtype).is_float:
             raise NotImplementedError(f"Weights are of floating point, not of dtype={dtype!r}.")
+        label = given["name"] or f"variable_{len(self._specs)}"
+        weight = Weight(label, tuple(given["shape"] or ()), initializer, trainable)
         place = len(self._specs)
-        label = given["name"] or f"variable_{place}"
-        self._specs.append(Weight(label, tuple(given["shape"] or ()), initializer, trainable))
-        return Variable(self, place)
+        if trainable:  # before those that are not, as in Keras
+            place = sum(spec.trainable for spec in self._specs)
+        if place < len(self._specs):
+            values = self._own_weights()
+            self._values = (*values[:place], self._drawn(weight), *values[place:])
+        self._specs.insert(place, weight)
+        return Variable(self, weight)
 
     def _own_weights(self) -> tuple[Array, ...]:
         values = self._values
@@ -286,11 +292,11 @@ class Layer:
         if values is None or len(values) < len(self._specs):
             with lock:
                 values = self._values or ()
-                self._values = values = values + tuple(
-                    _read_only(np.array(spec.initializer(spec.shape), self.policy.variable, order="C"))
-                    for spec in self._specs[len(values) :]
-                )
+                self._values = values = values + tuple(map(self._drawn, self._specs[len(values) :]))
         return values
+
+    def _drawn(self, spec: Weight) -> Array:
+        return _read_only(np.array(spec.initializer(spec.shape), self.policy.variable, order="C"))
 
     def _weight(self, name: str) -> Array | None:
         for spec, value in zip(self._specs, self._own_weights(), strict=True):
@@ -321,6 +327,9 @@ class Layer:
     @property
     def non_trainable_weights(self) -> list[Array]:
         return [value for _, spec, value in self._listed() if not spec]
+
+    # Keras's other names of these.
+    variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
 
     def _listed(self, trainable: bool = True) -> list[tuple[Layer, bool, Array]]:
         frozen: set[int] = set()
@@ -700,8 +709,8 @@ class Layer:
         for inner in self.sublayers():
             inner.refuse_training()
 
-    def refuse_mask(self) -> None:
-        """Raise where the layer cannot do what Keras's does with a mask that it does not take."""
+    def refuse_mask(self, several: bool) -> None:
+        """Raise where Keras's layer does more with a mask than this one, which takes none, or none of ``several``."""
 
     def call_args(self, node: Node) -> list[Any]:
         """The positional arguments of a recorded call, as a config lists them."""

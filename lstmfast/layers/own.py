@@ -1,7 +1,7 @@
 """Layers that users write, as they write them for Keras: `build`, `call`, layers and weights in attributes.
 
-A class with a `call` of its own gets what is here wherever it says nothing else. Its `call` sees a change of weights at
-once; all other layers finish a call with the weights that it began with.
+A class with a `call` of its own gets what is here wherever it says nothing else. A call ends with the weights of its
+layer that it began with; layers inside are called with what they have then.
 Next: base.py, whose methods these stand for.
 """
 
@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast._arrays import as_array, numpy_dtype
+from lstmfast._arrays import DTypePolicy, as_array, numpy_dtype
 from lstmfast._graph import KerasTensor, Node, flatten, map_shapes, map_tree
 from lstmfast.layers.base import Array, Layer, Run, lock
-from lstmfast.layers.variable import Variable
+from lstmfast.layers.variable import under_way
 
 _PROBED = (2, 3)  # sizes of what may vary, to find the shape of an output
 _MOST_VALUES = 1 << 26
+_MOST_FOUND = 64
+_NOTES = ("_came", "_given")  # what came into attributes, in its order, and what the constructor was given
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -45,7 +47,9 @@ class _Own(Layer):
     casts_input = False
 
     _given: tuple[tuple[Any, ...], dict[str, Any]]  # to the constructor
-    _arguments: dict[str, Any] = {}  # noqa: RUF012 (replaced, never changed) of the last call on tensors
+    # of the last call on tensors: its other arguments, and the shapes of outputs by those of inputs
+    _arguments: dict[str, Any] = {}  # noqa: RUF012 (replaced, never changed)
+    _found: dict[Any, Any] = {}  # noqa: RUF012
 
     def is_own(self) -> bool:
         return True
@@ -53,18 +57,22 @@ class _Own(Layer):
     # -- what is inside -----------------------------------------------------------------------------------------
 
     def sublayers(self) -> tuple[Layer, ...]:
-        return tuple({id(layer): layer for value in vars(self).values() for layer in _layers_in(value)}.values())
+        """In the order in which they came, which is Keras's."""
+        known = vars(self)
+        inside = {
+            id(layer): layer for name, value in known.items() if name not in _NOTES for layer in _layers_in(value)
+        }
+        ordered = {id(layer): layer for layer in known.get("_came", ()) if id(layer) in inside}
+        return tuple((ordered | inside).values())
 
     def saved_parts(self) -> list[tuple[str, Any]]:
+        """By name, private ones last, as Keras looks for them."""
         parts: list[tuple[str, Any]] = []
-        for name, value in vars(self).items():
+        for name, value in sorted(vars(self).items(), key=lambda item: (item[0].startswith("_"), item[0])):
             if isinstance(value, Layer):
                 parts.append((name, value))
-            elif isinstance(value, (list, tuple, dict)):
-                members = value.values() if isinstance(value, dict) else value
-                inside = [member for member in members if isinstance(member, Layer)]
-                if inside:
-                    parts.append((name, inside))
+            elif name not in _NOTES and any(_layers_in(value)):
+                parts.append((name, _members(value)))
         return parts
 
     def build_weights(self, input_shape: Any) -> None:
@@ -89,10 +97,15 @@ class _Own(Layer):
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         return arguments
 
+    @property
+    def trains(self) -> bool:
+        return "training" in self.call_arguments or any(inner.trains for inner in self.sublayers())
+
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         real = self.policy.real
-        training = inspect.signature(self.call).parameters.get("training")
-        defaults = {"training": False} if training is not None and training.default is training.empty else {}
+        takes = inspect.signature(self.call).parameters
+        must = {name for name in takes if takes[name].default is inspect.Parameter.empty}
+        defaults = {name: value for name, value in (("training", False), ("mask", None)) if name in must}
 
         def seen(x: Any) -> Any:
             """An array of the type of the arithmetic, which the call cannot write to."""
@@ -103,17 +116,25 @@ class _Own(Layer):
             return view
 
         def given(y: Any) -> Array:
+            if y is None:
+                raise TypeError(f"`call` of layer '{self.name}' returned None.")
             array: Array = np.asarray(y)
             return array.astype(real, copy=False) if array.dtype.kind == "f" else array
 
         def run(inputs: Any, **arguments: Any) -> Any:
             arguments = {name: map_tree(seen, value) for name, value in (defaults | arguments).items()}
-            return map_tree(given, self.call(map_tree(seen, inputs), **arguments))
+            before = getattr(under_way, "values", {})
+            under_way.values = before | {id(self): weights} if len(weights) == len(self._specs) else before
+            try:
+                return map_tree(given, self.call(map_tree(seen, inputs), **arguments))
+            finally:
+                under_way.values = before
 
         return run
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
-        if not arguments.get("training"):
+        training = arguments.get("training")
+        if training is None or not (training or self.trains):
             return self.frozen()
         if "training" not in self.call_arguments:
             for inner in self.all_layers():
@@ -124,16 +145,21 @@ class _Own(Layer):
                     )
             return self.frozen()
         frozen = self.frozen()
-        return self.noisy_run(lambda: lambda inputs, **others: frozen(inputs, **{**others, "training": True}))
+
+        def run(inputs: Any, **others: Any) -> Any:
+            return frozen(inputs, **{**others, "training": bool(training)})
+
+        return self.noisy_run(lambda: run) if training else run
 
     def refuse_training(self) -> None:
         """What cannot be done, `run_for` says, when all layers inside are built."""
 
-    def refuse_mask(self) -> None:
-        if any(inner.uses_mask for inner in self.all_layers() if inner is not self):
+    def refuse_mask(self, several: bool) -> None:
+        by_name = any(name.endswith("_mask") for name in self.call_arguments)
+        if several or by_name or any(inner.uses_mask for inner in self.all_layers() if inner is not self):
             raise NotImplementedError(
-                f"Layer '{self.name}' is called on a tensor with a mask, which its `call` does not take, and layers "
-                "inside it would use: let `call` take `mask`, and pass it on."
+                f"Layer '{self.name}' is called on a tensor with a mask, which its `call` does not get: only `mask` is "
+                "passed, that of the inputs of one argument. Let `call` take `mask`, and pass it on to layers inside."
             )
 
     # -- shapes, found by calls on zeros of two sizes, where a size may vary --------------------------------------
@@ -141,6 +167,7 @@ class _Own(Layer):
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
         self._arguments = {name: map_tree(_placed, value) for name, value in kwargs.items()}
         self._dtypes = [getattr(leaf, "dtype", None) for leaf in flatten(inputs)]
+        self._found = {}
         if type(self).compute_output_shape is not _Own.compute_output_shape:
             return Layer._record(self, inputs, kwargs)
         self.refuse_strings(inputs)
@@ -159,18 +186,30 @@ class _Own(Layer):
         flat: list[Any] = []
         map_shapes(flat.append, input_shape)
         known = getattr(self, "_dtypes", None)
-        dtypes = iter(known if known and len(known) == len(flat) else [None] * len(flat))
+        dtypes = known if known and len(known) == len(flat) else [None] * len(flat)
         batches = {shape[0] for shape in flat if shape}
         batch = batches.pop() if len(batches) == 1 else None
+        if batch is not None and not self._keepers():
+            flat = [(None, *shape[1:]) if shape else shape for shape in flat]
+        key = tuple(flat)
+        if key not in self._found:
+            places = iter(zip(flat, dtypes, strict=True))
 
-        def place(shape: Any) -> _Place:
-            shape = (None, *shape[1:]) if batch is not None and shape else shape
-            return _Place(shape, next(dtypes) or self.policy.compute_dtype)
+            def place(_: Any) -> _Place:
+                shape, dtype = next(places)
+                return _Place(shape, dtype or self.policy.compute_dtype)
+
+            found = self._probed(map_shapes(place, input_shape))
+            self._found = {**self._found, key: found} if len(self._found) < _MOST_FOUND else {key: found}
 
         def shape(found: _Place) -> Any:
             return (batch, *found.shape[1:]) if found.shape and found.shape[0] is None else found.shape
 
-        return map_tree(shape, self._probed(map_shapes(place, input_shape)))
+        return map_tree(shape, self._found[key])
+
+    def _keepers(self) -> list[Any]:
+        """The layers inside that keep states from call to call."""
+        return [layer for layer in self.all_layers() if getattr(layer, "stateful", False) and hasattr(layer, "states")]
 
     def _probed(self, inputs: Any) -> Any:
         """The `_Place` of each output, for those of the inputs."""
@@ -188,8 +227,14 @@ class _Own(Layer):
                 return leaf.zeros(size) if isinstance(leaf, _Place) else leaf
 
             arguments = {name: map_tree(zeros, value) for name, value in self._arguments.items()}
-            with np.errstate(all="ignore"):
-                return self.run_for(arguments)(map_tree(zeros, inputs), **arguments)
+            states = {id(layer): layer.states for layer in self._keepers()}
+            try:
+                with np.errstate(all="ignore"):
+                    return self.run_for(arguments)(map_tree(zeros, inputs), **arguments)
+            finally:
+                for layer in self._keepers():
+                    known = states.get(id(layer))
+                    layer.states = layer.zero_states(layer._batch) if known is None and layer._batch else known
 
         first, second = outputs(_PROBED[0]), outputs(_PROBED[1])
         others = iter(flatten(second))
@@ -219,17 +264,67 @@ class _Own(Layer):
         return config
 
 
-_TAKEN = frozenset((*dir(Layer), "autocast", "build_shape", "built", "name", "nodes", "policy"))
+class _List(list[Any]):
+    """A list in an attribute, which tells its layer what comes into it."""
+
+    owner: Layer | None = None
+
+    def _told(self, value: Any) -> Any:
+        return value if self.owner is None else _kept(self.owner, value)
+
+    def append(self, value: Any) -> None:
+        super().append(self._told(value))
+
+    def insert(self, place: Any, value: Any) -> None:
+        super().insert(place, self._told(value))
+
+    def extend(self, values: Any) -> None:
+        super().extend(map(self._told, values))
+
+    def __iadd__(self, values: Any) -> Any:  # type: ignore[misc]
+        self.extend(values)
+        return self
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        super().__setitem__(place, list(map(self._told, value)) if isinstance(place, slice) else self._told(value))
+
+
+def _kept(owner: Layer, value: Any) -> Any:
+    """A value as an attribute holds it, the layers in it noted in their order."""
+    if isinstance(value, Layer):
+        came = owner.__dict__.setdefault("_came", [])
+        if not any(one is value for one in came):
+            came.append(value)
+    elif type(value) is list:
+        kept = _List()
+        kept.extend(_kept(owner, member) for member in value)
+        kept.owner = owner
+        return kept
+    elif isinstance(value, (list, tuple, dict)):
+        for member in value.values() if isinstance(value, dict) else value:
+            _kept(owner, member)
+    return value
+
+
+# What all layers have: methods and properties, and attributes of these types.
+_METHODS = frozenset(
+    name
+    for name in dir(Layer)
+    if callable(getattr(Layer, name)) or isinstance(inspect.getattr_static(Layer, name), property)
+)
+_OF_ALL = {"nodes": list, "policy": DTypePolicy, "name": str, "_axes": dict, "_specs": list}
 
 
 def _set(self: Layer, name: str, value: Any) -> None:
-    """`setattr` that lets no weight and no layer take the place of what all layers have."""
-    if name in _TAKEN and isinstance(value, (Layer, Variable)):
+    """`setattr` that notes what comes, and lets nothing take the place of what all layers have."""
+    kind = _OF_ALL.get(name)
+    settable = getattr(getattr(type(self), name, None), "fset", None) is not None
+    if (name in _METHODS and not settable) or (kind is not None and not isinstance(value, kind)):
         raise AttributeError(
-            f"Layer '{vars(self).get('name', '?')}' cannot keep a weight or a layer as `{name}`, which is an attribute "
+            f"Layer '{vars(self).get('name', '?')}' cannot keep anything of its own as `{name}`, which is an attribute "
             "of every layer: choose another name."
         )
-    object.__setattr__(self, name, value)
+    object.__setattr__(self, name, _kept(self, value) if kind is None else value)
 
 
 def _placed(leaf: Any) -> Any:
@@ -243,6 +338,16 @@ def _layers_in(value: Any, depth: int = 0) -> Iterator[Layer]:
     elif isinstance(value, (list, tuple, dict)) and depth < 8:
         for member in value.values() if isinstance(value, dict) else value:
             yield from _layers_in(member, depth + 1)
+
+
+def _members(value: Any) -> list[Any]:
+    """The layers in a container, and the containers in it, as lists."""
+    members = value.values() if isinstance(value, dict) else value
+    return [
+        member if isinstance(member, Layer) else _members(member)
+        for member in members
+        if isinstance(member, (Layer, list, tuple, dict))
+    ]
 
 
 def _new(cls: type[Layer], *args: Any, **kwargs: Any) -> Layer:
@@ -271,6 +376,9 @@ def adopt(cls: type[Layer]) -> None:
         for name, value in vars(_Own).items():
             if name not in said and not name.startswith("__"):
                 setattr(cls, name, value)
+        if "compute_mask" in said:  # as in Keras, which calls it whatever came in
+            for name in {"supports_masking", "makes_mask"} - said:
+                setattr(cls, name, True)
         if cls.__setattr__ is object.__setattr__:
             cls.__setattr__ = _set  # type: ignore[method-assign, assignment]
         if cls.__new__ is object.__new__:

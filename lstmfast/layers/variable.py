@@ -5,6 +5,7 @@ Next: own.py.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +13,14 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+# `values`: of the layers whose `call` runs in this thread, by their id, the weights that it began with
+under_way = threading.local()
+
 
 class Variable(np.lib.mixins.NDArrayOperatorsMixin):
-    """Stands for a weight of a layer, in arithmetic and as an argument of NumPy's functions: for its present values.
+    """Stands for a weight of a layer, in arithmetic and as an argument of NumPy's functions.
+
+    While the layer's `call` runs, for the values that it began with, else for the present ones.
 
     Attributes
     ----------
@@ -23,17 +29,27 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         the variable's too.
     """
 
-    __slots__ = ("_layer", "_place")
+    __slots__ = ("_layer", "_weight")
     __hash__ = object.__hash__
 
-    def __init__(self, layer: Any, place: int) -> None:
+    def __init__(self, layer: Any, weight: Any) -> None:
         self._layer = layer
-        self._place = place
+        self._weight = weight
 
     @property
     def value(self) -> Array:
-        array: Array = np.asarray(self._layer._own_weights()[self._place], self._layer.policy.real)
+        layer = self._layer
+        values = getattr(under_way, "values", {}).get(id(layer)) or layer._own_weights()
+        array: Array = np.asarray(values[layer._specs.index(self._weight)], layer.policy.real)
         return array
+
+    @property
+    def name(self) -> str:
+        return str(self._weight.name)
+
+    @property
+    def trainable(self) -> bool:
+        return bool(self._weight.trainable)
 
     def numpy(self) -> Array:
         """A copy of the values."""
@@ -64,5 +80,17 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     def __iter__(self) -> Iterator[Any]:
         return iter(self.value)
 
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __format__(self, form: str) -> str:
+        return format(self.value, form)
+
     def __repr__(self) -> str:
-        return f"<Variable {self._layer._specs[self._place].name} of layer '{self._layer.name}'>"
+        return f"<Variable {self.name} of layer '{self._layer.name}'>"

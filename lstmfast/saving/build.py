@@ -103,7 +103,8 @@ def _refuse_what_configs_lack(model: Any, custom: dict[str, Any]) -> None:
     """Raise where a live model is something else than its config says."""
     for layer in _live_layers(model):
         is_chain = any(base.__name__ == "Sequential" for base in type(layer).__mro__)
-        if is_chain and len(set(map(id, layer.layers))) < len(layer.layers):
+        held = getattr(layer, "layers", [])
+        if is_chain and len(set(map(id, held))) < len(held):
             raise NotImplementedError(
                 f"Sequential model '{layer.name}' holds a layer twice, which its config does not say: make it a "
                 "functional model."
@@ -193,7 +194,7 @@ def _sequential(config: Any, context: Context, depth: int) -> Model:
         if not model.built and isinstance(shape, list) and is_plain_shape(tuple(shape)) and layers:
             model.build(tuple(shape))
             model._any_steps = model._takes_any_steps()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"'{context.name}': {error}") from error
     return model
 
@@ -404,7 +405,7 @@ class Edges:
 
     def call(self, layer: Layer, node: Any) -> tuple[Any, dict[str, Any]]:
         """Inputs and further arguments of one call."""
-        if isinstance(node, dict):
+        if isinstance(node, dict) and ("args" in node or "kwargs" in node):
             return self._call_keras_3(layer, node)
         return self._call_legacy(layer, node)
 
@@ -445,6 +446,8 @@ class Edges:
         return inputs, arguments
 
     def _call_legacy(self, layer: Layer, node: Any) -> tuple[Any, dict[str, Any]]:
+        if isinstance(node, dict):  # of tensors by name
+            return {key: self.struct(call) for key, call in node.items()}, {}
         if not isinstance(node, list) or not node:
             raise ValueError(f"'{self.context.name}': the call of layer '{layer.name}' is not understood.")
         # TFOpLambda nests one level less, but for a list of tensors
@@ -605,8 +608,11 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
                         f"weight {key} in the file."
                     )
 
-    def container(layers: list[Layer], path: str) -> None:
-        """A list of layers: groups are named after classes and counted per class."""
+    def container(members: list[Any], path: str) -> None:
+        """A list of layers, and of such lists: groups are named after classes and counted per class."""
+        layers = [member for member in members if isinstance(member, Layer)]
+        for number, member in enumerate(member for member in members if isinstance(member, list)):
+            container(member, f"{path}container{f'_{number}' if number else ''}/")
         groups = {key[len(path) :].split("/", 1)[0] for key in (*tree.arrays, *tree.texts) if key.startswith(path)}
         by_class: dict[str, list[Layer]] = {}
         for layer in layers:
@@ -620,6 +626,8 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
                 if (match := re.fullmatch(re.escape(prefix) + r"(?:_(\d+))?", group))
             )
             names = [group for _, group in numbered]
+            if len(names) != len(members):  # a layer is in the file once, and counts wherever it is met
+                members = [layer for layer in members if id(layer) not in seen]
             if len(names) != len(members):
                 if all(map(_lacks_words, members)):
                     raise _without_words(members[0], context)
@@ -640,7 +648,7 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
         if id(layer) not in seen:
             raise ValueError(
                 f"'{context.name}': the weights of layer '{layer.name}' of class {type(layer).__name__} are missing: "
-                "Keras's files have no place for a layer in a list of lists, or in a dict in a list."
+                "Keras has no place for it in a file."
             )
     collector.assign()
 

@@ -130,10 +130,16 @@ def layer_class(class_name: Any, layer_name: Any, context: Context, is_own: bool
         If it holds code, or is none that lstmfast has.
     """
     what = f"'{context.name}': layer '{layer_name}' of class {class_name}"
-    for name in (layer_name, class_name) if class_name in _CODE_LAYERS else (class_name,):
+    names = [class_name, str(class_name).rsplit(">", 1)[-1]]
+    for name in [layer_name, *names] if class_name in _CODE_LAYERS else names:
         found = context.custom.get(name) if isinstance(name, str) else None
         if isinstance(found, type) and issubclass(found, Layer):
             return found
+        if found is not None:
+            raise NotImplementedError(
+                f"{what}: custom_objects has {str(found)[:80]} for {name!r}, which is no subclass of "
+                "lstmfast.layers.Layer."
+            )
     known = REGISTRY.get(class_name) if isinstance(class_name, str) else None
     if known is not None and not is_own:
         return known
@@ -158,7 +164,7 @@ def _is_own(entry: dict[str, Any]) -> bool:
     if "module" not in entry:
         return False
     module, registered = entry["module"], entry.get("registered_name")
-    keras_s = isinstance(module, str) and module.split(".")[0] in ("keras", "tf_keras", "tensorflow")
+    keras_s = isinstance(module, str) and module.split(".")[0] in ("keras", "keras_core", "tf_keras", "tensorflow")
     return not keras_s or (isinstance(registered, str) and ">" in registered)
 
 

@@ -164,12 +164,13 @@ def _weights(model: Model) -> bytes:
             else:
                 own(inner, f"{path}{attribute}/")
 
-    def container(layers: list[Layer], path: str) -> None:
+    def container(members: list[Any], path: str) -> None:
         counts: dict[str, int] = {}
-        for layer in layers:
-            name = snake_case(layer.saved_class())
+        for member in members:
+            name = "container" if isinstance(member, list) else snake_case(member.saved_class())
             counts[name] = counts.get(name, -1) + 1
-            own(layer, f"{path}{name}{f'_{counts[name]}' if counts[name] else ''}/")
+            below = f"{path}{name}{f'_{counts[name]}' if counts[name] else ''}/"
+            container(member, below) if isinstance(member, list) else own(member, below)
 
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -177,7 +178,6 @@ def _weights(model: Model) -> bytes:
     for layer in model.owners():
         if id(layer) not in seen:
             raise NotImplementedError(
-                f"Keras's files have no place for layer '{layer.name}', which is in a list of lists, or in a dict in a "
-                "list, of another layer."
+                f"Keras has no place in a file for layer '{layer.name}', which is inside another one."
             )
     return buffer.getvalue()
