@@ -146,6 +146,9 @@ class Model(Layer):
     def saved_class(self) -> str:
         return "Functional" if type(self) is Model else type(self).__name__
 
+    def chained(self) -> list[Layer]:
+        return self._layers
+
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by its name or its place in `layers`.
 
@@ -217,9 +220,8 @@ class Model(Layer):
         """The shape of the output for inputs of another batch size or number of steps."""
         known = dict(zip(map(id, self.inputs), _flat_shapes(input_shape), strict=True))
         for node in self._graph_nodes:
-            shapes = map_tree(lambda leaf: known[id(leaf)] if isinstance(leaf, KerasTensor) else (), node.args[0])
             flat: list[Shape] = []
-            _graph.map_shapes(flat.append, node.layer.compute_output_shape(shapes))
+            _graph.map_shapes(flat.append, node.layer.output_shape_of(node, known))
             known.update(zip(map(id, node.outputs), flat, strict=True))
         return map_tree(lambda tensor: known[id(tensor)], self._outputs_struct)
 

@@ -574,9 +574,16 @@ def test_a_dense_layer_of_an_equation_streams():
     for step in range(A.shape[1]):
         y = stream.step(A[:, step])
     np.testing.assert_array_equal(y, model(A))
-    over_time = lstmfast.Sequential([lstmfast.Input((5, 3)), layers.EinsumDense("abc,bd->adc", (4, 3))])
-    with pytest.raises(ValueError, match="cannot be streamed"):
-        over_time.stream()
+    for equation, output, bias in (
+        ("abc,bd->adc", (4, 3), None),
+        ("abc,cd->abd", (5, 2), "bd"),
+        ("abc,bc->a", (), None),
+    ):
+        over_time = lstmfast.Sequential([lstmfast.Input((5, 3)), layers.EinsumDense(equation, output, bias_axes=bias)])
+        with pytest.raises(ValueError, match="cannot be streamed"):
+            over_time.stream()
+        with pytest.raises(ValueError, match="expected"):
+            over_time(A[:, :1])
 
 
 @pytest.mark.parametrize(

@@ -336,6 +336,15 @@ def test_states_of_stacked_cells_are_handed_back(keras, tmp_path):
     assert_same_bits(rnn(X, initial_state=states)[0], whole)
 
 
+def test_stacks_of_cells_of_several_types():
+    stack = layers.StackedRNNCells([layers.LSTMCell(3), layers.GRUCell(4, dtype="float64")])
+    y, _ = stack(X[:, 0], stack.get_initial_state(4))
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, layers.RNN(stack)(X[:, :1]), atol=1e-6)
+    with pytest.raises(NotImplementedError, match="no stacks of them"):
+        layers.StackedRNNCells([stack])
+
+
 def test_initial_states_before_building():
     assert [state.shape for state in layers.LSTM(4).get_initial_state(2)] == [(2, 4), (2, 4)]
     assert [state.shape for state in layers.GRU(4, dtype="float64").get_initial_state(2)] == [(2, 4)]

@@ -462,6 +462,20 @@ def test_configs_of_plain_arguments(tmp_path):
     again.save(tmp_path / "again.keras")
     last = lstmfast.load_model(tmp_path / "again.keras", custom_objects={"Scale": Scale})
     assert_same_bits(last(X), model(X))
+
+    class Bent(layers.Layer):
+        def __init__(self, activation: Any = "tanh", **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.activation = lstmfast.activations.get(activation)
+
+        def call(self, inputs: Any) -> Any:
+            return self.activation(inputs)
+
+    model = Sequential([Input((5, 3)), Bent("relu")])
+    for _ in range(2):
+        model.save(tmp_path / "bent.keras")
+        model = lstmfast.load_model(tmp_path / "bent.keras", custom_objects={"Bent": Bent})
+        assert_same_bits(model(X), np.maximum(X, 0))
     other = Sequential([Input((5, 3)), Scale(np.ones(3))])
     with pytest.raises(NotImplementedError, match=r"made with factor=.*get_config would say how"):
         other.save(tmp_path / "other.keras")
@@ -514,6 +528,14 @@ def test_training_that_would_be_lost():
     assert_same_bits(chain(X), X)
     with pytest.raises(NotImplementedError, match="let `call` take `training`"):
         chain(X, training=True)
+    x = Input((5, 3))
+    with pytest.raises(NotImplementedError, match="let `call` take `training`"):
+        Own()(x, training=True)
+    layer = Own()
+    layer.build((None, 5, 3))
+    layer(X)
+    with pytest.raises(NotImplementedError, match="let `call` take `training`"):
+        layer(X, training=True)
     chain = Sequential([Input((5, 3)), Passing()])
     assert_same_bits(chain(X), X)
     assert (chain(X, training=True) == 0).sum() > (X == 0).sum()
@@ -548,7 +570,17 @@ def test_calls_for_shapes_are_few_and_small():
     i, j = Input((5, 3)), Input((5, 3))
     both = Model([i, j], Own()(i, j))
     assert_same_bits(both([X, X]), X + X)
-    assert_same_bits(pickle.loads(pickle.dumps(layers.Identity()))(X), X)
+    assert_same_bits(both([X, X], out=out), X + X)
+    assert Model([i, j], both([i, j])).output_shape == (None, 5, 3)
+
+    class Summed(layers.Layer):
+        def call(self, inputs: Any, axis: int) -> Any:
+            return inputs.sum(axis)
+
+    layer = Summed()
+    two = Model(i, [layer(i, axis=1), layer(i, axis=2)])
+    assert [tensor.shape for tensor in two(Input((5, 3)))] == [(None, 3), (None, 5)]
+    assert_same_bits(two(X)[1], X.sum(2))
 
 
 def test_a_build_that_fails_leaves_nothing():
@@ -571,6 +603,34 @@ def test_a_build_that_fails_leaves_nothing():
     layer.fails = False
     assert_same_bits(layer(X), X)
     assert len(layer.weights) == 1
+
+    inner = Sequential([layers.Dense(3)])
+    with pytest.raises(ValueError, match="total size"):
+        Sequential([inner, layers.Reshape((7,))]).build((None, 5))
+    assert not inner.built
+    inner.build((None, 4))
+    assert inner(np.ones((1, 4))).shape == (1, 3)
+
+    class Late(layers.Layer):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.n = self.add_weight((3,), "ones", trainable=False, name="n")
+            self.fails = True
+
+        def build(self, input_shape: Any) -> None:
+            self.k = self.add_weight((3,), "zeros", name="k")
+            if self.fails:
+                raise ValueError("not yet")
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.k + self.n
+
+    layer = Late()
+    with pytest.raises(ValueError, match="not yet"):
+        layer(X)
+    layer.fails = False
+    assert_same_bits(layer(X), np.ones_like(X))
+    assert [spec.name for spec in layer._specs] == ["k", "n"]
 
     class Early(layers.Layer):
         """With a weight from the start."""
@@ -642,6 +702,13 @@ def test_names_that_keras_has_too(keras, tmp_path):
         def call(self, inputs: Any) -> Any:
             return inputs * 2
 
+    class Same(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    Same.__name__ = "Softmax"
+    with pytest.raises(ValueError, match="Unknown layer: 'Softmax'"):
+        layers.TimeDistributed.from_config(layers.TimeDistributed(Same()).get_config())
     theirs = keras.Sequential([keras.Input((5, 3)), Softmax()])
     theirs.save(tmp_path / "m.keras")
     for take in (lstmfast.from_keras, lambda _, **options: lstmfast.load_model(tmp_path / "m.keras", **options)):
@@ -721,6 +788,9 @@ def test_names_of_attributes_that_are_taken(name):
         setattr(Own(), name, 64)
 
 
+KINDS = ("not trained first", "early", "lists in turn", "later appended", "dicts", "two names")
+
+
 def ordered(module: Any, kind: str) -> Any:
     """Layers whose weights Keras has in another order than their attributes."""
     some = module.layers
@@ -739,6 +809,11 @@ def ordered(module: Any, kind: str) -> Any:
             elif kind == "later appended":
                 self.ls = [some.Dense(3)]
                 self.last = some.Dense(3)
+            elif kind == "dicts":
+                self.heads: dict[str, Any] = {}
+                self.heads["z"] = some.Dense(3)
+                self.first = some.Dense(3)
+                self.heads.update({"a": some.Dense(3)})
             elif kind == "two names":
                 self.z, self.y = some.Dense(3), some.Dense(3)
                 self.all_of_them = [self.y, self.z]
@@ -763,6 +838,8 @@ def ordered(module: Any, kind: str) -> Any:
                 return [self.late, self.first]
             if kind == "lists in turn":
                 return [*self.a, *self.b]
+            if kind == "dicts":
+                return [self.first, self.heads["a"], self.heads["z"]]
             return [self.z, self.y] if kind == "two names" else [*self.ls, self.last]
 
         def call(self, inputs: Any) -> Any:
@@ -779,7 +856,7 @@ def ordered(module: Any, kind: str) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["not trained first", "early", "lists in turn", "later appended", "two names"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_weights_come_in_the_order_of_keras(keras, kind, tmp_path):
     theirs = keras.Sequential([keras.Input((3,)), ordered(keras, kind)()])
     random = np.random.default_rng(0)
@@ -823,6 +900,17 @@ def test_masks_that_a_layer_makes(keras, tmp_path):
         ids = module.Input((6,), dtype="int32")
         return module.Model(ids, module.layers.LSTM(2)(Crop()(Emb()(ids))))
 
+    class Cut(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs[:, 1:]
+
+    class Masked(Cut):
+        def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+            return mask[:, 1:]
+
+    lstm = layers.LSTM(2)
+    model = Sequential([Input((5, 3)), layers.Masking(), Masked(), lstm])
+    assert_same_bits(model(X), lstm(X[:, 1:], mask=(X != 0).any(-1)[:, 1:]))
     mine, theirs = make(lstmfast), make(keras)
     mine.set_weights(theirs.get_weights())
     ids = np.random.default_rng(0).integers(0, 3, (5, 6))

@@ -171,6 +171,11 @@ class Layer:
         """The shape, or the nested shapes, that the layer gives for the shape of its input."""
         return input_shape
 
+    def output_shape_of(self, node: Node, known: dict[int, Shape]) -> Any:
+        """As `compute_output_shape`, of a recorded call, given the shapes of the tensors that it is of by their id."""
+        shapes = map_tree(lambda leaf: known[id(leaf)] if isinstance(leaf, KerasTensor) else (), node.args[0])
+        return self.compute_output_shape(shapes)
+
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """The mask of the output, given the input and its mask."""
         return previous_mask
@@ -208,6 +213,10 @@ class Layer:
 
     # The class name in the file that it was made from, where a class of the user's stands for that.
     class_in_file: str | None = None
+
+    def chained(self) -> list[Layer]:
+        """The list of layers that building may put an input in front of; that of a model itself."""
+        return []
 
     def saved_class(self) -> str:
         """The class name that a .keras file counts the layer under."""
@@ -673,7 +682,8 @@ class Layer:
         if first not in bound:
             raise TypeError(f"{type(self).__name__} needs its inputs.")
         inputs = bound.pop(first)
-        if "training" in bound and not ("training" in names and (bound["training"] or self.trains)):
+        takes = "training" in names or self.is_own()
+        if "training" in bound and not (takes and (bound["training"] or self.trains)):
             del bound["training"]
         return inputs, {name: value for name, value in bound.items() if value is not None}
 
@@ -834,18 +844,28 @@ def fill(targets: list[Array], outputs: Any) -> Any:
 def all_or_nothing(layers: Iterable[Layer]) -> Iterator[None]:
     """Leave layers, and those inside, as they were where the block raises: unbuilt, and without its calls."""
     before = [
-        (layer, layer.built, dict(layer._axes), len(layer._specs), layer._values, len(layer.nodes))
+        (
+            layer,
+            layer.built,
+            dict(layer._axes),
+            list(layer._specs),
+            layer._values,
+            len(layer.nodes),
+            list(layer.chained()),
+        )
         for outer in layers
         for layer in outer.all_layers()
     ]
     try:
         yield
     except BaseException:
-        for layer, built, axes, weights, values, nodes in before:
+        for layer, built, axes, specs, values, nodes, chained in before:
             layer.built, layer._axes, layer._values = built, axes, values
-            del layer._specs[weights:], layer.nodes[nodes:]
+            layer._specs[:] = specs
+            del layer.nodes[nodes:]
             if not built:
                 layer._frozen = layer._noisy = None
+                layer.chained()[:] = chained
         raise
 
 
@@ -909,7 +929,7 @@ def deserialize_layer(config: Any) -> Layer:
     from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY)
 
     cls = REGISTRY.get(config.get("class_name", ""))
-    if cls is None:
+    if cls is None or config.get("module", "") is None:  # a user's
         raise ValueError(f"Unknown layer: {config.get('class_name')!r}")
     return cls.from_config(config["config"])
 

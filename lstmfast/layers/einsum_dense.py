@@ -77,12 +77,12 @@ class EinsumDense(Layer):
         if self.build_shape is None or len(self.build_shape) < 3:
             return False
         inputs, kernel, output = self._letters(len(self.build_shape))
-        return inputs[1] == output[1] and inputs[1] not in kernel and output.count(inputs[1]) == 1
+        return inputs[1:2] == output[1:2] and inputs[1] not in kernel + (self.bias_axes or "")
 
     @property
     def row_by_row(self) -> bool:  # type: ignore[override]
         inputs, kernel, output = self._letters(None if self.build_shape is None else len(self.build_shape))
-        return inputs[0] == output[0] and inputs[0] not in kernel
+        return inputs[:1] == output[:1] and inputs[0] not in kernel + (self.bias_axes or "")
 
     def _letters(self, ndim: int | None) -> tuple[str, str, str]:
         """The letters of inputs, kernel and output, with some for what dots stand for."""
@@ -122,7 +122,7 @@ class EinsumDense(Layer):
         inputs, kernel, output = self._letters(len(input_shape))
         sizes = dict(zip(output, self.compute_output_shape(input_shape), strict=True))
         for axis, letter in enumerate(inputs):
-            if letter in kernel:
+            if letter in kernel or letter in (self.bias_axes or ""):
                 sizes[letter] = self.fix_axis(input_shape, axis)
         missing = [letter for letter in kernel if sizes.get(letter) is None]
         if missing:

@@ -11,13 +11,17 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from lstmfast._arrays import DTypePolicy, as_array, numpy_dtype
+from lstmfast._core import KnownInputs
 from lstmfast._graph import KerasTensor, Node, flatten, map_shapes, map_tree
-from lstmfast.layers.base import Array, Layer, Run, lock
+from lstmfast.activations import Activation
+from lstmfast.initializers import Initializer
+from lstmfast.layers.base import Array, Layer, Run, lock, serialize
 from lstmfast.layers.variable import under_way
 
 _PROBED = (2, 3)  # sizes of what may vary, to find the shape of an output
@@ -47,9 +51,8 @@ class _Own(Layer):
     casts_input = False
 
     _given: tuple[tuple[Any, ...], dict[str, Any]]  # to the constructor
-    # of the last call on tensors: its other arguments, and the shapes of outputs by those of inputs
-    _arguments: dict[str, Any] = {}  # noqa: RUF012 (replaced, never changed)
-    _found: dict[Any, Any] = {}  # noqa: RUF012
+    _arguments: dict[str, Any] = {}  # noqa: RUF012 (replaced, never changed) beside the inputs, of what is recorded
+    _found: dict[Any, Any] = {}  # noqa: RUF012 shapes of outputs by those of inputs alone
 
     def is_own(self) -> bool:
         return True
@@ -58,17 +61,17 @@ class _Own(Layer):
 
     def sublayers(self) -> tuple[Layer, ...]:
         """In the order in which they came, which is Keras's."""
-        known = vars(self)
+        known = vars(self).copy()  # to which a call in another thread may add
         inside = {
             id(layer): layer for name, value in known.items() if name not in _NOTES for layer in _layers_in(value)
         }
-        ordered = {id(layer): layer for layer in known.get("_came", ()) if id(layer) in inside}
+        ordered = {id(layer): layer for layer in tuple(known.get("_came", ())) if id(layer) in inside}
         return tuple((ordered | inside).values())
 
     def saved_parts(self) -> list[tuple[str, Any]]:
         """By name, private ones last, as Keras looks for them."""
         parts: list[tuple[str, Any]] = []
-        for name, value in sorted(vars(self).items(), key=lambda item: (item[0].startswith("_"), item[0])):
+        for name, value in sorted(vars(self).copy().items(), key=lambda item: (item[0].startswith("_"), item[0])):
             if isinstance(value, Layer):
                 parts.append((name, value))
             elif name not in _NOTES and any(_layers_in(value)):
@@ -77,9 +80,12 @@ class _Own(Layer):
 
     def build_weights(self, input_shape: Any) -> None:
         self.build(input_shape)
-        if not all(inner.built for inner in self.all_layers() if inner is not self):
+        takes = list(inspect.signature(self.call).parameters.values())[1:]
+        must = {one.name for one in takes if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD}
+        inside = [inner for inner in self.all_layers() if inner is not self]
+        if not all(inner.built for inner in inside) and must <= {"training", "mask", *self._arguments}:
             self._find_shapes(input_shape)  # a call builds them
-        for layer in self.all_layers():
+        for layer in self.all_layers() if type(self).compute_mask is Layer.compute_mask else ():
             if layer is not self and layer.makes_mask:
                 warnings.warn(
                     f"Layer '{layer.name}' inside layer '{self.name}' makes a mask, but arrays have none: compute the "
@@ -123,6 +129,8 @@ class _Own(Layer):
 
         def run(inputs: Any, **arguments: Any) -> Any:
             arguments = {name: map_tree(seen, value) for name, value in (defaults | arguments).items()}
+            if "training" not in takes:
+                arguments.pop("training", None)
             before = getattr(under_way, "values", {})
             under_way.values = before | {id(self): weights} if len(weights) == len(self._specs) else before
             try:
@@ -136,6 +144,7 @@ class _Own(Layer):
         training = arguments.get("training")
         if training is None or not (training or self.trains):
             return self.frozen()
+        frozen = self.frozen()
         if "training" not in self.call_arguments:
             for inner in self.all_layers():
                 if inner is not self and inner.built and inner.is_noisy():
@@ -143,8 +152,7 @@ class _Own(Layer):
                         f"Layer '{self.name}' is called with training=True, which its `call` does not take, and its "
                         f"layer '{inner.name}' would: let `call` take `training`, and pass it on."
                     )
-            return self.frozen()
-        frozen = self.frozen()
+            return frozen
 
         def run(inputs: Any, **others: Any) -> Any:
             return frozen(inputs, **{**others, "training": bool(training)})
@@ -165,18 +173,32 @@ class _Own(Layer):
     # -- shapes, found by calls on zeros of two sizes, where a size may vary --------------------------------------
 
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
-        self._arguments = {name: map_tree(_placed, value) for name, value in kwargs.items()}
-        self._dtypes = [getattr(leaf, "dtype", None) for leaf in flatten(inputs)]
-        self._found = {}
-        if type(self).compute_output_shape is not _Own.compute_output_shape:
-            return Layer._record(self, inputs, kwargs)
         self.refuse_strings(inputs)
         shapes = map_tree(lambda leaf: getattr(leaf, "shape", ()), inputs)
         self.check_shape(shapes)
-        self.build(shapes)
-        outputs = map_tree(lambda place: KerasTensor(place.shape, place.dtype), self._probed(map_tree(_placed, inputs)))
-        Node(self, (inputs,), kwargs, outputs)
-        return outputs
+        self._dtypes = [getattr(leaf, "dtype", None) for leaf in flatten(inputs)]
+        self._arguments = {name: map_tree(_placed, value) for name, value in kwargs.items()}
+        self._found = {}
+        try:
+            self.build(shapes)
+            if type(self).compute_output_shape is not _Own.compute_output_shape:
+                return Layer._record(self, inputs, kwargs)
+            outputs = self._probed(map_tree(_placed, inputs), self._arguments)
+        finally:
+            self._arguments = {}
+        tensors = map_tree(lambda place: KerasTensor(place.shape, place.dtype), outputs)
+        Node(self, (inputs,), kwargs, tensors)
+        return tensors
+
+    def output_shape_of(self, node: Node, known: dict[int, Any]) -> Any:
+        if type(self).compute_output_shape is not _Own.compute_output_shape or not node.kwargs:
+            return Layer.output_shape_of(self, node, known)
+
+        def place(leaf: Any) -> Any:
+            return _Place(known[id(leaf)], leaf.dtype) if isinstance(leaf, KerasTensor) else leaf
+
+        arguments = {name: map_tree(place, value) for name, value in node.kwargs.items()}
+        return map_tree(lambda found: found.shape, self._probed(map_tree(place, node.args[0]), arguments))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         self.build(input_shape)
@@ -199,7 +221,7 @@ class _Own(Layer):
                 shape, dtype = next(places)
                 return _Place(shape, dtype or self.policy.compute_dtype)
 
-            found = self._probed(map_shapes(place, input_shape))
+            found = self._probed(map_shapes(place, input_shape), self._arguments)
             self._found = {**self._found, key: found} if len(self._found) < _MOST_FOUND else {key: found}
 
         def shape(found: _Place) -> Any:
@@ -211,9 +233,9 @@ class _Own(Layer):
         """The layers inside that keep states from call to call."""
         return [layer for layer in self.all_layers() if getattr(layer, "stateful", False) and hasattr(layer, "states")]
 
-    def _probed(self, inputs: Any) -> Any:
-        """The `_Place` of each output, for those of the inputs."""
-        for leaf in flatten([inputs, self._arguments]):
+    def _probed(self, inputs: Any, others: dict[str, Any]) -> Any:
+        """The `_Place` of each output, for those of the inputs and of the other arguments."""
+        for leaf in flatten([inputs, others]):
             if isinstance(leaf, _Place):
                 sizes = [_PROBED[1] if size is None else size for size in leaf.shape]
                 if np.prod(sizes, dtype=float) > _MOST_VALUES:
@@ -226,7 +248,7 @@ class _Own(Layer):
             def zeros(leaf: Any) -> Any:
                 return leaf.zeros(size) if isinstance(leaf, _Place) else leaf
 
-            arguments = {name: map_tree(zeros, value) for name, value in self._arguments.items()}
+            arguments = {name: map_tree(zeros, value) for name, value in others.items()}
             states = {id(layer): layer.states for layer in self._keepers()}
             try:
                 with np.errstate(all="ignore"):
@@ -237,10 +259,10 @@ class _Own(Layer):
                     layer.states = layer.zero_states(layer._batch) if known is None and layer._batch else known
 
         first, second = outputs(_PROBED[0]), outputs(_PROBED[1])
-        others = iter(flatten(second))
+        twins = iter(flatten(second))
 
         def place(array: Array) -> _Place:
-            sizes = zip(array.shape, next(others).shape, strict=True)
+            sizes = zip(array.shape, next(twins).shape, strict=True)
             dtype = self.policy.compute_dtype if array.dtype.kind == "f" else array.dtype.name
             return _Place([a if a == b else None for a, b in sizes], dtype)
 
@@ -255,12 +277,15 @@ class _Own(Layer):
         for name, parameter in bound.signature.parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD or name not in bound.arguments or bound.arguments[name] is self:
                 continue
-            if not all(isinstance(leaf, _PLAIN) for leaf in flatten(bound.arguments[name])):
+            value = bound.arguments[name]
+            if isinstance(value, (Activation, Initializer)):
+                value = serialize(value)
+            if not all(isinstance(leaf, _PLAIN) for leaf in flatten(value)):
                 raise NotImplementedError(
                     f"Layer '{self.name}' of class {type(self).__name__} was made with {name}="
-                    f"{str(bound.arguments[name])[:80]}, which no config can hold: its method get_config would say how."
+                    f"{str(value)[:80]}, which no config can hold: its method get_config would say how."
                 )
-            config.setdefault(name, bound.arguments[name])
+            config.setdefault(name, value)
         return config
 
 
@@ -289,6 +314,28 @@ class _List(list[Any]):
         super().__setitem__(place, list(map(self._told, value)) if isinstance(place, slice) else self._told(value))
 
 
+class _Dict(dict[Any, Any]):
+    """As `_List`, a dict."""
+
+    owner: Layer | None = None
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value if self.owner is None else _kept(self.owner, value))
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
+        self.update(other)
+        return self
+
+
 def _kept(owner: Layer, value: Any) -> Any:
     """A value as an attribute holds it, the layers in it noted in their order."""
     if isinstance(value, Layer):
@@ -300,8 +347,14 @@ def _kept(owner: Layer, value: Any) -> Any:
         kept.extend(_kept(owner, member) for member in value)
         kept.owner = owner
         return kept
-    elif isinstance(value, (list, tuple, dict)):
-        for member in value.values() if isinstance(value, dict) else value:
+    elif type(value) is dict:
+        named = _Dict()
+        for key, member in value.items():
+            named[key] = _kept(owner, member)
+        named.owner = owner
+        return named
+    elif isinstance(value, tuple):
+        for member in value:
             _kept(owner, member)
     return value
 
@@ -312,7 +365,19 @@ _METHODS = frozenset(
     for name in dir(Layer)
     if callable(getattr(Layer, name)) or isinstance(inspect.getattr_static(Layer, name), property)
 )
-_OF_ALL = {"nodes": list, "policy": DTypePolicy, "name": str, "_axes": dict, "_specs": list}
+_OF_ALL: dict[str, Any] = {
+    "nodes": list,
+    "policy": DTypePolicy,
+    "name": str,
+    "_arguments": dict,
+    "_axes": dict,
+    "_found": dict,
+    "_frozen": (tuple, NoneType),
+    "_known": KnownInputs,
+    "_noisy": (tuple, NoneType),
+    "_specs": list,
+    "_values": (tuple, NoneType),
+}
 
 
 def _set(self: Layer, name: str, value: Any) -> None:
@@ -376,9 +441,6 @@ def adopt(cls: type[Layer]) -> None:
         for name, value in vars(_Own).items():
             if name not in said and not name.startswith("__"):
                 setattr(cls, name, value)
-        if "compute_mask" in said:  # as in Keras, which calls it whatever came in
-            for name in {"supports_masking", "makes_mask"} - said:
-                setattr(cls, name, True)
         if cls.__setattr__ is object.__setattr__:
             cls.__setattr__ = _set  # type: ignore[method-assign, assignment]
         if cls.__new__ is object.__new__:
@@ -388,6 +450,11 @@ def adopt(cls: type[Layer]) -> None:
         for name, value in (("call_arguments", takes), ("uses_mask", "mask" in takes)):
             if name not in vars(cls):
                 setattr(cls, name, value)
+    own = [vars(base) for base in cls.__mro__[: cls.__mro__.index(Layer)]]
+    if cls.freeze is _Own.freeze and any("compute_mask" in names for names in own):
+        for name in ("supports_masking", "makes_mask"):  # as in Keras, which calls it whatever came in
+            if name not in vars(cls) or getattr(cls, name) is vars(_Own).get(name):
+                setattr(cls, name, True)
     if cls.freeze is _Own.freeze and "build" in vars(cls):
         cls.build = _guarded(vars(cls)["build"])  # type: ignore[method-assign]
 

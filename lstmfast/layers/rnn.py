@@ -97,6 +97,8 @@ class StackedRNNCells(Layer):
     def __init__(self, cells: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.cells: list[_Cell] = [_as_cell(cell) for cell in cells]
+        if any(isinstance(cell, StackedRNNCells) for cell in self.cells):
+            raise NotImplementedError("`StackedRNNCells` stacks single cells, and no stacks of them.")
         if not self.cells:
             raise ValueError("`StackedRNNCells` needs at least one cell.")
 
@@ -147,14 +149,14 @@ class StackedRNNCells(Layer):
         return self.frozen()
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        runs = [cell.frozen() for cell in self.cells]
+        runs = [(cell.frozen(), cell.policy.real) for cell in self.cells]
 
         def run(x: Array, states: Any = None, training: Any = False) -> Any:
             new = []
-            for one, own in zip(runs, states or [None] * len(runs), strict=True):
-                x, state = one(x, own)
+            for (one, real), own in zip(runs, states or [None] * len(runs), strict=True):
+                x, state = one(cast(x, real), own)
                 new.append(state)
-            return x, _nested(new)
+            return cast(x, self.policy.real), _nested(new)
 
         return run
 

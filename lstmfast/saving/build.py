@@ -603,10 +603,11 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
         if layer.is_own():
             for key in tree.arrays:
                 if key.startswith(path) and not key.startswith((*read, f"{path}seed_generator/")):
-                    raise ValueError(
-                        f"'{context.name}': layer '{layer.name}' of class {type(layer).__name__} has no place for the "
-                        f"weight {key} in the file."
+                    what = f"layer '{layer.name}' of class {type(layer).__name__}"
+                    collector.refuse(
+                        ValueError(f"'{context.name}': {what} has no place for the weight {key} in the file.")
                     )
+                    break
 
     def container(members: list[Any], path: str) -> None:
         """A list of layers, and of such lists: groups are named after classes and counted per class."""
