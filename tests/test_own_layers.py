@@ -721,6 +721,37 @@ def test_names_that_keras_has_too(keras, tmp_path):
         np.testing.assert_array_equal(np.asarray(again(X)), X * 2)
 
 
+def test_what_draws_random_numbers_is_no_weight(keras, tmp_path):
+    class Noisy(keras.layers.Layer):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.numbers = keras.random.SeedGenerator(1)
+            self.drop = keras.layers.Dropout(0.5)
+            self.dense = keras.layers.Dense(3)
+
+        def build(self, input_shape: Any) -> None:
+            self.dense.build(input_shape)
+
+        def call(self, inputs: Any) -> Any:
+            return self.drop(self.dense(inputs))
+
+    class Mine(layers.Layer):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.dense = layers.Dense(3)
+
+        def call(self, inputs: Any) -> Any:
+            return self.dense(inputs)
+
+    theirs = keras.Sequential([keras.Input((5, 3)), Noisy()])
+    theirs.save(tmp_path / "m.keras")
+    for mine in (
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects={"Noisy": Mine}),
+        lstmfast.from_keras(theirs, custom_objects={"Noisy": Mine}),
+    ):
+        np.testing.assert_allclose(mine(X), theirs(X), atol=1e-6)
+
+
 def test_classes_of_other_names(keras, tmp_path):
     class Foo(keras.layers.Layer):
         def build(self, input_shape: Any) -> None:
@@ -1033,3 +1064,45 @@ def test_inputs_by_name_of_keras_2(tf_keras, tmp_path):
         lstmfast.load_model(tmp_path / "m.h5", custom_objects=own),
     ):
         np.testing.assert_allclose(mine(x), x[0] * 2 + x[1], atol=1e-6)
+
+
+def test_a_layer_that_takes_a_layer(keras, tmp_path):
+    def make(module: Any) -> Any:
+        class Around(module.layers.Layer):
+            def __init__(self, inner: Any, **kwargs: Any) -> None:
+                super().__init__(**kwargs)
+                self.inner = inner
+
+            def build(self, input_shape: Any) -> None:
+                self.inner.build(input_shape)
+
+            def call(self, inputs: Any) -> Any:
+                return inputs + self.inner(inputs)
+
+            def compute_output_shape(self, input_shape: Any) -> Any:
+                return input_shape
+
+            def get_config(self) -> dict[str, Any]:
+                return {**super().get_config(), "inner": module.layers.serialize(self.inner)}
+
+            @classmethod
+            def from_config(cls, config: dict[str, Any]) -> Any:
+                return cls(**{**config, "inner": module.layers.deserialize(config["inner"])})
+
+        return Around
+
+    theirs = keras.Sequential([keras.Input((5, 3)), make(keras)(keras.layers.LSTM(3, return_sequences=True))])
+    theirs.save(tmp_path / "m.keras")
+    own = {"Around": make(lstmfast)}
+    mine = lstmfast.load_model(tmp_path / "m.keras", custom_objects=own)
+    np.testing.assert_allclose(mine(X), theirs(X), atol=1e-6)
+    mine.save(tmp_path / "mine.keras")
+    for again in (
+        lstmfast.load_model(tmp_path / "mine.keras", custom_objects=own),
+        keras.models.load_model(tmp_path / "mine.keras", custom_objects={"Around": make(keras)}),
+    ):
+        np.testing.assert_allclose(again(X), theirs(X), atol=1e-6)
+    around = layers.serialize(own["Around"](layers.Dense(3)))
+    with pytest.raises(NotImplementedError, match="Around is not supported"):
+        layers.deserialize(around)
+    assert isinstance(layers.deserialize(around, own), own["Around"])

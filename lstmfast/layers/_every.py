@@ -7,7 +7,8 @@ from lstmfast.layers import operators as _operators  # noqa: F401 (gives symboli
 from lstmfast.layers import tensorflow_operations as _tensorflow_operations  # noqa: F401 (fills the table)
 from lstmfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from lstmfast.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
-from lstmfast.layers.base import Layer
+from lstmfast.layers.base import Layer, deserialize
+from lstmfast.layers.base import serialize_layer as serialize
 from lstmfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from lstmfast.layers.conv_transpose import Conv1DTranspose, Conv2DTranspose
 from lstmfast.layers.convolution import (
@@ -230,9 +231,11 @@ __all__ = [
     "add",
     "average",
     "concatenate",
+    "deserialize",
     "dot",
     "maximum",
     "minimum",
     "multiply",
+    "serialize",
     "subtract",
 ]

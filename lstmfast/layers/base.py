@@ -934,6 +934,27 @@ def deserialize_layer(config: Any) -> Layer:
     return cls.from_config(config["config"])
 
 
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Layer:
+    """A layer from its class and config, as `lstmfast.layers.serialize` and Keras 3 write them.
+
+    Parameters
+    ----------
+    config : dict
+        ``{"class_name": ..., "config": {...}}``.
+    custom_objects : dict, optional
+        As of `load_model`.
+
+    Raises
+    ------
+    ValueError, NotImplementedError
+        As `load_model`.
+    """
+    from lstmfast.saving.build import NEWEST_KERAS
+    from lstmfast.saving.config import Context, make_layer
+
+    return make_layer(config, Context("config", NEWEST_KERAS, custom_objects or {}))
+
+
 def is_plain_shape(shape: Any) -> bool:
     return isinstance(shape, tuple) and all(size is None or isinstance(size, int) for size in shape)
 

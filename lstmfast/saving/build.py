@@ -601,8 +601,8 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
             else:
                 own(inner, below)
         if layer.is_own():
-            for key in tree.arrays:
-                if key.startswith(path) and not key.startswith((*read, f"{path}seed_generator/")):
+            for key, array in tree.arrays.items():
+                if key.startswith(path) and not key.startswith(tuple(read)) and array.is_float:
                     what = f"layer '{layer.name}' of class {type(layer).__name__}"
                     collector.refuse(
                         ValueError(f"'{context.name}': {what} has no place for the weight {key} in the file.")

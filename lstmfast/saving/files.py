@@ -171,6 +171,11 @@ class Array:
         self.path = path
         self.shape: tuple[int, ...] = tuple(dataset.shape)
 
+    @property
+    def is_float(self) -> bool:
+        """Whether it is of floating point, as all weights are; bfloat16 is kept as two bytes of no kind."""
+        return self._dataset.dtype.kind in "fV"
+
     def data_sets(self) -> list[int]:
         """Where in the file the values lie."""
         if isinstance(self._dataset, np.ndarray):
