@@ -144,7 +144,8 @@ def _write(result: dict[str, Any], out: Path) -> None:
     out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     out.with_suffix(".md").write_text(report.markdown(result), encoding="utf-8")
     report.chart(result, out.with_suffix(".png"))
-    print(f"wrote {out}.json, .md, .png")
+    chart = ", .png" if out.with_suffix(".png").exists() else ""  # there is none without a peer
+    print(f"wrote {out}.json, .md{chart}")
 
 
 def main(arguments: list[str] | None = None) -> int:
