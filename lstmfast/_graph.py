@@ -56,6 +56,11 @@ def is_shape(value: Any) -> bool:
     return isinstance(value, (tuple, list)) and not any(isinstance(size, (tuple, list, dict)) for size in value)
 
 
+def common_shape(one: Shape, other: Shape) -> Shape:
+    """What two shapes of one rank agree on, None where they differ."""
+    return tuple(a if a == b else None for a, b in zip(one, other, strict=True))
+
+
 def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
     """As `map_tree`, where the leaves are shapes."""
     if is_shape(shapes):

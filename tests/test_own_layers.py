@@ -308,15 +308,18 @@ def test_shapes_are_found_by_calls_or_said():
         Flat()(Input((100_000, 10_000)))
 
 
+class Weighted(layers.Layer):
+    """With a weight for each feature, which is 1."""
+
+    def build(self, input_shape: Any) -> None:
+        self.w = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.w
+
+
 def test_a_class_from_another_of_ones_own():
-    class Base(layers.Layer):
-        def build(self, input_shape: Any) -> None:
-            self.w = self.add_weight(shape=(input_shape[-1],), initializer="ones")
-
-        def call(self, inputs: Any) -> Any:
-            return inputs * self.w
-
-    class Further(Base):
+    class Further(Weighted):
         def build(self, input_shape: Any) -> None:
             super().build(input_shape)
             self.v = self.add_weight(shape=(input_shape[-1],), initializer="ones")
@@ -330,18 +333,11 @@ def test_a_class_from_another_of_ones_own():
     assert len(layer.weights) == 2
     y = Sequential([layers.Masking(), layer])(X)
     assert_same_bits(y, (X + 1) * (X != 0).any(-1, keepdims=True))
-    assert_same_bits(Base()(X), X)
+    assert_same_bits(Weighted()(X), X)
 
 
 def test_a_class_that_adds_to_the_build_alone():
-    class Base(layers.Layer):
-        def build(self, input_shape: Any) -> None:
-            self.w = self.add_weight(shape=(input_shape[-1],), initializer="ones")
-
-        def call(self, inputs: Any) -> Any:
-            return inputs * self.w
-
-    class Further(Base):
+    class Further(Weighted):
         def build(self, input_shape: Any) -> None:
             super().build(input_shape)
             self.v = self.add_weight(shape=(2,), initializer="ones")

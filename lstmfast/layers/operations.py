@@ -16,7 +16,7 @@ import numpy as np
 
 from lstmfast import activations
 from lstmfast._arrays import ordered_mean, ordered_sum
-from lstmfast._graph import KerasTensor, Node, Shape, contains_symbolic, flatten, map_shapes, map_tree
+from lstmfast._graph import KerasTensor, Node, Shape, common_shape, contains_symbolic, flatten, map_shapes, map_tree
 from lstmfast._pieces import (
     accumulated,
     along,
@@ -250,10 +250,7 @@ class Operation(Layer):
         first, second = outputs(0), outputs(1)
         if [array.ndim for array in first] != [array.ndim for array in second]:
             raise ValueError(f"Operation {self.operation} gives a rank that depends on its input's size.")
-        found: list[Shape] = [
-            tuple(a if a == b else None for a, b in zip(one.shape, other.shape, strict=True))
-            for one, other in zip(first, second, strict=True)
-        ]
+        found: list[Shape] = [common_shape(one.shape, other.shape) for one, other in zip(first, second, strict=True)]
         return found, [array.dtype.name for array in first], list(zip(first, second, strict=True))
 
     def _check_size(self, inputs: Any, shapes: list[Shape]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from lstmfast._arrays import DTypePolicy, as_array, numpy_dtype
 from lstmfast._core import KnownInputs
-from lstmfast._graph import KerasTensor, Node, flatten, map_shapes, map_tree
+from lstmfast._graph import KerasTensor, Node, common_shape, flatten, map_shapes, map_tree
 from lstmfast.activations import Activation
 from lstmfast.initializers import Initializer
 from lstmfast.layers.base import Array, Layer, Run, lock, serialize
@@ -50,6 +50,7 @@ class _Own(Layer):
     allocates = False  # it may return what it was given, or a weight
     casts_input = False
 
+    _required: frozenset[str]  # the names of arguments of `call` without a default, beside the inputs
     _given: tuple[tuple[Any, ...], dict[str, Any]]  # to the constructor
     _arguments: dict[str, Any] = {}  # noqa: RUF012 (replaced, never changed) beside the inputs, of what is recorded
     _found: dict[Any, Any] = {}  # noqa: RUF012 shapes of outputs by those of inputs alone
@@ -80,10 +81,8 @@ class _Own(Layer):
 
     def build_weights(self, input_shape: Any) -> None:
         self.build(input_shape)
-        takes = list(inspect.signature(self.call).parameters.values())[1:]
-        must = {one.name for one in takes if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD}
         inside = [inner for inner in self.all_layers() if inner is not self]
-        if not all(inner.built for inner in inside) and must <= {"training", "mask", *self._arguments}:
+        if not all(inner.built for inner in inside) and self._required <= {"training", "mask", *self._arguments}:
             self._find_shapes(input_shape)  # a call builds them
         for layer in self.all_layers() if type(self).compute_mask is Layer.compute_mask else ():
             if layer is not self and layer.makes_mask:
@@ -109,9 +108,8 @@ class _Own(Layer):
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         real = self.policy.real
-        takes = inspect.signature(self.call).parameters
-        must = {name for name in takes if takes[name].default is inspect.Parameter.empty}
-        defaults = {name: value for name, value in (("training", False), ("mask", None)) if name in must}
+        takes = self.call_arguments
+        defaults = {name: value for name, value in (("training", False), ("mask", None)) if name in self._required}
 
         def seen(x: Any) -> Any:
             """An array of the type of the arithmetic, which the call cannot write to."""
@@ -262,9 +260,8 @@ class _Own(Layer):
         twins = iter(flatten(second))
 
         def place(array: Array) -> _Place:
-            sizes = zip(array.shape, next(twins).shape, strict=True)
             dtype = self.policy.compute_dtype if array.dtype.kind == "f" else array.dtype.name
-            return _Place([a if a == b else None for a, b in sizes], dtype)
+            return _Place(common_shape(array.shape, next(twins).shape), dtype)
 
         return map_tree(place, first)
 
@@ -447,6 +444,8 @@ def adopt(cls: type[Layer]) -> None:
             cls.__new__ = _new  # type: ignore[method-assign, assignment]
         parameters = list(inspect.signature(cls.call).parameters.values())[1:]
         takes = tuple(one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL))
+        required = (one for one in parameters[1:] if one.name in takes and one.default is one.empty)
+        cls._required = frozenset(one.name for one in required)  # type: ignore[attr-defined]
         for name, value in (("call_arguments", takes), ("uses_mask", "mask" in takes)):
             if name not in vars(cls):
                 setattr(cls, name, value)
