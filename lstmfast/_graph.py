@@ -1,6 +1,6 @@
 """Symbolic tensors and the calls that made them: what the functional API records and the planner reads.
 
-Next: layers/base.py (records), _plan.py (reads).
+Next: layers/base.py (records), layers/operators.py (what `a + b` records), _plan.py (reads).
 """
 
 from __future__ import annotations

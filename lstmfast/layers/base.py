@@ -3,7 +3,8 @@
 A subclass says what it is with a few class attributes, makes its weights in `build_weights`, and returns from
 `freeze(weights)` a function `run(x, **call_arguments)` that holds all it needs and touches nothing mutable: calls that
 are under way never see a change of weights.
-Next: recurrent.py, for the layers that matter most; ../_plan.py, for how models run them.
+Next: recurrent.py, for the layers that matter most; own.py, for those that users write; ../_plan.py, for how models run
+them.
 """
 
 from __future__ import annotations
