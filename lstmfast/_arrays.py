@@ -113,7 +113,7 @@ def as_array(value: Any, what: str = "the input") -> np.ndarray[Any, Any]:
         else:
             try:
                 value = np.asarray(value)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RuntimeError) as error:  # the last of a tensor that needs a gradient
                 raise ValueError(f"Cannot read {what} as one array: {error}") from error
     array: np.ndarray[Any, Any] = value
     if array.dtype.kind not in "fbiu" and array.dtype.name != "bfloat16":

@@ -61,8 +61,18 @@ class Progress:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    print_where_possible(text, "")
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def print_where_possible(text: str, end: str = "\n") -> None:
+    """`print`, with ``?`` for what the encoding of the output does not have."""
+    try:
+        print(text, end=end)
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding
+        print(text.encode(encoding, "replace").decode(encoding), end=end)
 
 
 def _clock(seconds: float) -> str:

@@ -208,7 +208,17 @@ def _add_predict(predict: argparse.ArgumentParser) -> None:
     )
     tables.add_argument("--stride", type=_count, default=1, metavar="ROWS", help="rows from one window to the next")
     tables.add_argument("--columns", metavar="LIST", help="columns by name or number from 1, as in a,b or 2,4-7")
-    tables.add_argument("--no-header", action="store_true", help="INPUT has no line of names, and OUTPUT gets none")
+    names = tables.add_mutually_exclusive_group()
+    names.add_argument(
+        "--header", action="store_true", default=None, help="the first line of INPUT is names, even if they are numbers"
+    )
+    names.add_argument(
+        "--no-header",
+        action="store_false",
+        dest="header",
+        default=None,
+        help="INPUT has no line of names, and OUTPUT gets none",
+    )
     tables.add_argument("--delimiter", metavar="CHAR", help="between cells; default: a comma, in .tsv files a tab")
     arrays = predict.add_argument_group("arrays")
     arrays.add_argument(

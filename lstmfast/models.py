@@ -8,7 +8,6 @@ Next: _plan.py; layers/base.py.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,8 @@ import numpy as np
 from lstmfast import _core, _graph
 from lstmfast._arrays import as_array, as_strings
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_graph, map_tree
-from lstmfast._pieces import joined, put
+from lstmfast._model import Model, as_version, flat_shapes, make_progress
+from lstmfast._pieces import put
 from lstmfast._plan import MaskRules, Plan, as_masks, mixes_batch
 from lstmfast.layers.base import (
     Array,
@@ -27,7 +27,6 @@ from lstmfast.layers.base import (
     fill,
     is_plain_shape,
     lock,
-    positive,
     register,
     serialize_layer,
 )
@@ -45,31 +44,11 @@ SLICE_BYTES = 2 << 20
 SLICE_ROWS = 16
 _DEFAULT_BATCH = 32
 _MOST_SHAPES = 64
-_KERAS_VERSION = (3, 15)
 
 
-@register("Functional")
-class Model(Layer):
-    """A model made of symbolic inputs and outputs.
-
-    Parameters
-    ----------
-    inputs, outputs : KerasTensor, or list or dict of them
-        Made by `Input`, and by calling layers on what it gave.
-    name : str, optional
-        Of the model.
-    keras_version : str or tuple of int, optional
-        The (major, minor) version of Keras whose rules for masks apply; the newest known otherwise.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from lstmfast import Input, Model, layers
-    >>> x = Input((10, 3))
-    >>> model = Model(x, layers.Dense(1)(layers.LSTM(8)(x)))
-    >>> model.predict(np.zeros((5, 10, 3))).shape
-    (5, 1)
-    """
+@register("Model")
+class Functional(Model):
+    """What ``Model(inputs, outputs)`` gives: a graph of layers, run by its plan."""
 
     casts_input = False
     uses_mask = True
@@ -85,10 +64,8 @@ class Model(Layer):
         keras_version: str | tuple[int, int] | None = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(name=name or _graph.unique_name(self._prefix()), trainable=trainable, dtype=dtype)
-        version = _KERAS_VERSION if keras_version is None else keras_version
-        major, minor = map(int, version.split(".")[:2]) if isinstance(version, str) else version
-        self.keras_version = (major, minor)
+        Layer.__init__(self, name=name or _graph.unique_name(self._prefix()), trainable=trainable, dtype=dtype)
+        self.keras_version = as_version(keras_version)
         self._plan: tuple[int, Plan] | None = None
         self._training_plans: dict[bool, tuple[int, Plan]] = {}  # as `_plan`, for calls with this `training`
         self._trains = False
@@ -135,43 +112,14 @@ class Model(Layer):
 
     # -- what is in it ------------------------------------------------------------------------------------------
 
-    @property
-    def layers(self) -> list[Layer]:
-        """The layers, in Keras's order; operations between them are not counted."""
-        return [layer for layer in self._layers if not isinstance(layer, Operation)]
-
     def sublayers(self) -> tuple[Layer, ...]:
         return tuple(self._layers)
 
     def saved_class(self) -> str:
-        return "Functional" if type(self) is Model else type(self).__name__
+        return "Functional" if type(self) is Functional else type(self).__name__
 
     def chained(self) -> list[Layer]:
         return self._layers
-
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """A layer by its name or its place in `layers`.
-
-        Raises
-        ------
-        ValueError
-            If there is none, or both or neither are given.
-        """
-        layers = self.layers
-        if name is not None and index is not None:
-            raise ValueError(f"Provide only a layer name or a layer index. Received: index={index}, name={name}.")
-        if index is not None:
-            if len(layers) <= index:
-                raise ValueError(
-                    f"Was asked to retrieve layer at index {index} but model only has {len(layers)} layers."
-                )
-            return layers[index]
-        if name is None:
-            raise ValueError("Provide either a layer name or layer index at `get_layer`.")
-        for layer in layers:
-            if layer.name == name:
-                return layer
-        raise ValueError(f"No such layer: {name}. Existing layers are: {[layer.name for layer in layers]}.")
 
     @property
     def input_shape(self) -> Any:
@@ -199,15 +147,6 @@ class Model(Layer):
     def output(self) -> Any:
         return _alone(self._outputs_struct)
 
-    @property
-    def stateful(self) -> bool:
-        """Whether a layer carries state from call to call."""
-        return any(getattr(layer, "stateful", False) for layer in self._layers)
-
-    def weight_sizes(self) -> Iterator[tuple[bool, int, int]]:
-        """For each weight whether it is trainable, how many scalars it has, and the bytes of one."""
-        yield from _weight_sizes(self, True, set())
-
     # -- as a layer ---------------------------------------------------------------------------------------------
 
     def build(self, input_shape: Any = None) -> None:
@@ -218,7 +157,7 @@ class Model(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the output for inputs of another batch size or number of steps."""
-        known = dict(zip(map(id, self.inputs), _flat_shapes(input_shape), strict=True))
+        known = dict(zip(map(id, self.inputs), flat_shapes(input_shape), strict=True))
         for node in self._graph_nodes:
             flat: list[Shape] = []
             _graph.map_shapes(flat.append, node.layer.output_shape_of(node, known))
@@ -239,8 +178,8 @@ class Model(Layer):
                     f"found shape={tensor.shape}"
                 )
         shapes = self.compute_output_shape(_alone([tensor.shape for tensor in flat]))
-        flat_shapes = iter(_flat_shapes(shapes))
-        outputs = map_tree(lambda tensor: KerasTensor(next(flat_shapes), tensor.dtype), self._outputs_struct)
+        found = iter(flat_shapes(shapes))
+        outputs = map_tree(lambda tensor: KerasTensor(next(found), tensor.dtype), self._outputs_struct)
         Node(self, (flat if len(flat) > 1 else flat[0],), kwargs, outputs)
         return outputs
 
@@ -372,7 +311,7 @@ class Model(Layer):
         key = tuple(shapes)
         if key in known:  # not `get`: see Plan.row_bytes
             return known[key]
-        found = _flat_shapes(self.compute_output_shape(_alone(shapes)))
+        found = flat_shapes(self.compute_output_shape(_alone(shapes)))
         if len(known) < _MOST_SHAPES:
             known[key] = found
         return found
@@ -541,63 +480,6 @@ class Model(Layer):
         out: Any = None,
         lengths: Any = None,
     ) -> Any:
-        """Outputs for all rows of ``x``.
-
-        Parameters
-        ----------
-        x : array-like, list or dict of them, iterable of batches, or list of rows of different lengths
-            (rows, ...) as the model's inputs. An iterable (a generator, a ``tf.data.Dataset``, a PyTorch
-            ``DataLoader``, a ``keras.utils.PyDataset``) gives batches, of a tuple the first element. A list of arrays
-            (steps, features) for a model of one input holds rows that may differ in their steps.
-        batch_size : int, optional
-            Bounds the memory that is taken beside the outputs, and is what the progress bar counts. It changes no
-            number: rows are computed independently, and in slices that suit the caches. Only a stateful model is
-            stepped by it, and one with a BatchNormalization that is called with ``training=True``; it defaults to the
-            model's fixed batch size there, else to 32.
-        verbose : {"auto", 0, 1, 2}
-            Keras's progress bar always (1), only on work of more than a second ("auto"), one line (2), nothing (0).
-        steps : int, optional
-            How many batches to take at most.
-        callbacks : optional
-            Must be None or empty.
-        out : numpy.ndarray, or list or dict of them as the model's outputs, optional
-            Where to put the outputs: of their shapes and dtypes, writable, in C order but for gaps between rows, and
-            apart from the inputs and from each other. What is allocated beside them does not grow with the rows.
-        lengths : array-like of int, optional
-            (rows,): how many steps of each row of ``x`` (rows, steps, ...) count, at least 1. A row's output is that
-            of ``x[row : row + 1, : lengths[row]]`` alone, the same bits, and steps that do not count cost nothing.
-
-        Returns
-        -------
-        numpy.ndarray, or a list or dict of them as the model's outputs
-            (rows, ...), fresh or those of ``out``. With ``lengths``, zeros stand behind the ends of outputs that have
-            steps; for a list of rows such outputs are lists of arrays.
-
-        Raises
-        ------
-        ValueError
-            If a shape is not what the model was built for, a length is out of range, or an array of ``out`` cannot be
-            written to; before anything has been computed.
-        TypeError
-            If the input does not hold numbers, or ``out`` has another dtype.
-        KeyboardInterrupt
-            Soon after Ctrl-C, in the midst of any work. The model is as before, stateful layers included; what is in
-            ``out`` then is not said.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from lstmfast import Input, Sequential, layers
-        >>> model = Sequential([Input((None, 3)), layers.LSTM(4, return_sequences=True)])
-        >>> x, out = np.ones((2, 5, 3)), np.empty((2, 5, 4), "float32")
-        >>> model.predict(x, out=out) is out
-        True
-        >>> [y.shape for y in model.predict([x[0, :2], x[1]])]
-        [(2, 4), (5, 4)]
-        >>> padded = model.predict(x, lengths=[2, 5])
-        >>> padded.shape, bool(padded[0, 2:].any())
-        ((2, 5, 4), False)
-        """
         entry = self._plan
         if (
             steps is callbacks is out is lengths is None
@@ -611,20 +493,11 @@ class Model(Layer):
                 outputs = self._quick(entry[1], x, True)
             if outputs is not None:
                 return outputs
-        if callbacks:
-            raise NotImplementedError("Callbacks are not supported: lstmfast only predicts.")
-        if verbose not in ("auto", 0, 1, 2):
-            raise ValueError(f'`verbose` must be "auto", 0, 1 or 2. Received: {verbose!r}')
-        if batch_size is not None:
-            batch_size = positive("batch_size", batch_size)
-        if steps is not None:
-            steps = positive("steps", steps)
-        batches = None if isinstance(x, (list, tuple, dict, str, bytes)) else _batches(x)
-        if batches is not None:
-            if out is not None or lengths is not None:
-                raise ValueError("`out` and `lengths` go with arrays, not with an iterable of batches.")
-            with self._keeping_states():
-                return self._predict_batches(batches, verbose, steps, _count(x))
+        return super().predict(x, batch_size, verbose, steps, callbacks, out, lengths)
+
+    def _predict_arrays(
+        self, x: Any, batch_size: int | None, verbose: int | str, steps: int | None, out: Any, lengths: Any
+    ) -> Any:
         if lengths is not None or self._is_ragged(x):
             if steps is not None:
                 raise ValueError("`steps` does not go with rows of different lengths.")
@@ -644,7 +517,7 @@ class Model(Layer):
                 return self._predict_stateful(plan, arrays, min(batch, max(1, rows)), verbose, targets)
         size = batch if plan.by_batch else self._slice_rows(plan, [array.shape[1:] for array in arrays], batch_size)
         if rows <= size:
-            progress = _progress(-(-rows // batch), verbose) if verbose in (1, 2) else None
+            progress = make_progress(-(-rows // batch), verbose) if verbose in (1, 2) else None
             outputs = self._run(plan, arrays, None, targets)
             if progress is not None:
                 progress.update(progress.target)
@@ -686,7 +559,7 @@ class Model(Layer):
         rows = _ragged.rows_of(self, plan.ports[0], x, lengths)
         options = {"out": out, "caller": flatten([x, lengths]), "batch_size": batch_size}
         if verbose:
-            options["progress"] = _progress(len(rows.lengths), verbose)
+            options["progress"] = make_progress(len(rows.lengths), verbose)
         steps = None if lengths is None else np.shape(x)[1]
         return _ragged.run_model(self, plan, rows, steps, options)
 
@@ -710,7 +583,7 @@ class Model(Layer):
         targets: list[Array] | None = None,
     ) -> Any:
         rows = arrays[0].shape[0]
-        progress = _progress(-(-rows // batch), verbose) if verbose else None
+        progress = make_progress(-(-rows // batch), verbose) if verbose else None
         for start in range(0, rows, size):
             some = [array[start : start + size] for array in arrays]
             if targets is None:
@@ -741,174 +614,7 @@ class Model(Layer):
     def _keeping_states(self) -> contextlib.AbstractContextManager[None]:
         return self.plan().keeping_states() if self.built else contextlib.nullcontext()
 
-    def _predict_batches(self, batches: Any, verbose: int | str, steps: int | None, known: int | None) -> Any:
-        parts: list[list[Array]] = []
-        struct: Any = None
-        target = min((count for count in (steps, known) if count is not None), default=None)
-        progress = None if target is None else _progress(target, verbose)
-        for count, batch in enumerate(batches, 1):
-            struct = self(self._batch_inputs(batch))
-            parts.append(flatten(struct))
-            if progress is not None:
-                progress.update(count)
-            if count == steps:
-                break
-        if not parts:
-            raise ValueError("Unexpected result of `predict`: the iterable gave no batch.")
-        return _repack(struct, [joined(column, 0) for column in zip(*parts, strict=True)])
-
-    def _batch_inputs(self, batch: Any) -> Any:
-        """The inputs in what an iterable gave: as in Keras, of a tuple or list (x, y, ...) its x."""
-        if isinstance(batch, list) and batch:
-            first = batch[0]
-            if hasattr(first, "shape"):
-                several = self.built and len(self.inputs) > 1
-                return batch if several and len(batch) == len(self.inputs) else first
-            if isinstance(first, (list, tuple, dict)) and any(hasattr(leaf, "shape") for leaf in flatten(first)):
-                return first
-        if not isinstance(batch, tuple):
-            return batch
-        if not batch:
-            raise ValueError("Unexpected result of `predict`: the iterable gave an empty batch.")
-        return batch[0]
-
-    def predict_on_batch(self, x: Any) -> Any:
-        """As calling the model."""
-        return self(x)
-
-    # -- files --------------------------------------------------------------------------------------------------
-
-    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None) -> None:
-        """Write the model to a ``.keras`` file, which Keras 3 loads too.
-
-        Parameters
-        ----------
-        filepath : str or path-like
-            Ends in ``.keras``.
-        overwrite : bool
-            Whether to replace a file that exists.
-        zipped : bool, optional
-            Not False: a directory is not written.
-
-        Raises
-        ------
-        ValueError
-            If the name ends otherwise, or the model is not built.
-        NotImplementedError
-            If the model holds something that Keras 3 does not have.
-        FileExistsError
-            If the file exists, and ``overwrite`` is False.
-        OSError
-            If it cannot be written.
-        """
-        if zipped is False:
-            raise NotImplementedError("Models are written as one file, not as a directory (zipped=False).")
-        from lstmfast.saving.writing import save_model
-
-        save_model(self, filepath, overwrite)
-
-    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
-        """Write the weights alone to a ``.weights.h5`` file, which Keras 3 loads too.
-
-        Parameters
-        ----------
-        filepath : str or path-like
-            Ends in ``.weights.h5``.
-        overwrite : bool
-            Whether to replace a file that exists.
-
-        Raises
-        ------
-        ValueError
-            If the name ends otherwise, or the model is not built.
-        FileExistsError
-            If the file exists, and ``overwrite`` is False.
-        OSError
-            If it cannot be written.
-        """
-        from lstmfast.saving.writing import save_weights
-
-        save_weights(self, filepath, overwrite)
-
-    def to_json(self, **kwargs: Any) -> str:
-        """The architecture without weights, as Keras 3 writes it; `model_from_json` and Keras read it.
-
-        Parameters
-        ----------
-        **kwargs
-            Those of `json.dumps`, such as ``indent``.
-
-        Raises
-        ------
-        NotImplementedError
-            If the model holds something that Keras 3 does not have.
-        """
-        import json
-
-        from lstmfast.saving.writing import architecture
-
-        self._require_built()
-        return json.dumps(architecture(self), **kwargs)
-
-    def load_weights(self, filepath: Any, skip_mismatch: bool = False) -> None:
-        """Take over the weights in a file: ``.weights.h5``, an older weights-only ``.h5``, or a whole model.
-
-        Parameters
-        ----------
-        filepath : str or path-like
-            Of the file.
-        skip_mismatch : bool
-            Whether a layer whose weights have other shapes in the file keeps its own, with a warning.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be read.
-        ValueError
-            If its weights are not this model's; nothing has changed then.
-        """
-        from lstmfast.saving.build import load_weights
-
-        load_weights(self, filepath, skip_mismatch)
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Accepted and ignored: there is no training here."""
-
     # -- looking at it ------------------------------------------------------------------------------------------
-
-    def summary(
-        self,
-        line_length: int | None = None,
-        positions: Any = None,
-        print_fn: Callable[[str], Any] | None = None,
-        expand_nested: bool = False,
-        show_trainable: bool = False,
-        layer_range: Any = None,
-    ) -> None:
-        """Print Keras's table of the layers with their output shapes and parameters.
-
-        Parameters
-        ----------
-        line_length : int, optional
-            Width of the table.
-        positions : list of float, optional
-            Where the columns end, relative to the width.
-        print_fn : callable, optional
-            Takes the whole text, in place of `print`.
-        expand_nested : bool
-            Whether to list the layers of nested models.
-        show_trainable : bool
-            Whether to say which layers are trainable.
-        layer_range : pair of str, optional
-            Names, or patterns of them, of the first and last layer to list.
-        """
-        from lstmfast._summary import render
-
-        text = render(self, line_length, positions, expand_nested, show_trainable, layer_range)
-        if print_fn is None:
-            print(text)
-        else:
-            print_fn(text + "\n")
 
     def summary_layers(self) -> tuple[list[Layer], dict[int, str] | None]:
         """The layers that `summary` lists and, unless they are one chain, what each is connected to."""
@@ -1182,7 +888,7 @@ class Sequential(Model):
         if isinstance(first, InputLayer):
             if len(self._layers) > 1:
                 self._chain(first.nodes[0].outputs[0])
-        elif isinstance(first, Model) and first.built and is_plain_shape(first.input_shape):
+        elif isinstance(first, Functional) and first.built and is_plain_shape(first.input_shape):
             self.build(first.input_shape)
 
     def _chain(self, tensor: KerasTensor) -> None:
@@ -1266,7 +972,7 @@ class Sequential(Model):
         shape: Any = (batch, 2 * sample[0] + 1, *sample[1:])
         try:
             for layer in self.layers:
-                if isinstance(layer, Model) and not layer._any_steps and None not in layer.input_shape[1:2]:
+                if isinstance(layer, Functional) and not layer._any_steps and None not in layer.input_shape[1:2]:
                     return False
                 layer.check_shape(shape)
                 shape = layer.compute_output_shape(shape)
@@ -1330,20 +1036,9 @@ class _Reference:
         self.position = position
 
 
-def _weight_sizes(layer: Layer, trainable: bool, seen: set[int]) -> Iterator[tuple[bool, int, int]]:
-    if id(layer) in seen:
-        return
-    seen.add(id(layer))
-    trainable = trainable and layer.trainable
-    for spec in layer._specs:
-        yield trainable and spec.trainable, int(np.prod(spec.shape, dtype=np.int64)), layer.policy.variable.itemsize
-    for inner in layer.sublayers():
-        yield from _weight_sizes(inner, trainable, seen)
-
-
 def _input_dtype(layer: Layer) -> str:
     """The type of the input in front of a first layer that brings no Input."""
-    if isinstance(layer, Model) and layer.built and len(layer.inputs) == 1 and layer.inputs[0].dtype == "string":
+    if isinstance(layer, Functional) and layer.built and len(layer.inputs) == 1 and layer.inputs[0].dtype == "string":
         return "string"
     return "string" if layer.reads_strings else layer.policy.compute_dtype if layer.casts_input else "float32"
 
@@ -1381,12 +1076,6 @@ def _alone(struct: Any) -> Any:
     return struct[0] if isinstance(struct, (list, tuple)) and len(struct) == 1 else struct
 
 
-def _flat_shapes(shapes: Any) -> list[Shape]:
-    flat: list[Shape] = []
-    _graph.map_shapes(flat.append, shapes)
-    return flat
-
-
 def _alike(a: Any, b: Any) -> bool:
     """Whether two trees have the same branches; a list is as good as a tuple."""
     if isinstance(b, dict):
@@ -1403,37 +1092,6 @@ def _described(tree: Any) -> str:
     if isinstance(tree, (list, tuple)):
         return f"a {type(tree).__name__} of {len(tree)}"
     return "one array" if isinstance(tree, (KerasTensor, np.ndarray)) else type(tree).__name__
-
-
-def _batches(x: Any) -> Iterator[Any] | None:
-    """The batches that an iterable or a Keras dataset gives; None where x is no such thing."""
-    if hasattr(x, "__array__") or hasattr(x, "__dlpack__"):
-        return None
-    if hasattr(x, "__iter__"):
-        batches: Iterator[Any] = iter(x)
-        return batches
-    if hasattr(x, "__getitem__") and hasattr(x, "__len__"):  # PyDataset, whose indices do not end by themselves
-        return (x[place] for place in range(len(x)))
-    return None
-
-
-def _count(batches: Any) -> int | None:
-    """How many batches an iterable gives, where it says so."""
-    try:
-        return len(batches)
-    except TypeError:
-        return None
-
-
-def _repack(struct: Any, arrays: list[Array]) -> Any:
-    by_order = iter(arrays)
-    return map_tree(lambda _: next(by_order), struct)
-
-
-def _progress(target: int, verbose: int | str) -> Any:
-    from lstmfast._progress import Progress
-
-    return Progress(target, verbose)
 
 
 if not TYPE_CHECKING:

@@ -12,6 +12,8 @@ from typing import Any
 from lstmfast import _core
 from lstmfast._version import __version__
 
+MOST_THREADS = 1024  # as the core takes it
+
 
 def get_num_threads() -> int:
     """The number of threads that a call may use."""
@@ -43,6 +45,8 @@ def _set_num_threads(threads: int | None) -> int:
     threads = threads.__index__()
     if threads < 0:
         raise ValueError(f"The number of threads must not be negative, got {threads}.")
+    if threads > MOST_THREADS:
+        raise ValueError(f"The number of threads must not be larger than {MOST_THREADS}, got {threads}.")
     return _core.set_num_threads(threads)
 
 

@@ -96,6 +96,29 @@ class SequenceStage(Stateful):
         self._state = state
 
 
+class OwnCellStage(SequenceStage):
+    """As `SequenceStage`, of a cell whose output is not in its state: the last one stands behind that."""
+
+    __slots__ = ()
+
+    def __init__(self, core: Any, layer: Any, batch: int) -> None:
+        super().__init__(core, layer, batch)
+        self._state = (*self._state, np.zeros((batch, layer.units), layer.policy.real))
+        self.shapes = tuple(array.shape for array in self._state)
+
+    def _step(self, x: Array) -> Array:
+        y, *state = self._run(x[:, None], None, self.get_state()[:-1], False, True, False, False, None, 0)
+        self.set_state((*state, y))
+        return y.copy()  # type: ignore[no-any-return]
+
+    def masked(self, x: Array, mask: Array) -> Array:
+        *state, last = self.get_state()
+        y, *state = self._run(x[:, None], mask[:, None], tuple(state), False, True, False, True, None, 0)
+        repeated = np.where(_like(mask, y), y, last)
+        self.set_state((*state, repeated))
+        return y if self._zero else repeated.copy()
+
+
 class CellStage(SequenceStage):
     """One LSTM, GRU or SimpleRNN: its packed weights, and its state."""
 
@@ -408,6 +431,10 @@ class Stream:
 
     def __reduce__(self) -> tuple[Any, ...]:
         model = self._model
+        if len(model.weights) != len(self._weights):
+            raise ValueError(
+                f"Model '{model.name}' has other layers than when its stream was made: it cannot be pickled."
+            )
         if any(mine is not own for mine, own in zip(self._weights, model.weights, strict=True)):
             model = copy.deepcopy(model)  # its weights have changed since
             model.set_weights(self._weights)

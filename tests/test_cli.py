@@ -245,10 +245,11 @@ def test_config(capsys):
     ("variables", "threads", "source"),
     [
         ({"LSTMFAST_NUM_THREADS": "3", "OMP_NUM_THREADS": "1"}, 3, "LSTMFAST_NUM_THREADS"),
+        ({"LSTMFAST_NUM_THREADS": " 3 \n", "OMP_NUM_THREADS": "1"}, 3, "LSTMFAST_NUM_THREADS"),
         ({"LSTMFAST_NUM_THREADS": "", "OMP_NUM_THREADS": "1,2"}, 1, "OMP_NUM_THREADS"),
         ({"LSTMFAST_NUM_THREADS": "many", "OMP_NUM_THREADS": ""}, None, ("processors", "affinity", "quota")),
     ],
-    ids=["own", "openmp", "neither"],
+    ids=["own", "blanks", "openmp", "neither"],
 )
 def test_where_the_threads_come_from(variables, threads, source):
     if source == "OMP_NUM_THREADS" and lstmfast.runtime.config()["cpus"] == 1:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import command_line
 import hypothesis
@@ -741,3 +742,39 @@ def test_the_progress_bar_is_keras_s_and_only_on_a_terminal(folder, tmp_path, ca
 
 def test_a_failure_has_a_status():
     assert Failure("what").status == 2
+
+
+def test_names_that_are_numbers(folder, tmp_path, capsys):
+    """As those of a pandas.DataFrame that is made of an array."""
+    tokens = np.random.default_rng(0).integers(0, 10, (ROWS, 6))
+    path = write_table(tmp_path / "tokens.csv", tokens, [str(number) for number in range(6)])
+    arguments = ["predict", folder / "tokens.keras", path, "-o", tmp_path / "y.npy", "--force"]
+    expected = load_model(folder / "tokens.keras").predict(tokens)
+    ended = inside(capsys, *arguments)
+    assert "--header says that they are names" in ended.err
+    assert len(np.load(tmp_path / "y.npy")) == ROWS + 1
+    ended = inside(capsys, *arguments, "--header")
+    assert not ended.err
+    assert_same_bits(np.load(tmp_path / "y.npy"), expected)
+    assert not inside(capsys, *arguments, "--no-header").err
+    assert inside(capsys, *arguments, "--header", "--no-header").status == 2
+
+
+def test_a_line_with_a_quote_and_too_many_cells(folder, tmp_path, capsys):
+    path = tmp_path / "tokens.csv"
+    path.write_text('1,2,3,4,5,6\n"1",2,3,4,5,6,7\n')
+    ended = inside(capsys, "predict", folder / "tokens.keras", path, "-o", tmp_path / "y.npy")
+    assert "line 2: 7 cells, but 6 in the first line" in ended.error
+
+
+def test_interrupted_before_the_first_row(folder, tmp_path, capsys, monkeypatch):
+    from lstmfast.commands import predict
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "_compute", interrupted)
+    ended = inside(capsys, "predict", folder / "one.keras", folder / "x.npy", "-o", tmp_path / "y.npy")
+    assert ended.status == 130
+    assert ended.err.startswith(f"lstmfast: interrupted after 0 of {ROWS} rows")
+    assert not list(tmp_path.iterdir())

@@ -890,3 +890,38 @@ def test_damaged_files_end_in_a_clear_error_or_run():
             lstmfast.from_onnx(bytes(data))(np.zeros((2, 6, 5)))
         except (ValueError, OSError, NotImplementedError):
             continue
+
+
+def test_open_sizes_below_zero():
+    """As older exporters write them."""
+    node = helper.make_node("Relu", ["x"], ["y"])
+    model = proto([node], {"x": (X, [-1, 5, 3])}, {"y": (X, [-1, 5, 3])})
+    assert_as_peer(model, {"x": np.ones((2, 5, 3), "float32")})
+    with pytest.raises(ValueError, match=r"expected \(None, 5, 3\)"):
+        lstmfast.from_onnx(model)(np.ones((2, 4, 3), "float32"))
+
+
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
+def test_no_rows_before_opset_13(operator):
+    node = helper.make_node(operator, ["x"], ["y"], axis=1)
+    model = proto([node], {"x": (X, [None, 5])}, {"y": (X, [None, 5])}, opset=12)
+    for rows in (0, 3):
+        assert_as_peer(model, {"x": np.arange(rows * 5, dtype="float32").reshape(rows, 5)})
+
+
+@pytest.mark.parametrize("start", [-10, -3, -1, 0, 2, 9])
+def test_slices_that_go_back(start):
+    node = helper.make_node("Slice", ["x", "starts", "ends", "axes", "steps"], ["y"])
+    numbers = {"starts": [start], "ends": [np.iinfo("int64").min + 1], "axes": [0], "steps": [-1]}
+    constants = {name: np.array(value, "int64") for name, value in numbers.items()}
+    model = proto([node], {"x": (X, [3, 2])}, {"y": (X, [None, 2])}, constants)
+    assert_as_peer(model, {"x": np.arange(6, dtype="float32").reshape(3, 2)})
+
+
+def test_batch_normalization_of_opset_8():
+    names = ["scale", "offset", "mean", "variance"]
+    random = np.random.default_rng(0)
+    constants = {name: random.uniform(0.5, 1, 3).astype("float32") for name in names}
+    node = helper.make_node("BatchNormalization", ["x", *names], ["y"], spatial=1)
+    model = proto([node], {"x": (X, [None, 3, 4])}, {"y": (X, [None, 3, 4])}, constants, opset=8)
+    assert_as_peer(model, {"x": random.uniform(-1, 1, (2, 3, 4)).astype("float32")})

@@ -13,6 +13,7 @@ import numpy as np
 import oracle
 import pytest
 from bits import assert_same_bits
+from programs import run_python
 
 import lstmfast
 from lstmfast import Input, Model, Sequential, layers
@@ -542,3 +543,39 @@ def test_activations_of_users(version, tmp_path):
     model.save(tmp_path / "m.keras")
     with pytest.raises(NotImplementedError, match="an activation is a lambda"):
         lstmfast.load_model(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize("version", ["keras", "tf_keras"])
+def test_weights_by_the_names_of_layers(version, request, tmp_path):
+    module = request.getfixturevalue(version)
+    some = module.layers
+    theirs = module.Sequential(
+        [module.Input((5, 3)), some.LSTM(4, name="lstm"), some.Dense(3, name="middle"), some.Dense(2, name="dense")]
+    )
+    theirs.save_weights(tmp_path / "m.h5") if version == "tf_keras" else theirs.save(tmp_path / "m.h5")
+    mine = Sequential([Input((5, 3)), layers.LSTM(4, name="lstm"), layers.Dense(2, name="other")])
+    own = mine.layers[1].get_weights()
+    with pytest.raises(ValueError, match="3 layers"):
+        mine.load_weights(tmp_path / "m.h5")
+    mine.load_weights(tmp_path / "m.h5", by_name=True)
+    assert_same_bits(mine.layers[0].get_weights(), theirs.layers[0].get_weights())
+    assert_same_bits(mine.layers[1].get_weights(), own)
+    renamed = Sequential([Input((5, 3)), layers.LSTM(4, name="lstm"), layers.Dense(7, name="dense")])
+    with pytest.raises(ValueError, match="kernel"):
+        renamed.load_weights(tmp_path / "m.h5", by_name=True)
+    with pytest.warns(UserWarning, match="keeps its own"):
+        renamed.load_weights(tmp_path / "m.h5", by_name=True, skip_mismatch=True)
+    mine.save_weights(tmp_path / "m.weights.h5")
+    with pytest.raises(ValueError, match=r"older `\.h5` files"):
+        mine.load_weights(tmp_path / "m.weights.h5", by_name=True)
+
+
+def test_outputs_that_cannot_show_the_table():
+    code = (
+        "import numpy as np; from lstmfast import Input, Sequential, layers; "
+        "m = Sequential([Input((5, 3)), layers.LSTM(4)]); m.summary(); m.predict(np.zeros((2, 5, 3)), verbose=1)"
+    )
+    shown = run_python(code, environment={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert "lstm (LSTM)" in shown
+    assert "1/1" in shown
+    assert "?" in shown

@@ -1102,3 +1102,106 @@ def test_a_layer_that_takes_a_layer(keras, tmp_path):
     with pytest.raises(NotImplementedError, match="Around is not supported"):
         layers.deserialize(around)
     assert isinstance(layers.deserialize(around, own), own["Around"])
+
+
+def test_builds_for_several_tensors(keras, tmp_path):
+    """Keras 3 hands the shape of each to `build`, by its name."""
+
+    def kind(module: Any, array: Any) -> Any:
+        class Bilinear(module.layers.Layer):
+            def build(self, query_shape: Any, value_shape: Any) -> None:
+                self.kernel = self.add_weight(shape=(query_shape[-1], value_shape[-1]), name="kernel")
+                self.built = True
+
+            def call(self, query: Any, value: Any) -> Any:
+                return array.sum(array.matmul(query, self.kernel) * value, axis=-1, keepdims=True)
+
+            def compute_output_shape(self, query_shape: Any, value_shape: Any) -> Any:
+                return (*query_shape[:-1], 1)
+
+        return Bilinear
+
+    def graph(module: Any, own: Any) -> Any:
+        x = module.Input((5, 3))
+        y = module.layers.LSTM(4, return_sequences=True)(x)
+        return module.Model(x, own()(x, y))
+
+    theirs, mine = kind(keras, keras.ops), kind(lstmfast, np)
+    live = graph(keras, theirs)
+    live.save(tmp_path / "m.keras")
+    custom = {"Bilinear": mine}
+    for one in (
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects=custom),
+        lstmfast.from_keras(live, custom_objects=custom),
+    ):
+        assert one.output_shape == live.output_shape
+        oracle.assert_close(one.predict(X), np.asarray(live(X)), oracle.LOOSE)
+    by_hand, also = mine(), mine()
+    assert by_hand(X, np.ones((4, 5, 2))).shape == (4, 5, 1)
+    also.build((None, 5, 3), (None, 5, 2))
+    assert [w.shape for w in also.weights] == [w.shape for w in by_hand.weights] == [(3, 2)]
+    named = mine()
+    named.build(value_shape=(None, 5, 7), query_shape=(None, 5, 3))
+    assert named.kernel.shape == (3, 7)
+
+
+def test_functions_as_layers(keras, tmp_path):
+    """Lambda, in code and in the place of one in a file."""
+
+    def chain(module: Any, last: Any, scaled: Any) -> Any:
+        some = module.layers
+        return module.Sequential(
+            [
+                module.Input((5, 3)),
+                some.Masking(),
+                some.LSTM(4, return_sequences=True),
+                some.Lambda(scaled, arguments={"by": 3.0}, name="scaled"),
+                some.Lambda(last, output_shape=(4,), name="last"),
+            ]
+        )
+
+    def last(x: Any) -> Any:
+        return x[:, -1]
+
+    def scaled(x: Any, by: float = 1.0) -> Any:
+        return x * by
+
+    live = chain(keras, last, scaled)
+    live.save(tmp_path / "m.keras")
+    live.save(tmp_path / "m.h5")
+    custom = {"last": lambda x: x[:, -1], "scaled": scaled}
+    ours = chain(lstmfast, last, scaled)
+    ours.set_weights(live.get_weights())
+    sources = [ours, lstmfast.from_keras(live, custom_objects=custom)]
+    sources += [lstmfast.load_model(tmp_path / name, custom_objects=custom) for name in ("m.keras", "m.h5")]
+    for one in sources:
+        assert one.output_shape == (None, 4)
+        oracle.assert_close(one.predict(X), np.asarray(live(X)), oracle.LOOSE)
+    with pytest.raises(NotImplementedError, match="'last': a function of arrays, or a subclass"):
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects={"scaled": scaled})
+    with pytest.raises(NotImplementedError, match="no file can hold"):
+        ours.save(tmp_path / "ours.keras")
+    with pytest.raises(TypeError, match="callable"):
+        layers.Lambda(3)
+
+
+def test_functions_that_take_or_make_masks(keras):
+    def counted(module: Any, array: Any) -> Any:
+        def count(x: Any, mask: Any = None) -> Any:
+            return array.sum(x * array.cast(mask, "float32")[..., None], axis=1)
+
+        x = module.Input((5, 3))
+        masked = module.layers.Masking()(x)
+        kept = module.layers.Lambda(lambda x: x * 2, mask=lambda x, mask: mask)(masked)
+        dropped = module.layers.Lambda(lambda x: x * 2)(masked)
+        return module.Model(
+            x, [module.layers.Lambda(count)(masked), *(module.layers.LSTM(2)(one) for one in (kept, dropped))]
+        )
+
+    live, ours = counted(keras, keras.ops), counted(lstmfast, NumPy())
+    ours.set_weights(live.get_weights())
+    for found, expected in zip(ours.predict(X), live(X), strict=True):
+        oracle.assert_close(found, np.asarray(expected), oracle.LOOSE)
+    noisy = layers.Lambda(lambda x, training=None: x + 1 if training else x)
+    assert_same_bits(noisy(X), X)
+    assert_same_bits(noisy(X, training=True), X + 1)

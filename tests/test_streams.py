@@ -719,3 +719,13 @@ def test_a_chain_makes_a_step_whole_or_not_at_all():
         assert_same_bits([part for stepper in steppers for part in stepper.get_state()], before)
     good.step(x)
     assert not np.array_equal(steppers[0].get_state()[0], before[0])
+
+
+def test_a_stream_of_a_model_that_has_grown_since():
+    net = Sequential([Input((5, 3)), layers.LSTM(4)])
+    stream = net.stream()
+    stream.step(np.ones((1, 3)))
+    net.add(layers.Dense(2))
+    assert stream.step(np.ones((1, 3))).shape == (1, 4)
+    with pytest.raises(ValueError, match="other layers than when its stream was made"):
+        pickle.dumps(stream)

@@ -13,7 +13,6 @@ import os
 from lstmfast import runtime
 from lstmfast.commands import DONE
 
-_MOST_THREADS = 1024  # as the core takes it from the environment
 _LIBRARIES = ("h5py", "keras", "tensorflow", "tf_keras", "onnxruntime", "matplotlib")
 
 
@@ -56,4 +55,4 @@ def _asked(variable: str) -> int:
     """A usable number of threads in an environment variable, or 0."""
     first = os.environ.get(variable, "").split(",")[0].strip()
     number = int(first) if first.isascii() and first.isdigit() else 0
-    return number if number <= _MOST_THREADS else 0
+    return number if number <= runtime.MOST_THREADS else 0

@@ -39,7 +39,9 @@ def run(options: argparse.Namespace) -> int:
     rows = _agreed_rows(sources)
     lengths = _lengths(options, rows)
     batch = _batch(model, rows, options.batch_size)
-    result = Result(options.output, rows, _identity(model, batch, options), not options.no_header, options.delimiter)
+    result = Result(
+        options.output, rows, _identity(model, batch, options), options.header is not False, options.delimiter
+    )
     repeatable = not (model.stateful or _draws(model))
     result.prepare(options.resume, options.force, repeatable)
     try:
@@ -92,7 +94,7 @@ def open_sources(model: Model, options: argparse.Namespace) -> dict[str, Source]
         raise Failure(f"The model has {len(names)} inputs ({', '.join(names)}): they come in a .npz file.")
     source: Source
     if suffix in TABLES:
-        source = Table(path, options.delimiter, False if options.no_header else None, options.columns)
+        source = Table(path, options.delimiter, options.header, options.columns)
     else:
         source = ArrayFile(path)
     return {names[0]: _shaped(model, 0, source, options, path)}
@@ -242,7 +244,7 @@ def _identity(model: Model, batch: int | None, options: argparse.Namespace) -> d
         "input": digest(options.input),
         "version of lstmfast": __version__,
         "instruction set": _core.isa(),
-        "options": [options.window, options.stride, options.columns, options.no_header, options.delimiter],
+        "options": [options.window, options.stride, options.columns, options.header, options.delimiter],
         "mapping": sorted(options.map),
         "lengths": options.lengths and digest(options.lengths),
         "dtype": options.dtype,

@@ -135,7 +135,7 @@ class Result:
     def commit(self) -> None:
         """Make what was appended safe, so that a later run can go on from here."""
         done, sizes = self._reached
-        if self._safe == done:
+        if self._safe == done or not self._files:
             return
         before = time.monotonic()
         for file in self._files:

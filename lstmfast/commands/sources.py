@@ -9,6 +9,7 @@ import csv
 import hashlib
 import os
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -136,6 +137,12 @@ class Table(_Forward):
         if not first:
             raise Failure(f"'{path}' is empty.")
         self.names = first[0] if (_is_header(first) if header is None else header) else None
+        if header is None and self.names is None and first[0] == [str(number) for number in range(len(first[0]))]:
+            warnings.warn(
+                f"'{path}' begins with the line {','.join(first[0])[:40]}, which is read as numbers: --header says "
+                "that they are names, --no-header that they are not.",
+                stacklevel=2,
+            )
         self._width = len(first[0])
         self._columns = self._chosen(columns)
         with self._open() as file:
@@ -188,7 +195,7 @@ class Table(_Forward):
         if len(lines) < rows:
             raise Failure(f"'{self._path}' became shorter while it was read.", FILE)
         separators = self._width - 1
-        if any('"' not in line and line.count(self._delimiter) != separators for _, line in lines):
+        if any(self._separators(line) != separators for _, line in lines):
             self._explain(lines)
         try:
             return np.loadtxt(
@@ -203,6 +210,9 @@ class Table(_Forward):
         except ValueError as error:
             self._explain(lines)
             raise Failure(f"'{self._path}': {error}") from error
+
+    def _separators(self, line: str) -> int:
+        return len(self._split(line)) - 1 if '"' in line else line.count(self._delimiter)
 
     def _skip(self, rows: int) -> None:
         next(islice(self._lines, rows - 1, None), None)

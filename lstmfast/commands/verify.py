@@ -132,7 +132,7 @@ def _inputs(model: Model, options: argparse.Namespace) -> dict[str, Array]:
         "window": None,
         "stride": 1,
         "columns": None,
-        "no_header": False,
+        "header": None,
         "delimiter": None,
         "map": [],
     }

@@ -103,7 +103,9 @@ class _Reader:
         kind = value.type.tensor_type
         shape: tuple[int | None, ...] | None = None
         if kind.HasField("shape"):
-            shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim)
+            # what is negative is open, as for ONNX Runtime
+            sizes = (size.dim_value if size.HasField("dim_value") else -1 for size in kind.shape.dim)
+            shape = tuple(None if size < 0 else size for size in sizes)
         return Port(_text(value.name), shape, self.dtype(kind.elem_type, f"input '{value.name}'"))
 
     def node(self, node: Any, position: int) -> Node:

@@ -269,7 +269,10 @@ def _slice(call: Call) -> Run:
         chosen = [slice(None)] * x.ndim
         for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
             axis = place if axes is None else axes[place]
-            chosen[axis] = slice(start, end, None if steps is None else steps[place])
+            step = None if steps is None else steps[place]
+            if step is not None and step < 0 and start < -x.shape[axis]:
+                start = 0  # where Python's slice would begin before the first
+            chosen[axis] = slice(start, end, step)
         return x[tuple(chosen)]
 
     return run
@@ -512,7 +515,8 @@ def _softmax(call: Call) -> Run:
     axis, softmax = call.take("axis", 1), _activate(name)  # over this axis and all behind it
 
     def run(x: Array) -> Any:
-        return softmax(x.reshape(int(np.prod(x.shape[:axis])), -1)).reshape(x.shape)
+        before, behind = (int(np.prod(sizes)) for sizes in (x.shape[:axis], x.shape[axis:]))
+        return softmax(x.reshape(before, behind)).reshape(x.shape)
 
     return run
 
@@ -568,6 +572,8 @@ def _arg(call: Call) -> Run:
 def _batch_normalization(call: Call) -> Run:
     epsilon = call.take("epsilon", 1e-5)
     call.take("momentum", None)
+    if call.take("spatial", 1) != 1:
+        raise NotImplementedError("spatial=0 is not supported.")
     if call.take("training_mode", 0):
         raise NotImplementedError("training_mode=1 is not supported.")
 

@@ -23,6 +23,7 @@ from lstmfast.layers.convolution import (
 from lstmfast.layers.core import Dense, Input, InputLayer
 from lstmfast.layers.einsum_dense import EinsumDense
 from lstmfast.layers.gru import GRU
+from lstmfast.layers.lambda_layer import Lambda
 from lstmfast.layers.lstm import LSTM
 from lstmfast.layers.masking import Embedding, Masking
 from lstmfast.layers.merging import (
@@ -183,6 +184,7 @@ __all__ = [
     "Input",
     "InputLayer",
     "LSTMCell",
+    "Lambda",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",

@@ -782,6 +782,10 @@ class Layer:
             config[key] = serialize(getattr(self, key))
         return config
 
+    def twin_config(self) -> dict[str, Any]:
+        """`get_config` for another layer like this one, at once: it may hold fresh layers in place of their configs."""
+        return self.get_config()
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
         """A fresh layer from what `get_config` gave."""

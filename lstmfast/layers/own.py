@@ -27,7 +27,9 @@ from lstmfast.layers.variable import under_way
 _PROBED = (2, 3)  # sizes of what may vary, to find the shape of an output
 _MOST_VALUES = 1 << 26
 _MOST_FOUND = 64
-_NOTES = ("_came", "_given")  # what came into attributes, in its order, and what the constructor was given
+# What came into attributes, in its order; what the constructor was given; and the functional models around a model.
+_NOTES = ("_came", "_given", "_whole")
+_OF_EVERY_CONFIG = ("name", "trainable", "dtype")
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -79,10 +81,29 @@ class _Own(Layer):
                 parts.append((name, _members(value)))
         return parts
 
+    def build_from_shapes(self, shapes: dict[str, Any]) -> None:
+        """Build for a call on several arguments, whose shapes are named after them, as ``query_shape``."""
+        dtype = self.policy.compute_dtype
+        first, *others = shapes.items()
+        self._arguments = {
+            name.removesuffix("_shape"): map_shapes(lambda one: _Place(one, dtype), shape) for name, shape in others
+        }
+        try:
+            self.build(first[1])
+        finally:
+            self._arguments = {}
+
     def build_weights(self, input_shape: Any) -> None:
-        self.build(input_shape)
+        taken = list(inspect.signature(self.build).parameters)[1:]
+        named = {f"{name}_shape": map_tree(lambda leaf: leaf.shape, given) for name, given in self._places().items()}
+        self.build(input_shape, **{name: shape for name, shape in named.items() if name in taken})
         inside = [inner for inner in self.all_layers() if inner is not self]
-        if not all(inner.built for inner in inside) and self._required <= {"training", "mask", *self._arguments}:
+        fixed = any(leaf.shape[:1] != (None,) for leaf in flatten(list(self._places().values())))  # of a call on arrays
+        if (
+            not fixed
+            and not all(inner.built for inner in inside)
+            and self._required <= {"training", "mask", *self._arguments}
+        ):
             self._find_shapes(input_shape)  # a call builds them
         for layer in self.all_layers() if type(self).compute_mask is Layer.compute_mask else ():
             if layer is not self and layer.makes_mask:
@@ -92,6 +113,19 @@ class _Own(Layer):
                     stacklevel=2,
                 )
 
+    def _places(self) -> dict[str, Any]:
+        """The further arguments of the call for which the layer is built that are tensors."""
+        return {
+            name: given
+            for name, given in self._arguments.items()
+            if flatten(given) and all(isinstance(leaf, _Place) for leaf in flatten(given))
+        }
+
+    def _says_shape(self) -> bool:
+        """Whether the class says the shape of its output for that of its input alone."""
+        method = type(self).compute_output_shape
+        return method is not _Own.compute_output_shape and len(inspect.signature(method).parameters) == 2
+
     # -- calls --------------------------------------------------------------------------------------------------
 
     def convert_inputs(self, inputs: Any) -> Any:
@@ -100,6 +134,12 @@ class _Own(Layer):
         return as_array(inputs)
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        if not self.built:
+            self._arguments = {name: map_tree(_of_array, value) for name, value in arguments.items()}
+            try:
+                self.build(shapes)
+            finally:
+                self._arguments = {}
         return arguments
 
     @property
@@ -179,7 +219,7 @@ class _Own(Layer):
         self._found = {}
         try:
             self.build(shapes)
-            if type(self).compute_output_shape is not _Own.compute_output_shape:
+            if self._says_shape():
                 return Layer._record(self, inputs, kwargs)
             outputs = self._probed(map_tree(_placed, inputs), self._arguments)
         finally:
@@ -189,7 +229,7 @@ class _Own(Layer):
         return tensors
 
     def output_shape_of(self, node: Node, known: dict[int, Any]) -> Any:
-        if type(self).compute_output_shape is not _Own.compute_output_shape or not node.kwargs:
+        if self._says_shape() or not node.kwargs:
             return Layer.output_shape_of(self, node, known)
 
         def place(leaf: Any) -> Any:
@@ -266,6 +306,10 @@ class _Own(Layer):
         return map_tree(place, first)
 
     # -- configs ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        return revived(cls, config)
 
     def get_config(self) -> dict[str, Any]:
         config = Layer.get_config(self)
@@ -389,8 +433,24 @@ def _set(self: Layer, name: str, value: Any) -> None:
     object.__setattr__(self, name, _kept(self, value) if kind is None else value)
 
 
+def revived(cls: type[Layer], config: dict[str, Any]) -> Layer:
+    """A layer of a class whose constructor need not take what the configs of all layers hold."""
+    parameters = inspect.signature(cls.__init__).parameters
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return cls(**config)
+    layer = cls(**{key: value for key, value in config.items() if key in parameters or key not in _OF_EVERY_CONFIG})
+    if isinstance(config.get("name"), str):
+        layer.name = config["name"]
+    layer._trainable = bool(config.get("trainable", True))
+    return layer
+
+
 def _placed(leaf: Any) -> Any:
     return _Place(leaf.shape, leaf.dtype) if isinstance(leaf, KerasTensor) else leaf
+
+
+def _of_array(leaf: Any) -> Any:
+    return _Place(leaf.shape, leaf.dtype.name) if isinstance(leaf, np.ndarray) else leaf
 
 
 def _layers_in(value: Any, depth: int = 0) -> Iterator[Layer]:
@@ -432,7 +492,7 @@ def adopt(cls: type[Layer]) -> None:
         if cls.freeze not in (Layer.freeze, _Own.freeze):
             raise TypeError(
                 f"{cls.__name__} derives from a layer whose arithmetic is not in its `call`, so that one of its own "
-                "would not run. Derive from Layer, and call such a layer from there."
+                "would not run. Derive from Layer, or from Model, and call such a layer from there."
             )
         said = {name for own in classes[: cls.__mro__.index(Layer)] for name in own}
         for name, value in vars(_Own).items():
@@ -461,14 +521,20 @@ def adopt(cls: type[Layer]) -> None:
 def _guarded(build: Callable[..., None]) -> Callable[..., None]:
     """A `build` of a user's own, as a part of that of all layers."""
 
+    names = list(inspect.signature(build).parameters)[1:]
+
     @functools.wraps(build)
-    def guarded(self: Layer, input_shape: Any) -> None:
+    def guarded(self: Any, *shapes: Any, **named: Any) -> None:
         if self.built:
             return
         with lock:
             if self._building:  # as `build_weights`, or as the `build` of a class that this one is made of
-                build(self, input_shape)
+                build(self, *shapes, **named)
+                return
+            given = dict(zip(names, shapes, strict=False)) | named
+            if len(given) > 1:
+                self.build_from_shapes(given)
             else:
-                Layer.build(self, input_shape)
+                Layer.build(self, *given.values())
 
     return guarded

@@ -12,6 +12,7 @@ from lstmfast._pieces import cast
 from lstmfast.layers.base import Array, Layer, Run, deserialize_layer, fill, register, serialize_layer
 from lstmfast.layers.gru import GRU
 from lstmfast.layers.lstm import LSTM
+from lstmfast.layers.own_cell import OwnCell
 from lstmfast.layers.recurrent import FLAGS, CellLayer, Recurrent
 from lstmfast.layers.simple_rnn import SimpleRNN
 
@@ -29,8 +30,13 @@ class _Cell(CellLayer):
         return self.units
 
     @property
+    def state_sizes(self) -> list[int]:
+        """The units of each array of the state."""
+        return [self.units] * self.cell_states
+
+    @property
     def state_size(self) -> Any:
-        return self.units if self.cell_states == 1 else [self.units] * self.cell_states
+        return self.units if self.cell_states == 1 else self.state_sizes
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         batch = sequences_shape[0]
@@ -96,11 +102,12 @@ class StackedRNNCells(Layer):
 
     def __init__(self, cells: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.cells: list[_Cell] = [_as_cell(cell) for cell in cells]
+        self.cells: list[Any] = [_as_cell(cell) for cell in cells]
         if any(isinstance(cell, StackedRNNCells) for cell in self.cells):
             raise NotImplementedError("`StackedRNNCells` stacks single cells, and no stacks of them.")
         if not self.cells:
             raise ValueError("`StackedRNNCells` needs at least one cell.")
+        self.runners = [_runner(cell) for cell in self.cells]
 
     @property
     def state_size(self) -> list[Any]:
@@ -108,11 +115,11 @@ class StackedRNNCells(Layer):
 
     @property
     def output_size(self) -> int:
-        return self.cells[-1].output_size
+        return self.runners[-1].output_size
 
     def get_initial_state(self, batch_size: int) -> list[Any]:
-        """Zeros: for each cell a list of (batch, units) for each array of its state."""
-        return [cell.get_initial_state(batch_size) for cell in self.cells]
+        """For each cell a list of (batch, units) for each array of its state: zeros, where it says nothing else."""
+        return [cell.get_initial_state(batch_size) for cell in self.runners]
 
     def sublayers(self) -> tuple[Layer, ...]:
         return tuple(self.cells)
@@ -121,13 +128,13 @@ class StackedRNNCells(Layer):
         return [("cells", list(self.cells))]
 
     def build_weights(self, input_shape: Any) -> None:
-        for cell in self.cells:
+        for cell in self.runners:
             cell.build(input_shape)
-            input_shape = (*input_shape[:-1], cell.units)
+            input_shape = (*input_shape[:-1], cell.output_size)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         states = []
-        for cell in self.cells:
+        for cell in self.runners:
             output, state = cell.compute_output_shape(input_shape)
             states.append(state)
         return output, _nested(states)
@@ -143,18 +150,20 @@ class StackedRNNCells(Layer):
         if not isinstance(states, (list, tuple)) or len(states) != len(self.cells):
             raise ValueError(f"Layer '{self.name}' takes the states of {len(self.cells)} cells, a list for each.")
         batch = shapes[0]
-        return {"states": [cell._checked_states(own, batch) for cell, own in zip(self.cells, states, strict=True)]}
+        return {"states": [cell._checked_states(own, batch) for cell, own in zip(self.runners, states, strict=True)]}
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
         return self.frozen()
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        runs = [(cell.frozen(), cell.policy.real) for cell in self.cells]
+        runs = [(_step_of(cell), cell.policy.real) for cell in self.runners]
+        runners = self.runners
 
         def run(x: Array, states: Any = None, training: Any = False) -> Any:
             new = []
-            for (one, real), own in zip(runs, states or [None] * len(runs), strict=True):
-                x, state = one(cast(x, real), own)
+            states = states or [cell.get_initial_state(len(x)) for cell in runners]
+            for (one, real), own in zip(runs, states, strict=True):
+                x, state = one(cast(x, real), tuple(own))
                 new.append(state)
             return cast(x, self.policy.real), _nested(new)
 
@@ -171,11 +180,34 @@ def _nested(states: list[Any]) -> Any:
 
 def _as_cell(cell: Any) -> Any:
     cell = deserialize_layer(cell)
-    if not isinstance(cell, (_Cell, StackedRNNCells)):
+    if isinstance(cell, (_Cell, StackedRNNCells)):
+        return cell
+    if not cell.is_own() or len(cell.call_arguments) < 2:
         raise NotImplementedError(
-            f"`RNN` runs LSTMCell, GRUCell, SimpleRNNCell and StackedRNNCells of them. Received: cell={cell}"
+            "`RNN` runs LSTMCell, GRUCell, SimpleRNNCell, StackedRNNCells, and classes that derive from "
+            f"lstmfast.layers.Layer with a `call(inputs, states)`. Received: cell={cell}"
         )
     return cell
+
+
+def _runner(cell: Any) -> Any:
+    """What runs a cell, alone or in a stack: itself, where it is of Keras's."""
+    return cell if isinstance(cell, _Cell) else OwnCell(cell)
+
+
+def _step_of(runner: Any) -> Any:
+    return runner.frozen() if isinstance(runner, _Cell) else runner.one_step()
+
+
+def _weights(runner: Any) -> Any:
+    return runner._own_weights() if isinstance(runner, _Cell) else None
+
+
+def _fresh(cell: Any) -> Any:
+    """Another cell like this one."""
+    if isinstance(cell, StackedRNNCells):
+        return StackedRNNCells(**{**cell.get_config(), "cells": [_fresh(one) for one in cell.cells]})
+    return type(cell).from_config(cell.get_config())
 
 
 @register()
@@ -185,7 +217,8 @@ class RNN(Recurrent):
     Parameters
     ----------
     cell : cell or list of cells
-        `LSTMCell`, `GRUCell`, `SimpleRNNCell`, or `StackedRNNCells` of them.
+        `LSTMCell`, `GRUCell`, `SimpleRNNCell`, a layer of one's own with a ``state_size`` and a
+        ``call(inputs, states)`` that gives an output and new states, or `StackedRNNCells` of them.
     return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask
         As of `LSTM`; the state of stacked cells is one list for each cell.
     """
@@ -208,32 +241,28 @@ class RNN(Recurrent):
         self.time_major = bool(kwargs.pop("time_major", False))
         super().__init__(**kwargs)
         self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else _as_cell(cell)
+        self.runners: list[Any] = self.cell.runners if isinstance(self.cell, StackedRNNCells) else [_runner(self.cell)]
         self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
         self.go_backwards, self.stateful, self.unroll = bool(go_backwards), bool(stateful), bool(unroll)
         self.zero_output_for_mask = bool(zero_output_for_mask)
 
     @property
-    def cells(self) -> list[_Cell]:
-        """The cells from the input to the output."""
-        return self.cell.cells if isinstance(self.cell, StackedRNNCells) else [self.cell]
-
-    @property
     def state_size(self) -> list[Any]:
         """The units of each array of the state; of stacked cells, of each cell."""
         size = self.cell.state_size
-        return size if isinstance(size, list) else [size]
+        return list(size) if isinstance(size, (list, tuple)) else [size]
 
     @property
     def states_count(self) -> int:
-        return sum(cell.cell_states for cell in self.cells)
+        return sum(cell.cell_states for cell in self.runners)
 
     @property
     def output_state(self) -> int:
-        return self.states_count - self.cells[-1].cell_states
+        return self.states_count - self.runners[-1].cell_states
 
     @property
     def units(self) -> int:
-        return self.cells[-1].units
+        return self.runners[-1].output_size  # type: ignore[no-any-return]
 
     def sublayers(self) -> tuple[Layer, ...]:
         return (self.cell,)
@@ -243,34 +272,47 @@ class RNN(Recurrent):
 
     def build_weights(self, input_shape: Any) -> None:
         self.fix_axis(input_shape)
-        self.cell.build((input_shape[0], *input_shape[2:]))
+        inside = self.cell if isinstance(self.cell, StackedRNNCells) else self.runners[0]
+        inside.build((input_shape[0], *input_shape[2:]))
         self.build_states(input_shape)
 
     def step_shapes(self, input_shape: Any) -> tuple[Shape, list[Shape]]:
-        return (self.units,), [(cell.units,) for cell in self.cells for _ in range(cell.cell_states)]
+        return (self.units,), [(size,) for cell in self.runners for size in cell.state_sizes]
+
+    def zero_states(self, batch: int) -> list[Array]:
+        states = flatten([cell.get_initial_state(batch) for cell in self.runners])
+        return [cast(state, self.policy.real) for state in states]
 
     def nest_states(self, states: tuple[Any, ...]) -> tuple[Any, ...]:
         if not isinstance(self.cell, StackedRNNCells):
             return states
         remaining = iter(states)
-        return tuple([next(remaining) for _ in range(cell.cell_states)] for cell in self.cells)
+        return tuple([next(remaining) for _ in range(cell.cell_states)] for cell in self.runners)
 
     def dropping_cells(self) -> list[Any]:
-        return [one for cell in self.cells for one in cell.dropping_cells()]
+        return [one for cell in self.runners for one in cell.dropping_cells()]
 
     def make_core(self, weights: tuple[Array, ...]) -> Any:
-        return self._stacked([cell.make_core(cell._own_weights()) for cell in self.cells])
+        return self._stacked([cell.make_core(_weights(cell)) for cell in self.runners])
 
     def make_dropping_core(self, weights: tuple[Array, ...]) -> Any:
-        return self._stacked([cell.make_dropping_core(cell._own_weights()) for cell in self.cells])
+        return self._stacked([cell.make_dropping_core(_weights(cell)) for cell in self.runners])
 
     def _stacked(self, own_cores: list[Any]) -> Any:
         """What runs sequences, of what runs those of each cell."""
         cores: list[Any] = []
-        for cell, core in zip(self.cells, own_cores, strict=True):
+        for cell, core in zip(self.runners, own_cores, strict=True):
             own = cell.policy.real
             cores.append(core if own is self.policy.real else _InType(core, own, self.policy.real))
-        return cores[0] if len(cores) == 1 else Stack(cores, [cell.cell_states for cell in self.cells])
+        return cores[0] if len(cores) == 1 else Stack(cores, [cell.cell_states for cell in self.runners])
+
+    def as_stage(self, run: Run, node: Any, batch_size: int) -> tuple[Any, bool]:
+        stage, sequences = super().as_stage(run, node, batch_size)
+        if isinstance(self.runners[-1], OwnCell):
+            from lstmfast.streaming import OwnCellStage
+
+            stage = OwnCellStage(run.core, self, batch_size)  # type: ignore[attr-defined]
+        return stage, sequences
 
     def _around(self, core: Any) -> Run:
         run = super()._around(core)
@@ -285,6 +327,9 @@ class RNN(Recurrent):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cell": serialize_layer(self.cell)}
+
+    def twin_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "cell": _fresh(self.cell)}
 
 
 class _InType:

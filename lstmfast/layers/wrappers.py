@@ -421,7 +421,7 @@ def merged(y: Array, y_backward: Array, mode: str, in_place: bool = False) -> Ar
 
 
 def _renamed(layer: Recurrent, prefix: str, **changes: Any) -> Recurrent:
-    config = layer.get_config()
+    config = layer.twin_config()
     name = config["name"]
     config["name"] = prefix + (name[len(prefix) :] if name.startswith(prefix) else name)
     made = type(layer).from_config({**config, **changes})

@@ -18,7 +18,7 @@ from lstmfast._graph import KerasTensor, flatten, snake_case
 from lstmfast.layers.base import Layer, assign, is_plain_shape
 from lstmfast.layers.core import InputLayer
 from lstmfast.layers.operations import Operation
-from lstmfast.models import Model, Sequential
+from lstmfast.models import Functional, Model, Sequential
 from lstmfast.saving.archive import WeightTree
 from lstmfast.saving.config import MAX_DEPTH, Context, Version, make_layer, parse_version
 from lstmfast.saving.files import Array, Saved, open_weights
@@ -61,15 +61,20 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
         version = NEWEST_KERAS if found is None else min(parse_version(str(found)), NEWEST_KERAS)
     names = {base.__name__ for base in type(model).__mro__}
     class_name = "Sequential" if "Sequential" in names else "Functional"
-    if (class_name == "Functional" and "Functional" not in names) or not _calls_as_keras(type(model)):
-        raise NotImplementedError(
-            f"Model '{getattr(model, 'name', '?')}' is a subclass of keras.Model with code of its own: only Sequential "
-            "and functional models can be taken over."
-        )
     context = Context(f"live model {getattr(model, 'name', '')}", version, custom)
+    if (class_name == "Functional" and "Functional" not in names) or not _calls_as_keras(type(model)):
+        class_name = type(model).__name__
+        if class_name not in custom:
+            raise NotImplementedError(
+                f"Model '{getattr(model, 'name', '?')}' is a subclass of keras.Model with code of its own. Pass "
+                f"custom_objects={{{class_name!r}: a subclass of lstmfast.Model}}; or make one of these, build it, and "
+                "call its set_weights(model.get_weights())."
+            )
     _refuse_what_configs_lack(model, custom)
-    config = _plain(model.get_config())
-    copy = make_model({"class_name": class_name, "config": config}, context, 0)
+    entry = {"class_name": class_name, "config": _plain(model.get_config()), "module": None}
+    if callable(getattr(model, "get_build_config", None)):
+        entry["build_config"] = _plain(model.get_build_config())
+    copy = make_model(entry, context, 0)
     # in Keras 2 the words of a text layer are among the weights
     weights = [array for array in map(np.asarray, model.get_weights()) if array.dtype.kind not in "OSU"]
     if not copy.built:
@@ -172,10 +177,53 @@ def make_model(entry: Any, context: Context, depth: int) -> Model:
         return _sequential(config, context, depth)
     if class_name in ("Functional", "Model") and isinstance(config, dict) and "layers" in config:
         return functional(config, context, depth)
-    raise NotImplementedError(
-        f"'{context.name}' holds a model of class {class_name}, which is code of its own: only Sequential and "
-        "functional models can be loaded."
-    )
+    if class_name not in ("Functional", "Model") and isinstance(class_name, str):
+        return _own_model(entry, class_name, context, depth)
+    raise ValueError(f"'{context.name}': a model of class {class_name} without layers.")
+
+
+def _own_model(entry: dict[str, Any], class_name: str, context: Context, depth: int) -> Model:
+    """A model of a class that the caller supplies, built for the shapes of its inputs in the file."""
+    names = (class_name, class_name.rsplit(">", 1)[-1])
+    kind = next((context.custom[name] for name in names if name in context.custom), None)
+    if not (isinstance(kind, type) and issubclass(kind, Model)):
+        raise NotImplementedError(
+            f"'{context.name}' holds a model of class {class_name}, which is code of its own. Pass "
+            f"custom_objects={{{class_name!r}: a subclass of lstmfast.Model}}, or save a Sequential or functional "
+            "model."
+        )
+    model = make_layer(entry, context, depth)
+    assert isinstance(model, Model)
+    build_own(model, entry.get("build_config"), context)
+    return model
+
+
+def build_own(model: Model, config: Any, context: Context) -> None:
+    """Build a model of a class of the caller's as its build config says."""
+    config = config if isinstance(config, dict) else {}
+    try:
+        if model.built:
+            return
+        if isinstance(config.get("shapes_dict"), dict) and config["shapes_dict"]:
+            shapes = {str(name): _as_shapes(shape) for name, shape in config["shapes_dict"].items()}
+            model.build_from_shapes(shapes)  # type: ignore[attr-defined]
+        elif config.get("input_shape") is not None:
+            model.build(_as_shapes(config["input_shape"]))
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        raise ValueError(f"'{context.name}': model '{model.name}' cannot be built: {error}") from error
+
+
+def _as_shapes(value: Any, depth: int = 0) -> Any:
+    """A shape, or shapes in lists and dicts, of a config."""
+    if depth > MAX_DEPTH:
+        raise ValueError("The shapes are nested too deeply.")
+    if isinstance(value, dict):
+        return {str(key): _as_shapes(one, depth + 1) for key, one in value.items()}
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{value!r} is no shape.")
+    if is_plain_shape(tuple(value)):
+        return tuple(value)
+    return [_as_shapes(one, depth + 1) for one in value]
 
 
 def _sequential(config: Any, context: Context, depth: int) -> Model:
@@ -359,7 +407,7 @@ class Edges:
                 left.extend(value.values())
             elif self.is_reference(value):
                 name, node = value[0], value[1]
-                if isinstance(self.layers[name], Model) and node >= calls.get(name, node + 1):
+                if isinstance(self.layers[name], Functional) and node >= calls.get(name, node + 1):
                     own.add(name)
                 left.extend(value[3:])
             elif isinstance(value, (list, tuple)):
@@ -572,7 +620,7 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
         if id(layer) in seen:
             return
         seen.add(id(layer))
-        if isinstance(layer, Model):
+        if isinstance(layer, Functional):
             container(list(layer.layers), f"{path}layers/")
             return
         if layer._specs:
@@ -654,8 +702,10 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
     collector.assign()
 
 
-def assign_layers(model: Model, weights: LayerWeights, context: Context, skip_mismatch: bool = False) -> None:
-    """Weights of a legacy file into its model; see `assign_tree`."""
+def assign_layers(
+    model: Model, weights: LayerWeights, context: Context, skip_mismatch: bool = False, by_name: bool = False
+) -> None:
+    """Weights of a legacy file into its model, or with ``by_name`` into the layers that it names; see `assign_tree`."""
     for inner in model.all_layers():
         if _lacks_words(inner):
             raise _without_words(inner, context)
@@ -666,16 +716,20 @@ def assign_layers(model: Model, weights: LayerWeights, context: Context, skip_mi
         model._require_built()
     collector = _Collector(context, skip_mismatch)
     layers = [layer for layer in model.layers if layer.owners()]
-    by_name = {layer.name: layer for layer in layers}
-    if len(stored) != len(layers):
+    named = {layer.name: layer for layer in layers}
+    if by_name:
+        stored = [(name, arrays) for name, arrays in stored if name in named]
+    elif len(stored) != len(layers):
         raise ValueError(
             f"'{context.name}' holds the weights of {len(stored)} layers, its config has {len(layers)} layers with "
             "weights."
         )
-    matched = all(name in by_name for name, _ in stored)
+    matched = all(name in named for name, _ in stored)
     for position, (name, arrays) in enumerate(stored):
-        layer = by_name[name] if matched else layers[position]
+        layer = named[name] if matched else layers[position]
         _add_legacy(collector, layer, arrays, context, weights.backend)
+    if not by_name and (weights.top or model._specs):
+        collector.add(model, weights.top)
     collector.assign()
 
 
@@ -706,11 +760,15 @@ def _build_from_weights(model: Model, stored: list[tuple[str, list[Array]]]) -> 
     model.build((None, None, shape[0]) if first.ndim == 3 else (None, shape[0]))
 
 
-def load_weights(model: Model, path: Any, skip_mismatch: bool = False) -> None:
+def load_weights(model: Model, path: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:
     """The weights in a file into a model; see `Model.load_weights`."""
     with open_weights(path) as (name, version, weights):
         context = Context(name, parse_version(version), {})
-        if isinstance(weights, WeightTree):
-            assign_tree(model, weights, context, skip_mismatch)
+        if isinstance(weights, LayerWeights):
+            assign_layers(model, weights, context, skip_mismatch, by_name)
+        elif by_name:
+            raise ValueError(
+                f"'{name}': only older `.h5` files have their weights by the names of layers (by_name=True)."
+            )
         else:
-            assign_layers(model, weights, context, skip_mismatch)
+            assign_tree(model, weights, context, skip_mismatch)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from typing import Any
 
 from lstmfast import activations, initializers
 from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY and OPERATIONS)
 from lstmfast.layers.base import REGISTRY, Layer
+from lstmfast.layers.lambda_layer import Lambda
 from lstmfast.layers.merging import MergeCosine
 from lstmfast.layers.normalization import BatchNormalization
 from lstmfast.layers.operations import OPERATIONS, Operation
@@ -144,9 +146,10 @@ def layer_class(class_name: Any, layer_name: Any, context: Context, is_own: bool
     if known is not None and not is_own:
         return known
     if class_name in _CODE_LAYERS:
+        function = "a function of arrays, or " if class_name == "Lambda" else ""
         raise NotImplementedError(
             f"{what} holds Python code, which is never run from a file. Rewrite it with layers, or pass "
-            f"custom_objects={{{layer_name!r}: a subclass of lstmfast.layers.Layer}}."
+            f"custom_objects={{{layer_name!r}: {function}a subclass of lstmfast.layers.Layer}}."
         )
     if known is not None:
         raise NotImplementedError(
@@ -216,6 +219,10 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
     if _is_operation(entry, context):
         options = {key: value for key, value in config.items() if key not in ("name", *_IGNORED)}
         return Operation(class_name, options, entry.get("module"), name=name)
+    if class_name == "Lambda":
+        function = next((context.custom[key] for key in (name, "Lambda") if key in context.custom), None)
+        if callable(function) and not isinstance(function, type):
+            return _as_lambda(function, config, name, context)
     is_cosine = class_name == _MERGE_MODES["cos"]
     cls = MergeCosine if is_cosine else layer_class(class_name, name, context, _is_own(entry))
     where = f"'{context.name}': layer '{name}' of class {class_name}"
@@ -237,6 +244,20 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
             raise
         kind = NotImplementedError if isinstance(error, NotImplementedError) else ValueError
         raise kind(f"{where}: {error}") from error
+
+
+def _as_lambda(function: Callable[..., Any], config: dict[str, Any], name: Any, context: Context) -> Layer:
+    """A Lambda of a file with a function of the caller's in the place of its own."""
+    given = config.get("arguments")
+    if config.get("mask") is not None:
+        raise NotImplementedError(
+            f"'{context.name}': layer '{name}' of class Lambda makes a mask by Python code. Pass custom_objects="
+            f"{{{name!r}: a subclass of lstmfast.layers.Layer}}, with a method compute_mask."
+        )
+    kept = {
+        key: config[key] for key in ("name", "trainable", "dtype", "batch_input_shape") if config.get(key) is not None
+    }
+    return Lambda(function, arguments=given if isinstance(given, dict) else None, **kept)
 
 
 def _mark_as_older(layer: Layer) -> None:

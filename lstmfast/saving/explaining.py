@@ -13,7 +13,7 @@ from lstmfast._summary import output_shape
 from lstmfast.layers.base import Layer, is_plain_shape
 from lstmfast.layers.core import InputLayer
 from lstmfast.layers.operations import Operation
-from lstmfast.models import Model, Sequential
+from lstmfast.models import Functional, Model, Sequential
 from lstmfast.saving.archive import WeightTree
 from lstmfast.saving.build import Edges, build_model, call_layers, make_model
 from lstmfast.saving.config import MAX_DEPTH, Context, make_layer, parse_version
@@ -89,7 +89,7 @@ def explain_file(
         else:
             explanation.layers = [
                 (layer.name, _kind(layer), output_shape(layer), layer.count_params() if layer.built else None)
-                for layer in model._layers
+                for layer in (model._layers if isinstance(model, Functional) else model.layers)
             ]
     return explanation
 
@@ -213,7 +213,7 @@ class _Outline:
             if layer is None:
                 rows.append((name, kind, "?", count))
                 continue
-            known = bool(layer.nodes) or (isinstance(layer, Model) and layer.built)
+            known = bool(layer.nodes) or (isinstance(layer, Functional) and layer.built)
             parameters = layer.count_params() if layer.built else count
             rows.append((name, _kind(layer), output_shape(layer) if known else "?", parameters))
         return rows

@@ -23,11 +23,14 @@ class LayerWeights:
         Name and weights of each layer.
     backend : str
         Of the Keras that wrote them.
+    top : list of Array
+        Weights of the model itself, which only a class of a user's own has.
     """
 
-    def __init__(self, layers: list[tuple[str, list[Array]]], backend: str) -> None:
+    def __init__(self, layers: list[tuple[str, list[Array]]], backend: str, top: list[Array]) -> None:
         self.layers = layers
         self.backend = backend
+        self.top = top
 
 
 @contextlib.contextmanager
@@ -50,12 +53,13 @@ def open_legacy(name: str) -> Iterator[Saved]:
 def open_legacy_weights(name: str) -> Iterator[tuple[str, LayerWeights | WeightTree]]:
     """The Keras version and the weights of an HDF5 file, with or without a model."""
     with hdf5.open_file(name, name) as file:
-        if "layers" in file or "_layer_checkpoint_dependencies" in file:
-            yield hdf5.text(file.attrs.get("keras_version", "3.15")), weight_tree(file, name)
-        elif "model_weights" in file or "layer_names" in file.attrs or "layer_names0" in file.attrs:
+        if "model_weights" in file or "layer_names" in file.attrs or "layer_names0" in file.attrs:
             yield _weights(file, name)
-        else:
+            return
+        tree = weight_tree(file, name)
+        if not tree.arrays and "layers" not in file:
             raise ValueError(f"'{name}' is an HDF5 file without the weights of a Keras model.")
+        yield hdf5.text(file.attrs.get("keras_version", "3.15")), tree
 
 
 def _weights(file: Any, name: str) -> tuple[str, LayerWeights]:
@@ -74,11 +78,17 @@ def layer_weights(group: Any, name: str, backend: str = "tensorflow") -> LayerWe
             layer = hdf5.descend(group, layer_name, name)
         if layer is None:
             raise ValueError(f"'{name}': the weights of layer '{layer_name}' are missing.")
-        weights = []
-        for weight_name in hdf5.texts(layer.attrs, "weight_names"):
-            dataset = hdf5.descend(layer, weight_name, name)
-            if dataset is None or not hasattr(dataset, "shape"):
-                raise ValueError(f"'{name}': the weight '{weight_name}' of layer '{layer_name}' is missing.")
-            weights.append(Array(dataset, weight_name))
-        layers.append((layer_name, weights))
-    return LayerWeights(layers, backend)
+        layers.append((layer_name, _arrays(layer, f"layer '{layer_name}'", name)))
+    top = hdf5.child(group, "top_level_model_weights", name)
+    return LayerWeights(layers, backend, [] if top is None else _arrays(top, "the model", name))
+
+
+def _arrays(group: Any, owner: str, name: str) -> list[Array]:
+    """What the attribute ``weight_names`` of a group lists."""
+    arrays = []
+    for weight_name in hdf5.texts(group.attrs, "weight_names"):
+        dataset = hdf5.descend(group, weight_name, name)
+        if dataset is None or not hasattr(dataset, "shape"):
+            raise ValueError(f"'{name}': the weight '{weight_name}' of {owner} is missing.")
+        arrays.append(Array(dataset, weight_name))
+    return arrays

@@ -28,7 +28,8 @@ def load_model(
     path : str or path-like
         A ``.keras`` file of Keras 3 or tf.keras, or an HDF5 file; told apart by content.
     custom_objects : dict, optional
-        Layers (subclasses of `Layer`) and activations (functions of arrays) by the names that the file calls them.
+        Layers (subclasses of `Layer`), models (of `Model`) and activations (functions of arrays) by the names that the
+        file calls them; for a Lambda, by its layer's name, a function too.
     compile, safe_mode : bool
         Accepted as in Keras, without effect: there is no training here, and code in files is never run.
     keras_version : str, optional
@@ -37,7 +38,8 @@ def load_model(
     Returns
     -------
     Model
-        A `Sequential` or a functional `Model`, which gives what the Keras that wrote the file gave.
+        A `Sequential` or a functional `Model`, or one of a class of ``custom_objects``, which gives what the Keras that
+        wrote the file gave.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def from_keras(model: Any, custom_objects: dict[str, Any] | None = None) -> Mode
     Parameters
     ----------
     model : keras.Model or tf_keras.Model
-        Sequential or functional, built.
+        Built; Sequential or functional, or of a class that ``custom_objects`` has by its name.
     custom_objects : dict, optional
         As of `load_model`.
 

@@ -1,7 +1,8 @@
 """The order in which the Keras versions list the weights of a layer and of those inside it.
 
 Keras 3 lists them layer by layer. Keras 2 has the trainable ones of a layer before the others, and puts the two in
-order once for each layer that holds others, but for a model, which takes them layer by layer. What a layer's
+order once for each layer that holds others, but for a model, which takes them layer by layer, and its
+own, as a class of a user's may have, last. What a layer's
 ``trainable`` says decides which are which.
 Next: build.py.
 """
@@ -41,27 +42,35 @@ def _own(layer: Layer, trainable: bool) -> Iterator[_Place]:
 
 def _trainable(layer: Layer) -> Iterator[_Place]:
     if layer.trainable:
-        yield from _own(layer, True)
+        own = _own(layer, True)
+        if not isinstance(layer, Model):
+            yield from own
         for inner in layer.sublayers():
             yield from _trainable(inner)
+        yield from own
 
 
 def _others(layer: Layer) -> Iterator[_Place]:
     inside = layer.sublayers()
+    own = _own(layer, False)
+    if isinstance(layer, Model) and not layer.trainable:
+        for inner in inside:
+            yield from _trainable(inner)
     if not layer.trainable:
         yield from _own(layer, True)
-        if isinstance(layer, Model):
-            for inner in inside:
-                yield from _trainable(inner)
-    yield from _own(layer, False)
+    if not isinstance(layer, Model):
+        yield from own
     for inner in inside:
         yield from _others(inner) if layer.trainable or isinstance(layer, Model) else _all(inner)
+    yield from own
 
 
 def _all(layer: Layer) -> Iterator[_Place]:
     if isinstance(layer, Model):
         for inner in layer.sublayers():
             yield from _all(inner)
+        yield from _own(layer, True)
+        yield from _own(layer, False)
     else:
         yield from _trainable(layer)
         yield from _others(layer)

@@ -20,7 +20,7 @@ from lstmfast._plan import MaskRules, Plan
 from lstmfast.layers.base import Layer, serialize_layer
 from lstmfast.layers.merging import MergeCosine
 from lstmfast.layers.normalization import BatchNormalization
-from lstmfast.models import Model, Sequential
+from lstmfast.models import Functional, Model, Sequential
 from lstmfast.saving.config import parse_version
 
 # Of the Keras whose format is written.
@@ -86,7 +86,7 @@ def architecture(model: Model) -> dict[str, Any]:
     return {
         **serialize_layer(model),
         "registered_name": model.saved_class(),
-        "build_config": {"input_shape": model.input_shape},
+        "build_config": {"input_shape": model.build_shape},
     }
 
 
@@ -112,7 +112,7 @@ def _refuse_what_changed(layer: Layer) -> None:
             f"Sequential model '{layer.name}' holds a layer twice, which its config would not say: make it a "
             "functional model."
         )
-    if isinstance(layer, Model) and layer.built and layer.keras_version < (3, 4):
+    if isinstance(layer, Functional) and layer.built and layer.keras_version < (3, 4):
         for newer in _other_masks(layer):
             raise NotImplementedError(
                 f"Layer '{newer.name}' of a model of Keras {layer.keras_version[0]}.{layer.keras_version[1]} gets or "
@@ -120,7 +120,7 @@ def _refuse_what_changed(layer: Layer) -> None:
             )
 
 
-def _other_masks(model: Model) -> Iterator[Layer]:
+def _other_masks(model: Functional) -> Iterator[Layer]:
     """The layers of a model whose masks the rules of the written version change."""
     version = parse_version(KERAS_VERSION)
     old, new = (
@@ -148,7 +148,7 @@ def _weights(model: Model) -> bytes:
         if id(layer) in seen:
             return
         seen.add(id(layer))
-        if isinstance(layer, Model):
+        if isinstance(layer, Functional):
             container(layer.layers, f"{path}layers/")
             return
         file.create_group(f"{path}vars").attrs["name"] = layer.name

@@ -1,0 +1,225 @@
+"""Recurrent cells of users' own: the same class for Keras and here, but for the library of its arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import layer_cases
+import model_cases
+import numpy as np
+import oracle
+import pytest
+from bits import assert_same_bits
+
+import lstmfast
+from lstmfast import Input, Model, Sequential, layers
+
+X = np.random.default_rng(1).uniform(-1, 1, (6, 5, 3)).astype("float32")
+MASK = np.array(
+    [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [1, 0, 1, 0, 1], [0, 0, 0, 0, 0], [0, 1, 1, 1, 1]], bool
+)
+
+
+def classes(module: Any, array: Any) -> dict[str, Any]:
+    """The cells for a library: `module` has its layers, and `array` its arithmetic (NumPy, or keras.ops)."""
+    some = module.layers
+
+    class Minimal(some.Layer):
+        """Keras's example of one: a weight for the input and one for the state, which is the output."""
+
+        def __init__(self, units: int, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.units = units
+            self.state_size = units
+
+        def build(self, input_shape: Any) -> None:
+            self.kernel = self.add_weight(shape=(input_shape[-1], self.units), name="kernel")
+            self.recurrent_kernel = self.add_weight(shape=(self.units, self.units), name="recurrent_kernel")
+            self.built = True
+
+        def call(self, inputs: Any, states: Any) -> Any:
+            h = array.tanh(array.matmul(inputs, self.kernel) + array.matmul(states[0], self.recurrent_kernel))
+            return h, [h]
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "units": self.units}
+
+    class Peephole(some.Layer):
+        """Layers inside, two states of different sizes, an output of another, `training`, a first state of its own."""
+
+        def __init__(self, units: int, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.units = units
+            self.state_size = [units, units + 1]
+            self.output_size = 2
+            self.gate = some.Dense(units, activation="sigmoid")
+            self.slow = some.Dense(units + 1)
+            self.out = some.Dense(2)
+
+        def build(self, input_shape: Any) -> None:
+            size = self.units + self.units + 1
+            self.gate.build((input_shape[0], input_shape[-1] + size))
+            self.slow.build((input_shape[0], size))
+            self.out.build((input_shape[0], size))
+            self.built = True
+
+        def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+            fast, slow = states
+            new = self.gate(array.concatenate([inputs, fast, slow], -1))
+            slow = slow * 0.5 + array.tanh(self.slow(array.concatenate([new, slow], -1)))
+            y = self.out(array.concatenate([new, slow], -1))
+            return y * (2 if training else 1), [new, slow]
+
+        def get_initial_state(self, batch_size: Any = None) -> Any:
+            return [array.ones((batch_size, self.units)), array.zeros((batch_size, self.units + 1))]
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "units": self.units}
+
+    return {cls.__name__: cls for cls in (Minimal, Peephole)}
+
+
+def model(name: str, module: Any, own: dict[str, Any]) -> Any:
+    some = module.layers
+    x = module.Input((5, 3))
+    if name == "states":
+        y = some.RNN(own["Peephole"](4), return_sequences=True, return_state=True)(x)
+    elif name == "masks":
+        masked = some.Masking()(x)
+        y = [
+            some.RNN(own["Minimal"](4), return_sequences=True)(masked),
+            some.RNN(own["Peephole"](4), return_sequences=True)(masked),
+            some.RNN(own["Peephole"](4), return_sequences=True, zero_output_for_mask=True)(masked),
+            some.RNN(own["Peephole"](2), go_backwards=True)(masked),
+        ]
+    elif name == "stacked":
+        cells = [some.LSTMCell(3), own["Minimal"](4), own["Peephole"](2)]
+        y = some.RNN(cells, return_sequences=True, return_state=True)(x)
+    elif name == "stacked below":
+        y = some.RNN(some.StackedRNNCells([own["Peephole"](4), some.GRUCell(3)]))(x)
+    elif name == "two directions":
+        y = some.Bidirectional(some.RNN(own["Peephole"](4), return_sequences=True))(x)
+    else:
+        first = some.RNN(own["Minimal"](4), return_state=True)(x)
+        y = some.RNN(own["Minimal"](4))(x, initial_state=first[1:])
+    return module.Model(x, y)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["states", "masks", "stacked", "stacked below", "two directions", "first state"])
+def test_cells_of_ones_own_are_those_of_keras(keras, name, tmp_path):
+    mine, theirs = classes(lstmfast, np), classes(keras, keras.ops)
+    live = model(name, keras, theirs)
+    live.set_weights(model_cases.weights([(weight.path, tuple(weight.shape)) for weight in live.weights], 3))
+    x = X * MASK[..., None]
+    expected = [np.asarray(y) for y in layer_cases.flatten(live(x))]
+    live.save(tmp_path / "m.keras")
+    by_hand = model(name, lstmfast, mine)
+    by_hand.set_weights(live.get_weights())
+    by_hand.save(tmp_path / "mine.keras")
+    sources = [
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects=mine),
+        lstmfast.from_keras(live, custom_objects=mine),
+        lstmfast.load_model(tmp_path / "mine.keras", custom_objects=mine),
+        by_hand,
+    ]
+    for one in sources:
+        assert one.output_shape == live.output_shape
+        for found in (one(x), one.predict(x)):
+            for y, values in zip(layer_cases.flatten(found), expected, strict=True):
+                oracle.assert_close(y, values, oracle.LOOSE * (1 + np.abs(values)))
+    again = keras.models.load_model(tmp_path / "mine.keras", custom_objects=theirs)
+    for y, values in zip(layer_cases.flatten(again(x)), expected, strict=True):
+        oracle.assert_close(np.asarray(y), values, oracle.LOOSE * (1 + np.abs(values)))
+
+
+def test_streams_have_the_bits_of_the_whole():
+    own = classes(lstmfast, np)
+    for make in (
+        lambda: layers.RNN(own["Minimal"](4), return_sequences=True),
+        lambda: layers.RNN(own["Peephole"](4), return_sequences=True),
+        lambda: layers.RNN([layers.LSTMCell(3), own["Peephole"](4)], return_sequences=True),
+        lambda: layers.RNN([own["Peephole"](4), layers.LSTMCell(3)], return_sequences=True),
+        lambda: layers.RNN(own["Peephole"](4), return_sequences=True, zero_output_for_mask=True),
+    ):
+        net = Sequential([Input((5, 3)), layers.Masking(), make()])
+        x = X * MASK[..., None]
+        whole = net(x)
+        stream = net.stream(len(x))
+        for step in range(5):
+            if step == 2:
+                kept = stream.state
+            assert_same_bits(stream.step(x[:, step]), whole[:, step])
+        stream.state = kept
+        assert_same_bits(stream.step(x[:, 2]), whole[:, 2])
+
+
+def test_states_from_call_to_call(keras):
+    mine, theirs = classes(lstmfast, np), classes(keras, keras.ops)
+
+    def net(module: Any, own: dict[str, Any]) -> Any:
+        x = module.Input(batch_shape=(6, 5, 3))
+        return module.Model(x, module.layers.RNN(own["Minimal"](4), stateful=True)(x))
+
+    live, ours = net(keras, theirs), net(lstmfast, mine)
+    ours.set_weights(live.get_weights()[: len(ours.get_weights())])
+    for _ in range(3):
+        oracle.assert_close(ours(X), np.asarray(live(X)), oracle.LOOSE)
+    live.layers[-1].reset_state()
+    ours.reset_states()
+    oracle.assert_close(ours(X), np.asarray(live(X)), oracle.LOOSE)
+
+
+def test_training_reaches_the_cell():
+    layer = layers.RNN(classes(lstmfast, np)["Peephole"](4))
+    assert_same_bits(layer(X, training=True), 2 * layer(X))
+    net = Sequential([Input((5, 3)), layer])
+    assert_same_bits(net(X, training=True), 2 * net(X))
+
+
+def test_weights_are_those_of_the_cell():
+    cell = classes(lstmfast, np)["Minimal"](4)
+    layer = layers.RNN(cell)
+    before = layer(X)
+    layer.set_weights([2 * w for w in layer.get_weights()])
+    after = layer(X)
+    assert np.abs(after - before).max() > 1e-3
+    cell.set_weights([w / 2 for w in cell.get_weights()])
+    assert_same_bits(layer(X), before)
+    y, states = cell(X[:, 0], [np.zeros((6, 4), "float32")])
+    assert_same_bits(y, states[0])
+    out = np.empty((6, 4), "float32")
+    assert layer(X, out=out) is out
+    assert_same_bits(out, before)
+
+
+def test_what_is_refused():
+    class NoSize(layers.Layer):
+        def call(self, inputs: Any, states: Any) -> Any:
+            return inputs, states
+
+    class Wrong(NoSize):
+        state_size = 4
+
+    class Square(NoSize):
+        state_size = ((4, 4),)
+
+    class NoState(layers.Layer):
+        state_size = 4
+
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    with pytest.raises(ValueError, match="state_size"):
+        layers.RNN(NoSize())
+    with pytest.raises(NotImplementedError, match="vectors"):
+        layers.RNN(Square())
+    with pytest.raises(NotImplementedError, match=r"call\(inputs, states\)"):
+        layers.RNN(NoState())
+    with pytest.raises(ValueError, match="output of shape"):
+        layers.RNN(Wrong())(X)
+    with pytest.raises(ValueError, match="timestep"):
+        layers.RNN(classes(lstmfast, np)["Minimal"](4))(X[:, :0])
+    with pytest.raises(ValueError, match="state"):
+        layers.RNN(classes(lstmfast, np)["Minimal"](4))(X, initial_state=[np.zeros((6, 3))])
+    assert Model

@@ -1,0 +1,380 @@
+"""Models of users' own, with a `call`: the same class for Keras and here, but for the library of its arithmetic."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import layer_cases
+import model_cases
+import numpy as np
+import oracle
+import pytest
+from bits import assert_same_bits
+
+import lstmfast
+from lstmfast import Input, Model, Sequential, layers
+
+X = np.random.default_rng(1).uniform(-1, 1, (7, 5, 3)).astype("float32")
+
+
+def classes(module: Any, array: Any) -> dict[str, Any]:
+    """The models for a library: `module` has its layers, and `array` its arithmetic (NumPy, or keras.ops)."""
+    some = module.layers
+
+    class Detector(module.Model):
+        """Layers in attributes; the constructor takes nothing."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = module.Sequential([some.LSTM(6, return_sequences=True), some.LSTM(4)])
+            self.decoder = [some.RepeatVector(5), some.LSTM(4, return_sequences=True)]
+            self.score = some.TimeDistributed(some.Dense(3))
+
+        def call(self, x: Any) -> Any:
+            y = self.encoder(x)
+            for layer in self.decoder:
+                y = layer(y)
+            return array.mean(array.abs(self.score(y) - x), axis=(1, 2))
+
+    class Forecast(module.Model):
+        """Weights of its own, arguments, `training`, a normalization."""
+
+        def __init__(self, units: int, rate: float = 0.5, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.units, self.rate = units, rate
+            self.read = some.Bidirectional(some.GRU(units))
+            self.norm = some.BatchNormalization()
+            self.drop = some.Dropout(rate)
+            self.out = some.Dense(2)
+
+        def build(self, input_shape: Any) -> None:
+            self.trend = self.add_weight(shape=(2,), initializer="ones", name="trend")
+            self.level = self.add_weight(shape=(), initializer="ones", name="level", trainable=False)
+            self.read.build(input_shape)
+            self.norm.build((input_shape[0], 2 * self.units))
+            self.out.build((input_shape[0], 2 * self.units))
+            self.built = True
+
+        def call(self, x: Any, training: bool = False) -> Any:
+            y = self.drop(self.norm(self.read(x), training=training), training=training)
+            return {"last": x[:, -1] * 2, "next": self.out(y) * self.trend + self.level}
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "units": self.units, "rate": self.rate}
+
+    class Pair(module.Model):
+        """Of several inputs; a model inside."""
+
+        def __init__(self, name: str = "pair") -> None:
+            super().__init__(name=name)
+            self.inner = Detector()
+            self.join = some.Concatenate()
+            self.out = some.Dense(2, activation="tanh")
+
+        def call(self, inputs: Any) -> Any:
+            sequence, other = inputs
+            score = array.expand_dims(self.inner(sequence), -1)
+            return self.out(self.join([score, other])), score
+
+    return {cls.__name__: cls for cls in (Detector, Forecast, Pair)}
+
+
+def made(name: str, own: dict[str, Any]) -> Any:
+    return own[name](3, rate=0.2) if name == "Forecast" else own[name]()
+
+
+def data(name: str, rows: int = 7) -> Any:
+    x = np.resize(X, (rows, 5, 3))
+    return [x, x[:, 0] * 2] if name == "Pair" else x
+
+
+def weights(live: Any) -> list[Any]:
+    return model_cases.weights([(weight.path, tuple(weight.shape)) for weight in live.weights], 3)
+
+
+def assert_alike(found: Any, expected: Any) -> None:
+    if isinstance(expected, dict):
+        assert isinstance(found, dict)
+        assert list(found) == list(expected)
+    for y, values in zip(layer_cases.flatten(found), layer_cases.flatten(expected), strict=True):
+        values = np.asarray(values)
+        oracle.assert_close(np.asarray(y)[: len(values)], values, oracle.LOOSE * (1 + np.abs(values)))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["Detector", "Forecast", "Pair"])
+def test_models_of_ones_own_are_those_of_keras(keras, name, tmp_path):
+    mine, theirs = classes(lstmfast, np), classes(keras, keras.ops)
+    live, x = made(name, theirs), data(name)
+    live(x)
+    live.set_weights(weights(live))
+    expected = live(x)
+    live.save(tmp_path / "m.keras")
+    live.save_weights(tmp_path / "m.weights.h5")
+    fresh = made(name, mine)
+    fresh(x)
+    by_hand = made(name, mine)
+    by_hand(x)
+    by_hand.set_weights(live.get_weights())
+    fresh.load_weights(tmp_path / "m.weights.h5")
+    fresh.save(tmp_path / "mine.keras")
+    fresh.save_weights(tmp_path / "mine.weights.h5")
+    sources = [
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects=mine),
+        lstmfast.from_keras(live, custom_objects=mine),
+        lstmfast.load_model(tmp_path / "mine.keras", custom_objects=mine),
+        by_hand,
+        fresh,
+    ]
+    for one in sources:
+        assert isinstance(one, Model)
+        assert [tuple(w.shape) for w in one.weights] == [tuple(w.shape) for w in live.weights]
+        assert one.count_params() == live.count_params()
+        assert [type(layer).__name__ for layer in one.layers] == [type(layer).__name__ for layer in live.layers]
+        for found in (one(x), one.predict(x), one.predict(x, batch_size=2), one.predict_on_batch(x)):
+            assert_alike(found, expected)
+        assert_alike(one.predict(data(name, 700), verbose=0), expected)
+    assert_alike(keras.models.load_model(tmp_path / "mine.keras", custom_objects=theirs)(x), expected)
+    again = made(name, theirs)
+    again(x)
+    again.load_weights(tmp_path / "mine.weights.h5")
+    assert_alike(again(x), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["Detector", "Forecast", "Pair"])
+def test_weights_alone_of_keras_2(tf_keras, name, tmp_path):
+    import tensorflow as tf
+
+    mine, theirs = classes(lstmfast, np), classes(tf_keras, Functions(tf))
+    live, x = made(name, theirs), data(name)
+    live(x)
+    live.set_weights(model_cases.weights([(w.name, tuple(w.shape)) for w in live.weights], 3))
+    expected = live(x)
+    live.save_weights(tmp_path / "m.h5")
+    fresh = made(name, mine)
+    fresh(x)
+    fresh.load_weights(tmp_path / "m.h5")
+    assert_alike(fresh(x), expected)
+    live.save(tmp_path / "m.keras")
+    assert_alike(lstmfast.load_model(tmp_path / "m.keras", custom_objects=mine).predict(x), expected)
+    assert_alike(lstmfast.from_keras(live, custom_objects=mine)(x), expected)
+
+
+class Functions:
+    """What differs in TensorFlow from keras.ops."""
+
+    def __init__(self, tf: Any) -> None:
+        self.tf = tf
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tf, {"mean": "reduce_mean"}.get(name, name))
+
+
+def test_inside_other_models(keras, tmp_path):
+    mine, theirs = classes(lstmfast, np), classes(keras, keras.ops)
+
+    def graph(module: Any, own: dict[str, Any]) -> Any:
+        x = module.Input((5, 3))
+        y = own["Forecast"](3, name="forecast")(x)
+        score = own["Detector"]()(x)
+        return module.Model(x, [y["next"], score, module.layers.Dense(2, name="d")(y["last"])])
+
+    live = graph(keras, theirs)
+    live.set_weights(weights(live))
+    live.save(tmp_path / "m.keras")
+    loaded = lstmfast.load_model(tmp_path / "m.keras", custom_objects=mine)
+    ours = graph(lstmfast, mine)
+    ours.set_weights(live.get_weights())
+    for one in (loaded, ours):
+        assert_alike(one.predict(X), live(X))
+    ours.save(tmp_path / "mine.keras")
+    assert_alike(keras.models.load_model(tmp_path / "mine.keras", custom_objects=theirs)(X), live(X))
+    chain = Sequential([Input((5, 3)), mine["Detector"]()])
+    assert chain.predict(X).shape == (7,)
+    over_time = Sequential([Input((2, 5, 3)), layers.TimeDistributed(mine["Detector"]())])
+    assert over_time.predict(np.zeros((3, 2, 5, 3))).shape == (3, 2)
+
+
+class Attends(Model):
+    """Of two arguments, as decoders are."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.cell = layers.GRU(units, return_state=True, return_sequences=True)
+        self.attention = layers.Attention()
+        self.out = layers.Dense(2)
+
+    def call(self, x: Any, states: Any, steps: int = 1) -> Any:
+        y, state = self.cell(x, initial_state=states[:, 0])
+        return self.out(self.attention([y, states]))[:, -steps:], state
+
+
+def test_further_arguments(keras):
+    model = Attends(4)
+    states = np.random.default_rng(2).uniform(-1, 1, (7, 6, 4)).astype("float32")
+    y, state = model(X, states, steps=2)
+    assert y.shape == (7, 2, 2)
+    assert state.shape == (7, 4)
+    cell = keras.layers.GRU(4, return_state=True, return_sequences=True)
+    out = keras.layers.Dense(2)
+    for layer, own in ((cell, model.cell), (out, model.out)):
+        layer.build((None, None, 3 if layer is cell else 4))
+        layer.set_weights(own.get_weights())
+    hidden, last = cell(X, initial_state=states[:, 0])
+    assert_alike((y, state), (out(keras.layers.Attention()([hidden, states]))[:, -2:], last))
+    x, s = Input((5, 3)), Input((6, 4))
+    whole = Model([x, s], model(x, s, steps=2))
+    assert_alike(whole.predict([X, states]), (y, state))
+
+
+def test_predict_takes_what_other_models_take():
+    model = classes(lstmfast, np)["Detector"]()
+    expected = model(X)
+    batches = [X[:3], (X[3:6], "targets"), [X[6:], "targets"]]
+    assert_same_bits(model.predict(iter(batches)), expected)
+    assert_same_bits(model.predict(batches[0], steps=1, batch_size=2), expected[:2])
+    out = np.empty(7, "float32")
+    assert model.predict(X, out=out) is out
+    assert_same_bits(out, expected)
+    assert_same_bits(model.predict(X.astype("float64")), expected)
+    assert_same_bits(model.predict(X.tolist()), expected)
+    assert_same_bits(model.predict(X[:1]), expected[:1])
+    assert model.predict(X[:0]).shape == (0,)
+    with pytest.raises(ValueError, match="scalar"):
+        model.predict(3.0)
+    with pytest.raises(NotImplementedError, match="Callbacks"):
+        model.predict(X, callbacks=[1])
+    with pytest.raises(ValueError, match="batch_size"):
+        model.predict(X, batch_size=0)
+
+
+def test_lengths_may_change_from_call_to_call():
+    class Summed(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.read = layers.LSTM(4)
+
+        def call(self, x: Any) -> Any:
+            return self.read(x) + x.sum((1, 2))[:, None]
+
+    model = Summed()
+    for steps in (5, 3, 1, 4, 5):
+        x = X[:, :steps]
+        assert_same_bits(model.predict(x), model(x))
+    chains = {id(whole) for whole in model._whole.values()}
+    model.predict(X)
+    assert chains == {id(whole) for whole in model._whole.values()}
+    for steps in range(1, 150):
+        model.predict(np.zeros((1, steps, 3)))
+    assert len(model._whole) <= 64
+    assert model.layers == [model.read]
+    assert len(model.nodes) == 0
+
+
+def test_a_functional_class_of_ones_own(keras, tmp_path):
+    """Which Keras makes functional when its constructor is called with inputs and outputs."""
+
+    def kind(module: Any) -> Any:
+        class Chain(module.Model):
+            def __init__(self, units: int, **kwargs: Any) -> None:
+                x = module.Input((5, 3))
+                y = module.layers.Dense(2)(module.layers.LSTM(units)(x))
+                super().__init__(inputs=x, outputs=y, **kwargs)
+                self.units = units
+
+            def doubled(self, x: Any) -> Any:
+                return 2 * self.predict(x, verbose=0)
+
+        return Chain
+
+    theirs, mine = kind(keras)(4), kind(lstmfast)(4)
+    mine.set_weights(theirs.get_weights())
+    assert_alike(mine.doubled(X), theirs.doubled(X))
+    assert mine.output_shape == theirs.output_shape
+    assert mine.stream().step(X[:1, 0]).shape == (1, 2)
+    assert isinstance(mine, Model)
+    assert kind(lstmfast)(3).count_params() == kind(keras)(3).count_params()
+
+
+def test_summary_and_config(keras, capsys):
+    mine, theirs = classes(lstmfast, np)["Forecast"](3), classes(keras, keras.ops)["Forecast"](3)
+    mine(X)
+    theirs(X)
+    mine.summary()
+    table = capsys.readouterr().out
+    for text in ("forecast", "bidirectional", "batch_normalization", "dropout", "dense", "Total params: 156"):
+        assert text in table
+    assert theirs.count_params() == 156
+    assert mine.get_layer("dense" if "dense" in [one.name for one in mine.layers] else mine.layers[-1].name) is mine.out
+    config = mine.get_config()
+    assert (config["units"], config["rate"]) == (3, 0.5)
+    again = type(mine).from_config(config)
+    assert (again.name, again.units) == (mine.name, 3)
+    assert lstmfast.model_from_json(mine.to_json(), custom_objects={"Forecast": type(mine)}).built
+
+
+class Plain(Model):
+    """Of the module, so that it pickles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = layers.LSTM(4)
+
+    def call(self, x: Any) -> Any:
+        return self.read(x) * 2
+
+
+def test_pickles_and_copies():
+    model = Plain()
+    expected = model.predict(X)
+    again = pickle.loads(pickle.dumps(model))
+    assert_same_bits(again.predict(X), expected)
+    assert_same_bits(again(X), expected)
+
+
+def test_calls_that_train():
+    model = classes(lstmfast, np)["Forecast"](3)
+    still = model(X)["next"]
+    assert_same_bits(model.predict(X)["next"], still)
+    assert np.abs(model(X, training=True)["next"] - still).max() > 1e-3
+
+
+def test_what_is_refused(tmp_path):
+    x = Input((5, 3))
+
+    class Both(Model):
+        def __init__(self) -> None:
+            super().__init__(x, layers.Dense(2)(x))
+
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    with pytest.raises(TypeError, match="no inputs and outputs"):
+        Both()
+    with pytest.raises(NotImplementedError, match="call"):
+        Model()(X)
+    model = Plain()
+    with pytest.raises(ValueError, match="not built"):
+        model.save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="not built"):
+        model.stream()
+    model(X)
+    with pytest.raises(ValueError, match="cannot be streamed"):
+        model.stream()
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(NotImplementedError, match=r"'Plain': a subclass of lstmfast\.Model"):
+        lstmfast.load_model(tmp_path / "m.keras")
+    with pytest.raises(NotImplementedError, match=r"'Plain': a subclass of lstmfast\.Model"):
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects={"Plain": layers.Dense})
+    assert "Plain" in str(lstmfast.explain(tmp_path / "m.keras"))
+    explained = lstmfast.explain(tmp_path / "m.keras", custom_objects={"Plain": Plain})
+    assert "Supported" in str(explained)
+    with pytest.raises(AttributeError):
+        model.layers = []
+    with pytest.raises(TypeError, match="arithmetic is not in its `call`"):
+
+        class Chain(Sequential):
+            def call(self, inputs: Any) -> Any:
+                return inputs
