@@ -53,6 +53,7 @@ _MODULES = {
     "initializers": (),
     "layers": ("Input",),
     "models": ("Model", "Sequential"),
+    "preprocessing": (),
     "runtime": ("get_num_threads", "set_num_threads", "show_config", "threads"),
     "saving": ("explain", "from_keras", "load_model", "model_from_json"),
     "streaming": (),

@@ -1,0 +1,353 @@
+"""What text goes through in front of a model: Keras's Tokenizer, as it was fitted there, and `pad_sequences`.
+
+Formulas: keras/src/utils/sequence_utils.py of Keras 3, tf_keras/src/preprocessing/text.py.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import json
+import math
+import os
+import pickle
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Tokenizer", "load_tokenizer", "pad_sequences", "tokenizer_from_json"]
+
+Array = np.ndarray[Any, Any]
+
+_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
+_MODES = ("binary", "count", "freq", "tfidf")
+_TABLES = ("word_index", "index_word", "word_counts", "word_docs", "index_docs")
+_OPTIONS = ("num_words", "filters", "lower", "split", "char_level", "oov_token", "document_count")
+
+
+def pad_sequences(
+    sequences: Sequence[Any],
+    maxlen: int | None = None,
+    dtype: Any = "int32",
+    padding: str = "pre",
+    truncating: str = "pre",
+    value: Any = 0.0,
+) -> Array:
+    """Sequences of different lengths as one array, as Keras's function of this name.
+
+    Parameters
+    ----------
+    sequences : list of sequences
+        Of numbers, or of arrays of one shape.
+    maxlen : int, optional
+        The number of steps; that of the longest sequence where it is not given.
+    dtype : str or numpy.dtype
+        Of the result.
+    padding, truncating : {"pre", "post"}
+        Where short sequences are padded, and long ones cut.
+    value : float or str
+        What stands in the padding.
+
+    Returns
+    -------
+    numpy.ndarray
+        (sequences, maxlen, ...).
+
+    Raises
+    ------
+    ValueError
+        If a sequence is none, their samples have different shapes, or an argument is unknown.
+
+    Examples
+    --------
+    >>> from lstmfast.preprocessing import pad_sequences
+    >>> pad_sequences([[1], [2, 3], [4, 5, 6]], maxlen=2)
+    array([[0, 1],
+           [2, 3],
+           [5, 6]], dtype=int32)
+    """
+    if not hasattr(sequences, "__len__"):
+        raise ValueError("`sequences` must be iterable.")
+    for name, where in (("padding", padding), ("truncating", truncating)):
+        if where not in ("pre", "post"):
+            raise ValueError(f'`{name}` must be "pre" or "post". Received: {where!r}')
+    for one in sequences:
+        if not hasattr(one, "__len__"):
+            raise ValueError(f"`sequences` must be a list of iterables. Found non-iterable: {one}")
+    if maxlen is None:
+        maxlen = max(map(len, sequences), default=0)
+    if isinstance(maxlen, bool) or not isinstance(maxlen, (int, np.integer)) or maxlen < 0:
+        raise ValueError(f"`maxlen` must be a non-negative integer. Received: {maxlen!r}")
+    if isinstance(value, str) and dtype is not object and not np.issubdtype(dtype, np.character):
+        raise ValueError(
+            f"`dtype` {dtype} is not compatible with `value`'s type: {type(value)}\nYou should set `dtype=object` for "
+            "variable length strings."
+        )
+    shape = next((np.asarray(one).shape[1:] for one in sequences if len(one)), ())
+    padded = np.full((len(sequences), maxlen, *shape), value, dtype)
+    for place, one in enumerate(sequences):
+        kept = np.asarray(one[max(0, len(one) - maxlen) :] if truncating == "pre" else one[:maxlen], dtype)
+        if len(kept) and kept.shape[1:] != shape:
+            raise ValueError(
+                f"Shape of sample {kept.shape[1:]} of sequence at position {place} is different from expected shape "
+                f"{shape}"
+            )
+        if len(kept):
+            start = maxlen - len(kept) if padding == "pre" else 0
+            padded[place, start : start + len(kept)] = kept
+    return padded
+
+
+class Tokenizer:
+    """Keras's Tokenizer: texts to lists of the numbers of their words.
+
+    It is made by `tokenizer_from_json` or `load_tokenizer` of one that was fitted in Keras, or fitted here.
+
+    Parameters
+    ----------
+    num_words : int, optional
+        Only words of a smaller number are taken into account.
+    filters : str
+        Characters that are left out.
+    lower : bool
+        Whether texts are set to lower case.
+    split : str
+        Between words.
+    char_level : bool
+        Whether each character is a word.
+    oov_token : str, optional
+        What stands for words that are not known; they are left out where it is not given.
+    analyzer : callable, optional
+        Gives a text's words, in place of all that.
+
+    Examples
+    --------
+    >>> from lstmfast.preprocessing import Tokenizer
+    >>> tokenizer = Tokenizer(oov_token="?")
+    >>> tokenizer.fit_on_texts(["A good film!", "A bad film."])
+    >>> tokenizer.texts_to_sequences(["a great film"])
+    [[2, 1, 3]]
+    """
+
+    def __init__(
+        self,
+        num_words: int | None = None,
+        filters: str = _FILTERS,
+        lower: bool = True,
+        split: str = " ",
+        char_level: bool = False,
+        oov_token: str | None = None,
+        analyzer: Callable[[str], list[str]] | None = None,
+        document_count: int = 0,
+    ) -> None:
+        self.num_words = num_words
+        self.filters = filters
+        self.lower = lower
+        self.split = split
+        self.char_level = char_level
+        self.oov_token = oov_token
+        self.analyzer = analyzer
+        self.document_count = document_count
+        self.word_index: dict[str, int] = {}
+        self.index_word: dict[int, str] = {}
+        self.word_counts: dict[str, int] = {}
+        self.word_docs: dict[str, int] = {}
+        self.index_docs: dict[int, int] = {}
+
+    def fit_on_texts(self, texts: Iterable[Any]) -> None:
+        """Number the words of texts by how often they occur."""
+        counts, documents = collections.Counter(self.word_counts), collections.Counter(self.word_docs)
+        for text in texts:
+            words = self._words(text)
+            self.document_count += 1
+            counts.update(words)
+            documents.update(set(words))
+        self.word_counts, self.word_docs = dict(counts), dict(documents)
+        known = sorted(counts, key=lambda word: -counts[word])
+        known = known if self.oov_token is None else [self.oov_token, *known]
+        self.word_index = {word: number for number, word in enumerate(known, 1)}
+        self.index_word = {number: word for word, number in self.word_index.items()}
+        self.index_docs = {self.word_index[word]: count for word, count in documents.items()}
+
+    def texts_to_sequences(self, texts: Iterable[Any]) -> list[list[int]]:
+        """The numbers of each text's words; a text may be a list of words."""
+        unknown = self.word_index.get(self.oov_token) if self.oov_token is not None else None
+        numbered: list[list[int]] = []
+        for text in texts:
+            numbers = (self.word_index.get(word) for word in self._words(text))
+            limited = (unknown if number is None or self._is_rare(number) else number for number in numbers)
+            numbered.append([number for number in limited if number is not None])
+        return numbered
+
+    def sequences_to_texts(self, sequences: Iterable[Iterable[int]]) -> list[str]:
+        """The words of each list of numbers, with blanks between them."""
+        texts: list[str] = []
+        for numbers in sequences:
+            words: list[str | None] = []
+            for number in numbers:
+                word = self.index_word.get(int(number))
+                words.append(self.oov_token if word is None or self._is_rare(int(number)) else word)
+            texts.append(" ".join(word for word in words if word is not None))
+        return texts
+
+    def texts_to_matrix(self, texts: Iterable[Any], mode: str = "binary") -> Array:
+        """`sequences_to_matrix` of `texts_to_sequences`."""
+        return self.sequences_to_matrix(self.texts_to_sequences(texts), mode)
+
+    def sequences_to_matrix(self, sequences: Sequence[Sequence[int]], mode: str = "binary") -> Array:
+        """For each list of numbers a row with what ``mode`` says of each word.
+
+        Parameters
+        ----------
+        sequences : list of lists of int
+            As `texts_to_sequences` gives them.
+        mode : {"binary", "count", "freq", "tfidf"}
+            Whether the word is there, how often, in which share of the list, or how much that says.
+
+        Returns
+        -------
+        numpy.ndarray
+            (sequences, words) of float64.
+
+        Raises
+        ------
+        ValueError
+            If ``mode`` is unknown, or the Tokenizer has not been fitted.
+        """
+        if mode not in _MODES:
+            raise ValueError(f"Unknown vectorization mode: {mode}")
+        if not self.num_words and not self.word_index:
+            raise ValueError("Specify a dimension (`num_words` argument), or fit on some text data first.")
+        if mode == "tfidf" and not self.document_count:
+            raise ValueError("Fit the Tokenizer on some data before using tfidf mode.")
+        width = self.num_words or len(self.word_index) + 1
+        matrix = np.zeros((len(sequences), width))
+        for row, numbers in zip(matrix, sequences, strict=True):
+            for number, count in collections.Counter(number for number in numbers if number < width).items():
+                if mode == "tfidf":
+                    inverse = math.log(1 + self.document_count / (1 + self.index_docs.get(number, 0)))
+                    row[number] = (1 + math.log(count)) * inverse
+                else:
+                    row[number] = {"binary": 1, "count": count, "freq": count / len(numbers)}[mode]
+        return matrix
+
+    def get_config(self) -> dict[str, Any]:
+        """The options and tables, the latter as JSON, as in Keras."""
+        config = {name: getattr(self, name) for name in _OPTIONS}
+        return {**config, **{name: json.dumps(getattr(self, name)) for name in _TABLES}}
+
+    def to_json(self, **kwargs: Any) -> str:
+        """What `tokenizer_from_json` reads, here and in Keras; ``kwargs`` are those of `json.dumps`."""
+        return json.dumps({"class_name": "Tokenizer", "config": self.get_config()}, **kwargs)
+
+    def _is_rare(self, number: int) -> bool:
+        return bool(self.num_words) and number >= self.num_words  # type: ignore[operator]
+
+    def _words(self, text: Any) -> Any:
+        if isinstance(text, list):
+            return [word.lower() for word in text] if self.lower else text
+        if self.analyzer is not None and not self.char_level:
+            return self.analyzer(text)
+        if not isinstance(text, str):
+            raise TypeError(f"Expected texts, or lists of words. Received: {str(text)[:80]!r} ({type(text).__name__})")
+        text = text.lower() if self.lower else text
+        if self.char_level:
+            return text
+        spread = text.translate(str.maketrans(dict.fromkeys(self.filters, self.split)))
+        return [word for word in spread.split(self.split) if word]
+
+
+def tokenizer_from_json(json_string: str) -> Tokenizer:
+    """The Tokenizer that ``to_json`` of Keras's, or of one here, gave.
+
+    Raises
+    ------
+    ValueError
+        If the text is no such thing.
+    """
+    try:
+        found = json.loads(json_string)
+        while isinstance(found, str):  # written by `json.dump`
+            found = json.loads(found)
+        config = dict(found["config"])
+        tables = {name: json.loads(config.pop(name)) for name in _TABLES if name in config}
+        return _made(config, tables, "the text")
+    except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
+        raise ValueError(f"This is not the JSON of a Keras Tokenizer: {error}") from error
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
+    """The Tokenizer in a file: its JSON, or a pickle of Keras's object.
+
+    A pickle is read for the Tokenizer's attributes alone, and no code in it is run.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Of the file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it holds no Tokenizer.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    if content.lstrip()[:1] in (b"{", b'"'):
+        try:
+            return tokenizer_from_json(content.decode("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"'{os.fspath(path)}': {error}") from error
+    try:
+        found = _Reader(io.BytesIO(content)).load()
+        if not isinstance(found, _Pickled):
+            raise ValueError(f"it holds a {type(found).__name__}")
+        state = vars(found)
+        tables = {name: dict(state[name]) for name in _TABLES if name in state}
+        return _made({name: state[name] for name in _OPTIONS if name in state}, tables, "the pickle")
+    except Exception as error:  # a pickle can fail in any way
+        raise ValueError(f"'{os.fspath(path)}' is not the JSON or the pickle of a Keras Tokenizer: {error}") from error
+
+
+def _made(options: dict[str, Any], tables: dict[str, Any], what: str) -> Tokenizer:
+    known = {name: value for name, value in options.items() if name in _OPTIONS}
+    types: dict[str, Any] = {
+        "num_words": (int, type(None)),
+        "filters": str,
+        "lower": (bool, int),
+        "split": str,
+        "char_level": (bool, int),
+        "oov_token": (str, int, type(None)),
+        "document_count": int,
+    }
+    for name, value in known.items():
+        if not isinstance(value, types[name]):
+            raise ValueError(f"{what} has {name}={str(value)[:40]!r}.")
+    tokenizer = Tokenizer(**known)
+    for name, table in tables.items():
+        by_number = name.startswith("index")
+        setattr(tokenizer, name, {int(key) if by_number else key: value for key, value in table.items()})
+    for word, number in tokenizer.word_index.items():
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise ValueError(f"{what} numbers the word {str(word)[:40]!r} {str(number)[:40]!r}.")
+    return tokenizer
+
+
+class _Pickled:
+    """Takes the attributes of a Tokenizer in a pickle."""
+
+
+class _Reader(pickle.Unpickler):
+    """Makes nothing but a Tokenizer and the tables in it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "Tokenizer" and module.split(".")[-1] in ("text", "preprocessing", "keras_preprocessing"):
+            return _Pickled
+        if (module, name) in (("collections", "OrderedDict"), ("collections", "defaultdict")):
+            return getattr(collections, name)
+        if (module, name) in (("builtins", "int"), ("__builtin__", "int")):
+            return int
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no part of one")
