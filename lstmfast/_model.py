@@ -28,10 +28,10 @@ _KERAS_VERSION = (3, 15)
 
 
 class Model(Layer):
-    """Layers as one, with `predict`: made of symbolic inputs and outputs, or derived from.
+    """Layers as one, with `predict`: a graph from inputs to outputs, or what a class derived from this says.
 
-    A class derived from it makes its layers in the constructor, and says in ``call`` what they do, as in Keras: with
-    NumPy, and under the rules for `layers.Layer`. Its `predict` chooses how many rows ``call`` gets at once.
+    Such a class makes its layers in the constructor, and in ``call`` says what they do, as in Keras: with NumPy, and
+    under the rules for `layers.Layer`. `predict` chooses how many rows ``call`` gets at once.
 
     Parameters
     ----------
@@ -75,13 +75,11 @@ class Model(Layer):
     _whole: dict[str, Functional] = {}  # noqa: RUF012 (replaced, never changed) by what `_whole_of` was asked for
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        made = cls
-        if cls is Model and _says_graph(args, kwargs):
-            from lstmfast.models import Functional as made
-        model = object.__new__(made)
-        if not _says_graph(args, kwargs):
-            model.__dict__["_given"] = args, kwargs  # for the config of a class of a user's own
-        return model
+        if cls is not Model or not _says_graph(args, kwargs):
+            return object.__new__(cls)
+        from lstmfast.models import Functional
+
+        return object.__new__(Functional)
 
     def __init__(self, *args: Any, keras_version: Any = None, **kwargs: Any) -> None:
         if _says_graph(args, kwargs):

@@ -500,7 +500,8 @@ def adopt(cls: type[Layer]) -> None:
                 setattr(cls, name, value)
         if cls.__setattr__ is object.__setattr__:
             cls.__setattr__ = _set  # type: ignore[method-assign, assignment]
-        if cls.__new__ is object.__new__:
+        maker = next(base for base in cls.__mro__ if "__new__" in vars(base))
+        if maker is object or maker.__module__.startswith("lstmfast."):
             cls.__new__ = _new  # type: ignore[method-assign, assignment]
         parameters = list(inspect.signature(cls.call).parameters.values())[1:]
         takes = tuple(one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL))
