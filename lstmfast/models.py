@@ -783,7 +783,7 @@ class Functional(Model):
 
 
 @register()
-class Sequential(Model):
+class Sequential(Functional):
     """A chain of layers.
 
     Parameters

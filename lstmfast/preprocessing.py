@@ -348,6 +348,6 @@ class _Reader(pickle.Unpickler):
             return _Pickled
         if (module, name) in (("collections", "OrderedDict"), ("collections", "defaultdict")):
             return getattr(collections, name)
-        if (module, name) in (("builtins", "int"), ("__builtin__", "int")):
+        if module in ("builtins", "__builtin__") and name in ("int", "long"):
             return int
         raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no part of one")

@@ -27,6 +27,7 @@ from lstmfast.layers.variable import under_way
 _PROBED = (2, 3)  # sizes of what may vary, to find the shape of an output
 _MOST_VALUES = 1 << 26
 _MOST_FOUND = 64
+_MOST_NESTED = 8
 # What came into attributes, in its order; what the constructor was given; and the functional models around a model.
 _NOTES = ("_came", "_given", "_whole")
 _OF_EVERY_CONFIG = ("name", "trainable", "dtype")
@@ -59,6 +60,9 @@ class _Own(Layer):
 
     def is_own(self) -> bool:
         return True
+
+    def check_shape(self, shape: Any) -> None:
+        """Its `call` says what it takes; an attribute `ndim` is the user's."""
 
     # -- what is inside -----------------------------------------------------------------------------------------
 
@@ -457,18 +461,18 @@ def _layers_in(value: Any, depth: int = 0) -> Iterator[Layer]:
     """The layers in a value, and in lists and dicts in it."""
     if isinstance(value, Layer):
         yield value
-    elif isinstance(value, (list, tuple, dict)) and depth < 8:
+    elif isinstance(value, (list, tuple, dict)) and depth < _MOST_NESTED:
         for member in value.values() if isinstance(value, dict) else value:
             yield from _layers_in(member, depth + 1)
 
 
-def _members(value: Any) -> list[Any]:
+def _members(value: Any, depth: int = 0) -> list[Any]:
     """The layers in a container, and the containers in it, as lists."""
     members = value.values() if isinstance(value, dict) else value
     return [
-        member if isinstance(member, Layer) else _members(member)
+        member if isinstance(member, Layer) else _members(member, depth + 1)
         for member in members
-        if isinstance(member, (Layer, list, tuple, dict))
+        if isinstance(member, Layer) or (isinstance(member, (list, tuple, dict)) and depth < _MOST_NESTED)
     ]
 
 
