@@ -18,7 +18,7 @@ from lstmfast._pieces import joined
 from lstmfast.layers.base import Array, Layer, lock, positive
 from lstmfast.layers.core import Input
 from lstmfast.layers.operations import Operation
-from lstmfast.layers.own import revived
+from lstmfast.layers.own import parts_of, revived
 
 if TYPE_CHECKING:
     from lstmfast.models import Functional
@@ -100,6 +100,9 @@ class Model(Layer):
     def layers(self) -> list[Layer]:
         """The layers, in Keras's order; operations between them are not counted."""
         return [layer for layer in self.sublayers() if not isinstance(layer, Operation)]
+
+    def saved_parts(self) -> list[tuple[str, Any]]:
+        return parts_of({**vars(self), "layers": self.layers})  # `layers` is among the attributes that Keras looks at
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by its name or its place in `layers`.

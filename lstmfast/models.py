@@ -115,6 +115,9 @@ class Functional(Model):
     def sublayers(self) -> tuple[Layer, ...]:
         return tuple(self._layers)
 
+    def saved_parts(self) -> list[tuple[str, Any]]:
+        return [("layers", self.layers)]
+
     def saved_class(self) -> str:
         return "Functional" if type(self) is Functional else type(self).__name__
 

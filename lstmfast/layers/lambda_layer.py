@@ -49,7 +49,7 @@ class Lambda(Layer):
         if not callable(function):
             raise TypeError(f"`function` of a Lambda must be callable. Received: {function!r}")
         super().__init__(**kwargs)
-        taken = inspect.signature(function).parameters
+        taken = _parameters(function)
         self.function = function
         self.mask = mask
         self.arguments = arguments or {}
@@ -71,3 +71,10 @@ class Lambda(Layer):
             f"Layer '{self.name}' is a Lambda, whose function no file can hold: write a class that derives from "
             "lstmfast.layers.Layer."
         )
+
+
+def _parameters(function: Callable[..., Any]) -> Any:
+    try:
+        return inspect.signature(function).parameters
+    except ValueError:  # as NumPy's have none
+        return {}

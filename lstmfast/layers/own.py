@@ -76,14 +76,7 @@ class _Own(Layer):
         return tuple((ordered | inside).values())
 
     def saved_parts(self) -> list[tuple[str, Any]]:
-        """By name, private ones last, as Keras looks for them."""
-        parts: list[tuple[str, Any]] = []
-        for name, value in sorted(vars(self).copy().items(), key=lambda item: (item[0].startswith("_"), item[0])):
-            if isinstance(value, Layer):
-                parts.append((name, value))
-            elif name not in _NOTES and any(_layers_in(value)):
-                parts.append((name, _members(value)))
-        return parts
+        return parts_of(vars(self))
 
     def build_from_shapes(self, shapes: dict[str, Any]) -> None:
         """Build for a call on several arguments, whose shapes are named after them, as ``query_shape``."""
@@ -292,9 +285,16 @@ class _Own(Layer):
 
             arguments = {name: map_tree(zeros, value) for name, value in others.items()}
             states = {id(layer): layer.states for layer in self._keepers()}
+            x = map_tree(zeros, inputs)
+            run = self.run_for(arguments)
             try:
                 with np.errstate(all="ignore"):
-                    return self.run_for(arguments)(map_tree(zeros, inputs), **arguments)
+                    try:
+                        return run(x, **arguments)
+                    except Exception:  # of a call that cannot do without a mask, perhaps
+                        if not self.uses_mask or "mask" in arguments or not isinstance(x, np.ndarray) or x.ndim < 2:
+                            raise
+                        return run(x, **arguments, mask=np.ones(x.shape[:2], bool))
             finally:
                 for layer in self._keepers():
                     known = states.get(id(layer))
@@ -316,7 +316,10 @@ class _Own(Layer):
         return revived(cls, config)
 
     def get_config(self) -> dict[str, Any]:
+        parameters = inspect.signature(type(self).__init__).parameters
         config = Layer.get_config(self)
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):  # or Keras could not make it again
+            config = {name: value for name, value in config.items() if name in parameters}
         positional, named = getattr(self, "_given", ((), {}))
         bound = inspect.signature(type(self).__init__).bind(self, *positional, **named)
         for name, parameter in bound.signature.parameters.items():
@@ -332,6 +335,17 @@ class _Own(Layer):
                 )
             config.setdefault(name, value)
         return config
+
+
+def parts_of(attributes: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The attributes that are layers, or hold some: by name, private ones last, as Keras looks for them."""
+    parts: list[tuple[str, Any]] = []
+    for name, value in sorted(attributes.copy().items(), key=lambda item: (item[0].startswith("_"), item[0])):
+        if isinstance(value, Layer):
+            parts.append((name, value))
+        elif name not in _NOTES and any(_layers_in(value)):
+            parts.append((name, _members(value)))
+    return parts
 
 
 class _List(list[Any]):
@@ -538,7 +552,7 @@ def _guarded(build: Callable[..., None]) -> Callable[..., None]:
                 return
             given = dict(zip(names, shapes, strict=False)) | named
             if len(given) > 1:
-                self.build_from_shapes(given)
+                self.build_from_shapes({name: given[name] for name in names if name in given})
             else:
                 Layer.build(self, *given.values())
 

@@ -620,9 +620,6 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
         if id(layer) in seen:
             return
         seen.add(id(layer))
-        if isinstance(layer, Functional):
-            container(list(layer.layers), f"{path}layers/")
-            return
         if layer._specs:
             prefix = f"{path}{layer.saved_vars}/"
             keys = [key for key in tree.arrays if key.startswith(prefix) and key[len(prefix) :].isdigit()]
@@ -639,7 +636,10 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
                 raise _without_words(layer, context)
             collector.add_words(layer, tree.texts[place]())
         read = [f"{path}{layer.saved_vars}/"]
-        for attribute, inner in layer.saved_parts():
+        parts = layer.saved_parts()
+        if context.major < 3:  # it looked from the last to the first, which matters to a layer that is in two of them
+            parts.sort(key=lambda part: part[0], reverse=True)
+        for attribute, inner in parts:
             below = f"{path}{attribute}/"
             if not any(key.startswith(below) for key in tree.arrays):
                 below = f"{path}_{attribute}/"  # tf.keras kept the underscore of a private attribute

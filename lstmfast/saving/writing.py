@@ -148,9 +148,6 @@ def _weights(model: Model) -> bytes:
         if id(layer) in seen:
             return
         seen.add(id(layer))
-        if isinstance(layer, Functional):
-            container(layer.layers, f"{path}layers/")
-            return
         file.create_group(f"{path}vars").attrs["name"] = layer.name
         if layer._specs:
             group = file.require_group(f"{path}{layer.saved_vars}")
