@@ -72,6 +72,8 @@ class Model(Layer):
     (5, 1)
     """
 
+    inputs: list[KerasTensor]  # of a graph
+    outputs: list[KerasTensor]
     _whole: dict[str, Functional] = {}  # noqa: RUF012 (replaced, never changed) by what `_whole_of` was asked for
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -89,7 +91,8 @@ class Model(Layer):
             from lstmfast.models import Functional
 
             _make_functional(kind, Functional)
-            Functional.__init__(self, *args, keras_version=keras_version, **kwargs)  # type: ignore[arg-type]
+            given: Any = {**kwargs, "keras_version": keras_version}
+            Functional.__init__(self, *args, **given)  # type: ignore[arg-type]
             return
         super().__init__(**kwargs)
         self.keras_version = as_version(keras_version)
@@ -127,6 +130,17 @@ class Model(Layer):
             if layer.name == name:
                 return layer
         raise ValueError(f"No such layer: {name}. Existing layers are: {[layer.name for layer in layers]}.")
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of the input, batch first, that the model is built for; a list of them where there are several."""
+        self._require_built()
+        return self.build_shape
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of the output, batch first; a list of them where there are several."""
+        return self.compute_output_shape(self.input_shape)
 
     @property
     def stateful(self) -> bool:

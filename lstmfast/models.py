@@ -15,7 +15,8 @@ import numpy as np
 from lstmfast import _core, _graph
 from lstmfast._arrays import as_array, as_strings
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_graph, map_tree
-from lstmfast._model import Model, as_version, flat_shapes, make_progress
+from lstmfast._model import Model as Model
+from lstmfast._model import as_version, flat_shapes, make_progress
 from lstmfast._pieces import put
 from lstmfast._plan import MaskRules, Plan, as_masks, mixes_batch
 from lstmfast.layers.base import (

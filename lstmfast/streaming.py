@@ -116,7 +116,7 @@ class OwnCellStage(SequenceStage):
         y, *state = self._run(x[:, None], mask[:, None], tuple(state), False, True, False, True, None, 0)
         repeated = np.where(_like(mask, y), y, last)
         self.set_state((*state, repeated))
-        return y if self._zero else repeated.copy()
+        return y if self._zero else repeated.copy()  # type: ignore[no-any-return]
 
 
 class CellStage(SequenceStage):

@@ -6,10 +6,10 @@ Next: ../cli.py, which calls `run(options)` of one of them.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lstmfast.models import Model
+    from lstmfast.models import Functional
 
 # Exit statuses; `lstmfast --help` says what they mean.
 DONE, NO, USAGE, FILE, BUG, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 70, 130, 141
@@ -23,7 +23,7 @@ class Failure(Exception):
         self.status = status
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+def load(path: str | os.PathLike[str]) -> Functional:
     """The model in a file.
 
     Raises
@@ -34,11 +34,11 @@ def load(path: str | os.PathLike[str]) -> Model:
     from lstmfast.saving import load_model
 
     try:
-        model = load_model(path)
+        model: Any = load_model(path)  # no class of a user's can be in it
     except NotImplementedError as error:
         raise Failure(f"{error} ('lstmfast info' lists everything that is not supported)", NO) from error
     except ValueError as error:
         raise Failure(str(error), FILE) from error
     if model.built and any(tensor.dtype == "string" for tensor in model.inputs):
         raise Failure(f"'{os.fspath(path)}' takes text, and no input of this program does: call it from Python.", NO)
-    return model
+    return model  # type: ignore[no-any-return]

@@ -21,7 +21,7 @@ from lstmfast._version import __version__
 from lstmfast.commands import DONE, FILE, NO, Failure, charts, load, peers, samples, timing
 from lstmfast.commands.config import version
 from lstmfast.commands.runners import Job, Runner, RunnerError
-from lstmfast.models import Model, Sequential
+from lstmfast.models import Functional, Sequential
 from lstmfast.runtime import get_num_threads
 from lstmfast.saving.files import open_model
 
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     return NO if wrong else DONE
 
 
-def _built_in(steps: int) -> Model:
+def _built_in(steps: int) -> Functional:
     return Sequential([Input((steps, 64)), layers.LSTM(128), layers.Dense(1)])
 
 
@@ -80,7 +80,7 @@ def _libraries(keras_version: str, options: argparse.Namespace) -> dict[str, str
     return found
 
 
-def _print_head(model: Model, options: argparse.Namespace, libraries: dict[str, str], keras_version: str) -> None:
+def _print_head(model: Functional, options: argparse.Namespace, libraries: dict[str, str], keras_version: str) -> None:
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in model.inputs)
     print(f"{options.file or 'built-in LSTM'}: {model.count_params():,} parameters, inputs {shapes}")
     print(f"{_cpu()}; {', '.join(libraries.values())}")
@@ -99,7 +99,7 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _measure(model: Model, jobs: list[Job], options: argparse.Namespace) -> tuple[charts.Times, bool]:
+def _measure(model: Functional, jobs: list[Job], options: argparse.Namespace) -> tuple[charts.Times, bool]:
     """Seconds by library and batch size with one number of threads, and whether a library was wrong."""
     threads = jobs[0].threads
     print(f"\n{threads} thread{'s' if threads > 1 else ''}")
@@ -138,7 +138,7 @@ def _timer(runner: Runner, name: str, seconds: float) -> Any:
     return lambda: runner.time(name, seconds)
 
 
-def _batches(model: Model, asked: list[int]) -> list[int]:
+def _batches(model: Functional, asked: list[int]) -> list[int]:
     fixed = {tensor.shape[0] for tensor in model.inputs if tensor.shape[0] is not None}
     return sorted(fixed or set(asked))
 

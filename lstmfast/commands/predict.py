@@ -21,7 +21,7 @@ from lstmfast._version import __version__
 from lstmfast.commands import DONE, USAGE, Failure, load
 from lstmfast.commands.results import SUFFIXES, Result
 from lstmfast.commands.sources import TABLES, ArrayFile, Member, Reshaped, Source, Table, Windows, digest, members
-from lstmfast.models import Model
+from lstmfast.models import Functional
 from lstmfast.runtime import threads
 
 Array = np.ndarray[Any, Any]
@@ -80,7 +80,7 @@ def _check_paths(options: argparse.Namespace) -> None:
 # -- inputs -------------------------------------------------------------------------------------------------------
 
 
-def open_sources(model: Model, options: argparse.Namespace) -> dict[str, Source]:
+def open_sources(model: Functional, options: argparse.Namespace) -> dict[str, Source]:
     """The rows of each input of the model, by its name."""
     path, suffix = options.input, os.path.splitext(options.input)[1].lower()
     if suffix == ".npz":
@@ -100,14 +100,14 @@ def open_sources(model: Model, options: argparse.Namespace) -> dict[str, Source]
     return {names[0]: _shaped(model, 0, source, options, path)}
 
 
-def input_names(model: Model) -> list[str]:
+def input_names(model: Functional) -> list[str]:
     """What the inputs are called where they are passed as a dict; one that is not known yet is "input"."""
     if not model.built:
         return ["input"]
     return sorted(model.input) if isinstance(model.input, dict) else model.input_names
 
 
-def _mapped(model: Model, there: list[str], options: argparse.Namespace) -> dict[str, str]:
+def _mapped(model: Functional, there: list[str], options: argparse.Namespace) -> dict[str, str]:
     """The array of the file for each input."""
     names = input_names(model)
     pairs = [part.rpartition("=") for part in options.map]
@@ -134,7 +134,7 @@ def _mapped(model: Model, there: list[str], options: argparse.Namespace) -> dict
     return chosen
 
 
-def _shaped(model: Model, position: int, source: Source, options: argparse.Namespace, where: str) -> Source:
+def _shaped(model: Functional, position: int, source: Source, options: argparse.Namespace, where: str) -> Source:
     """The rows in the shape that the model takes.
 
     Raises
@@ -216,7 +216,7 @@ def _lengths(options: argparse.Namespace, rows: int) -> Array | None:
 # -- the work -----------------------------------------------------------------------------------------------------
 
 
-def _batch(model: Model, rows: int, asked: int | None) -> int | None:
+def _batch(model: Functional, rows: int, asked: int | None) -> int | None:
     """The batch size; a stateful model is stepped by it."""
     if not model.stateful:
         return asked
@@ -230,14 +230,14 @@ def _batch(model: Model, rows: int, asked: int | None) -> int | None:
     return batch
 
 
-def _draws(model: Model) -> bool:
+def _draws(model: Functional) -> bool:
     """Whether the model draws random numbers."""
     return any(node.kwargs.get("training") for node in model._graph_nodes) or any(
-        _draws(layer) for layer in model._layers if isinstance(layer, Model) and layer.built
+        _draws(layer) for layer in model._layers if isinstance(layer, Functional) and layer.built
     )
 
 
-def _identity(model: Model, batch: int | None, options: argparse.Namespace) -> dict[str, Any]:
+def _identity(model: Functional, batch: int | None, options: argparse.Namespace) -> dict[str, Any]:
     """All that the bytes of the output depend on."""
     return {
         "model": digest(options.file),
@@ -252,7 +252,7 @@ def _identity(model: Model, batch: int | None, options: argparse.Namespace) -> d
     }
 
 
-def _chunk_rows(model: Model, sources: dict[str, Source], batch: int | None, asked: int | None) -> int:
+def _chunk_rows(model: Functional, sources: dict[str, Source], batch: int | None, asked: int | None) -> int:
     plan = model.plan()
     probes = [np.empty((0, *source.shape[1:])) for source in sources.values()]
     shapes = [port.adjust(probe, 0, model.name).shape[1:] for port, probe in zip(plan.ports, probes)]
@@ -265,7 +265,7 @@ def _chunk_rows(model: Model, sources: dict[str, Source], batch: int | None, ask
 
 
 def _compute(
-    model: Model,
+    model: Functional,
     sources: dict[str, Source],
     lengths: Array | None,
     batch: int | None,
@@ -293,7 +293,7 @@ def _compute(
             progress.update(progress.target if stop == rows else (stop - first) // counted)
 
 
-def named_outputs(model: Model, y: Any) -> list[tuple[str, Array]]:
+def named_outputs(model: Functional, y: Any) -> list[tuple[str, Array]]:
     """The arrays that a model gave, each with a name of its own."""
     if isinstance(y, dict):
         return list(y.items())

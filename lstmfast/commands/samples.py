@@ -13,7 +13,7 @@ from lstmfast.commands import Failure
 from lstmfast.commands.predict import input_names
 from lstmfast.layers.masking import Embedding, Masking
 from lstmfast.layers.recurrent import Recurrent
-from lstmfast.models import Model
+from lstmfast.models import Functional
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +26,7 @@ class _Use:
         self.padding: float | None = None  # marks a masked step
 
 
-def draw(model: Model, rows: int, steps: int, seed: int, padded: bool = True) -> dict[str, Array]:
+def draw(model: Functional, rows: int, steps: int, seed: int, padded: bool = True) -> dict[str, Array]:
     """(rows, ...) for each input; axes that the model leaves open get ``steps``.
 
     Raises
@@ -57,7 +57,7 @@ def as_input(arrays: dict[str, Array]) -> Any:
     return arrays if len(arrays) > 1 else next(iter(arrays.values()))
 
 
-def _follow(model: Model, tensor: Any, use: _Use) -> None:
+def _follow(model: Functional, tensor: Any, use: _Use) -> None:
     pending = [tensor]
     while pending:
         here = pending.pop()
@@ -71,7 +71,7 @@ def _follow(model: Model, tensor: Any, use: _Use) -> None:
                 use.padding = 0.0 if layer.mask_zero else use.padding
             elif isinstance(layer, Masking):
                 use.padding = layer.mask_value
-            elif isinstance(layer, Model):
+            elif isinstance(layer, Functional):
                 for place in places:
                     _follow(layer, layer.inputs[place], use)
             elif not isinstance(layer, Recurrent) and not layer.count_params():

@@ -15,7 +15,7 @@ import numpy as np
 from lstmfast._graph import flatten
 from lstmfast.commands import DONE, NO, Failure, charts, load, peers, samples, timing, vectors
 from lstmfast.commands.predict import input_names, open_sources
-from lstmfast.models import Model
+from lstmfast.models import Functional
 from lstmfast.runtime import get_num_threads, threads
 from lstmfast.saving.files import open_model
 
@@ -81,7 +81,7 @@ def _timer(call: Callable[[], Any]) -> Callable[[], float]:
     return lambda: timing.per_call(call, _SECONDS)
 
 
-def _run(model: Model, x: Any) -> list[Array]:
+def _run(model: Functional, x: Any) -> list[Array]:
     """The outputs from zero state."""
     model.reset_states()
     return flatten(model.predict(x, batch_size=len(flatten(x)[0]), verbose=0))
@@ -90,7 +90,7 @@ def _run(model: Model, x: Any) -> list[Array]:
 # -- what to hold it against --------------------------------------------------------------------------------------
 
 
-def _reference(model: Model, version: str, options: argparse.Namespace) -> Reference:
+def _reference(model: Functional, version: str, options: argparse.Namespace) -> Reference:
     there = peers.keras_installed(version)
     needed = options.write_vectors or options.against == "keras"
     if options.inside and not options.write_vectors:
@@ -118,14 +118,14 @@ def _reference(model: Model, version: str, options: argparse.Namespace) -> Refer
     return _stored(model, stored)
 
 
-def _live(model: Model, version: str, options: argparse.Namespace) -> Reference:
+def _live(model: Functional, version: str, options: argparse.Namespace) -> Reference:
     inputs = _inputs(model, options)
     calls = peers.keras_calls(peers.load_keras(options.file, version), inputs)
     outputs = flatten(calls[peers.PREDICT]())
     return Reference(peers.keras_title(version), inputs, outputs, dict(calls))
 
 
-def _inputs(model: Model, options: argparse.Namespace) -> dict[str, Array]:
+def _inputs(model: Functional, options: argparse.Namespace) -> dict[str, Array]:
     if options.input is None:
         return samples.draw(model, options.rows, options.steps, options.seed)
     tables: dict[str, Any] = {
@@ -145,7 +145,7 @@ def _inputs(model: Model, options: argparse.Namespace) -> dict[str, Array]:
     }
 
 
-def _stored(model: Model, stored: vectors.Vectors) -> Reference:
+def _stored(model: Functional, stored: vectors.Vectors) -> Reference:
     names = input_names(model) if model.built else ["input"]
     if len(names) != len(stored.inputs):
         raise Failure(f"'{stored.place}' has {len(stored.inputs)} inputs, and the model {len(names)}.")
@@ -178,7 +178,7 @@ def _compare(ours: list[Array], theirs: list[Array], tolerance: float) -> tuple[
     return relative, Check("difference", worst <= tolerance, text)
 
 
-def _same_bits(model: Model, inputs: dict[str, Array], ours: list[Array]) -> list[Check]:
+def _same_bits(model: Functional, inputs: dict[str, Array], ours: list[Array]) -> list[Check]:
     """That nothing but a row's own values decides its bits."""
     x = samples.as_input(inputs)
     if not _equal(_run(model, x), ours):
@@ -194,7 +194,7 @@ def _same_bits(model: Model, inputs: dict[str, Array], ours: list[Array]) -> lis
     return checks
 
 
-def _alone(model: Model, inputs: dict[str, Array], ours: list[Array]) -> Check:
+def _alone(model: Functional, inputs: dict[str, Array], ours: list[Array]) -> Check:
     what = "each row alone"
     if any(tensor.shape[0] is not None for tensor in model.inputs):
         return Check("same bits", None, f"{what}: the model's batch size is fixed")
@@ -206,7 +206,7 @@ def _alone(model: Model, inputs: dict[str, Array], ours: list[Array]) -> Check:
     return Check("same bits", equal, what)
 
 
-def _streamed(model: Model, inputs: dict[str, Array], ours: list[Array]) -> Check:
+def _streamed(model: Functional, inputs: dict[str, Array], ours: list[Array]) -> Check:
     what = "step by step as a stream"
     try:
         stream = model.stream(batch_size=len(ours[0]))

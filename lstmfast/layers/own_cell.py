@@ -44,7 +44,7 @@ class OwnCell:
         self.output_size = self.state_sizes[0] if given is None else _size(given, layer)
         self._state_shapes: list[Shape] = [(size,) for size in self.state_sizes]
 
-    _checked_states = Recurrent._checked_states
+    _checked_states: Any = Recurrent._checked_states
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights, those of layers inside included."""

@@ -115,7 +115,7 @@ class StackedRNNCells(Layer):
 
     @property
     def output_size(self) -> int:
-        return self.runners[-1].output_size
+        return self.runners[-1].output_size  # type: ignore[no-any-return]
 
     def get_initial_state(self, batch_size: int) -> list[Any]:
         """For each cell a list of (batch, units) for each array of its state: zeros, where it says nothing else."""
@@ -258,7 +258,7 @@ class RNN(Recurrent):
 
     @property
     def output_state(self) -> int:
-        return self.states_count - self.runners[-1].cell_states
+        return self.states_count - self.runners[-1].cell_states  # type: ignore[no-any-return]
 
     @property
     def units(self) -> int:

@@ -279,7 +279,7 @@ def sequential_from_config(config: dict[str, Any], custom: dict[str, Any]) -> Mo
     return _sequential(config, Context("config", NEWEST_KERAS, custom), 0)
 
 
-def functional(config: dict[str, Any], context: Context, depth: int) -> Model:
+def functional(config: dict[str, Any], context: Context, depth: int) -> Functional:
     """A functional model from a config of any version."""
     entries = config.get("layers")
     if not isinstance(entries, list) or len(entries) > _MAX_NODES:
@@ -311,7 +311,7 @@ def functional(config: dict[str, Any], context: Context, depth: int) -> Model:
     try:
         inputs = reader.struct(config.get("input_layers"))
         outputs = reader.struct(config.get("output_layers"))
-        model = Model(inputs, outputs, name=config.get("name"), keras_version=context.version)
+        model = Functional(inputs, outputs, name=config.get("name"), keras_version=context.version)
     except _NotYet:
         raise ValueError(f"'{context.name}': an input or output of the model is no layer's.") from None
     model._trainable = bool(config.get("trainable", True))
