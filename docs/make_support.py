@@ -172,7 +172,12 @@ def refusals(paths: list[Path], kinds: tuple[str, ...]) -> str:
 
 def page() -> str:
     package, saving = ROOT / "lstmfast", ROOT / "lstmfast" / "saving"
-    layer_files = [package / "_arrays.py", *sorted((package / "layers").glob("*.py")), package / "models.py"]
+    layer_files = [
+        package / "_arrays.py",
+        *sorted((package / "layers").glob("*.py")),
+        package / "_model.py",
+        package / "models.py",
+    ]
     reading = [saving / f"{name}.py" for name in ("files", "archive", "legacy", "hdf5")]
     building = [saving / "config.py", saving / "build.py", saving / "writing.py"]
     strangers = [files._what_is(head) for head in (b"", b"version https://git-lfs", b"<html", b"PK", b"{", b"?")]
@@ -195,7 +200,8 @@ def page() -> str:
         "Files of Keras 1 may also hold `TimeDistributedDense`, and `Merge` with the modes "
         f"{code(sorted(config._MERGE_MODES))}.\nThese hold Python code, which is never run "
         f"from a file: {code(list(config._CODE_LAYERS))}.\n"
-        "`custom_objects` replaces them, and any other layer, by a subclass of `lstmfast.layers.Layer`.",
+        "`custom_objects` replaces them, and any other layer, by a subclass of `lstmfast.layers.Layer`, a `Lambda` by a "
+        "function\ntoo, and a model of a class of its own by a subclass of `lstmfast.Model`.",
         "## Operations in functional models",
         f"Of `keras.ops` (Keras 3): {code(sorted(camel))}.",
         f"Of TensorFlow (`TFOpLambda` and `SlicingOpLambda` of tf.keras): {code(sorted(other))}.",
