@@ -200,8 +200,8 @@ def page() -> str:
         "Files of Keras 1 may also hold `TimeDistributedDense`, and `Merge` with the modes "
         f"{code(sorted(config._MERGE_MODES))}.\nThese hold Python code, which is never run "
         f"from a file: {code(list(config._CODE_LAYERS))}.\n"
-        "`custom_objects` replaces them, and any other layer, by a subclass of `lstmfast.layers.Layer`, a `Lambda` by a "
-        "function\ntoo, and a model of a class of its own by a subclass of `lstmfast.Model`.",
+        "`custom_objects` replaces them, and any other layer, by a subclass of `lstmfast.layers.Layer`, a `Lambda` by "
+        "a function\ntoo, and a model of a class of its own by a subclass of `lstmfast.Model`.",
         "## Operations in functional models",
         f"Of `keras.ops` (Keras 3): {code(sorted(camel))}.",
         f"Of TensorFlow (`TFOpLambda` and `SlicingOpLambda` of tf.keras): {code(sorted(other))}.",

@@ -77,7 +77,10 @@ def output_shape(layer: Any) -> str:
         shapes = [text(tensor.shape) for tensor in layer.nodes[-1].outputs]
     elif layer.build_shape is not None:
         shapes = []
-        map_shapes(lambda shape: shapes.append(text(shape)), layer.compute_output_shape(layer.build_shape))
+        built = layer.build_shape
+        if not getattr(layer, "stateful", False):  # which is built for a number of rows
+            built = map_shapes(lambda shape: (None, *shape[1:]), built)
+        map_shapes(lambda shape: shapes.append(text(shape)), layer.compute_output_shape(built))
     else:
         return "?"
     return shapes[0] if len(shapes) == 1 else f"[{', '.join(shapes)}]"

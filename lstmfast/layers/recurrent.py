@@ -112,8 +112,9 @@ class Recurrent(Layer):
         mask = mask if self.return_sequences else None
         return [mask, *[None] * self.states_count] if self.return_state else mask
 
-    def get_initial_state(self, batch_size: int) -> list[Any]:
-        """Zeros, (batch, units) for each array of the state."""
+    def get_initial_state(self, batch_size: Any) -> list[Any]:
+        """Zeros, (batch, units) for each array of the state; as in Keras 2, also for an array of so many rows."""
+        batch_size = batch_size.shape[0] if getattr(batch_size, "shape", ()) else batch_size
         return list(self.nest_states(tuple(self.zero_states(batch_size))))
 
     def zero_states(self, batch: int) -> list[Array]:
