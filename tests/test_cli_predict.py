@@ -747,7 +747,7 @@ def test_a_failure_has_a_status():
 def test_names_that_are_numbers(folder, tmp_path, capsys):
     """As those of a pandas.DataFrame that is made of an array."""
     tokens = np.random.default_rng(0).integers(0, 10, (ROWS, 6))
-    path = write_table(tmp_path / "tokens.csv", tokens, [str(number) for number in range(6)])
+    path = write_table(tmp_path / "tokens.csv", tokens, ",".join(map(str, range(6))))
     arguments = ["predict", folder / "tokens.keras", path, "-o", tmp_path / "y.npy", "--force"]
     expected = load_model(folder / "tokens.keras").predict(tokens)
     ended = inside(capsys, *arguments)

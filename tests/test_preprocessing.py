@@ -34,7 +34,7 @@ NEW = ["good film unknown-word", "", "WORST cast ever", ["film", "Good", "zzz"],
         {"filters": "", "oov_token": "?"},
         {"analyzer": lambda text: text.split("o")},
     ],
-    ids=lambda options: " ".join(options),
+    ids=" ".join,
 )
 def test_tokenizer_is_that_of_keras(tf_keras, options, tmp_path):
     theirs, fitted = tf_keras.preprocessing.text.Tokenizer(**options), Tokenizer(**options)

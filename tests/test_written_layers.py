@@ -115,7 +115,7 @@ CASES: dict[str, Case] = {
 # ThresholdedReLU.
 ELSEWHERE = {
     "InputLayer",
-    "Model",
+    "Functional",
     "MultiHeadAttention",
     "Operation",
     "Sequential",

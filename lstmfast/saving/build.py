@@ -641,7 +641,7 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
             parts.sort(key=lambda part: part[0], reverse=True)
         for attribute, inner in parts:
             below = f"{path}{attribute}/"
-            if not any(key.startswith(below) for key in tree.arrays):
+            if not any(key.startswith(below) for key in (*tree.arrays, *tree.texts)):
                 below = f"{path}_{attribute}/"  # tf.keras kept the underscore of a private attribute
             read.append(below)
             if isinstance(inner, list):

@@ -118,6 +118,8 @@ def arrays(group: Any, name: str) -> dict[str, Array]:
             letters += len(path)
             if letters > _MAX_LETTERS:
                 raise ValueError(f"'{name}' names its objects in more than {_MAX_LETTERS} letters.")
+            if member is None:
+                raise ValueError(f"'{name}': {path} cannot be read.")
             if isinstance(member, h5py.Dataset):
                 found[path] = Array(member, path)
             else:

@@ -57,7 +57,7 @@ def open_legacy_weights(name: str) -> Iterator[tuple[str, LayerWeights | WeightT
             yield _weights(file, name)
             return
         tree = weight_tree(file, name)
-        if not tree.arrays and "layers" not in file:
+        if "layers" not in file and not any("vars" in path.split("/") for path in tree.arrays):
             raise ValueError(f"'{name}' is an HDF5 file without the weights of a Keras model.")
         yield hdf5.text(file.attrs.get("keras_version", "3.15")), tree
 
