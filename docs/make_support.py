@@ -35,6 +35,7 @@ FAMILIES = {
     "einsum_dense": "Inputs and Dense",
     "masking": "Embedding and Masking",
     "text": "Text",
+    "categories": "Classes",
     "convolution": "Convolutions",
     "conv_transpose": "Convolutions",
     "pooling": "Pooling",

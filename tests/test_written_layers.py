@@ -111,9 +111,11 @@ CASES: dict[str, Case] = {
     "Multiply": ([STEPS, (1, 4)], layers.Multiply),
     "Subtract": ([STEPS, STEPS], layers.Subtract),
 }
-# Models, what a graph holds beside layers, and what takes text have tests of their own; Keras 3 has no
+# Models, what a graph holds beside layers, and what takes text or makes classes have tests of their own; Keras 3 has no
 # ThresholdedReLU.
 ELSEWHERE = {
+    "CategoryEncoding",
+    "Discretization",
     "InputLayer",
     "Functional",
     "MultiHeadAttention",

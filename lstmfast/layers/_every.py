@@ -9,6 +9,7 @@ from lstmfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, 
 from lstmfast.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
 from lstmfast.layers.base import Layer, deserialize
 from lstmfast.layers.base import serialize_layer as serialize
+from lstmfast.layers.categories import CategoryEncoding, Discretization
 from lstmfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from lstmfast.layers.conv_transpose import Conv1DTranspose, Conv2DTranspose
 from lstmfast.layers.convolution import (
@@ -139,6 +140,7 @@ __all__ = [
     "AvgPool3D",
     "BatchNormalization",
     "Bidirectional",
+    "CategoryEncoding",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -159,6 +161,7 @@ __all__ = [
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "Discretization",
     "Dot",
     "Dropout",
     "EinsumDense",
