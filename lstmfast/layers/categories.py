@@ -46,7 +46,8 @@ def encoded(ids: Array, mode: str, depth: int, dtype: Any, weights: Array | None
         ids = ids[..., 0] if ids.ndim > 1 and ids.shape[-1] == 1 else ids
         hot: Array = np.zeros((*ids.shape, depth), dtype)
         known = (ids >= 0) & (ids < depth)
-        hot[(*np.nonzero(known), ids[known])] = 1
+        places = (*np.nonzero(known), ids[known])
+        hot[places] = 1
         return hot
     if (ids < 0).any():
         raise ValueError(f"Ids that are counted must not be negative, got {ids.min()}.")
