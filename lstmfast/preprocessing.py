@@ -1,6 +1,6 @@
-"""What text goes through in front of a model: Keras's Tokenizer, as it was fitted there, and `pad_sequences`.
+"""What data goes through in front of a model: texts a Tokenizer and `pad_sequences`, series a cut into windows.
 
-Formulas: keras/src/utils/sequence_utils.py of Keras 3, tf_keras/src/preprocessing/text.py.
+Formulas: keras/src/utils/{sequence,timeseries_dataset}_utils.py of Keras 3, tf_keras/src/preprocessing/*.py.
 """
 
 from __future__ import annotations
@@ -11,12 +11,19 @@ import json
 import math
 import os
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Tokenizer", "load_tokenizer", "pad_sequences", "tokenizer_from_json"]
+__all__ = [
+    "TimeseriesGenerator",
+    "Tokenizer",
+    "load_tokenizer",
+    "pad_sequences",
+    "timeseries_dataset_from_array",
+    "tokenizer_from_json",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -97,6 +104,196 @@ def pad_sequences(
             start = maxlen - len(kept) if padding == "pre" else 0
             padded[place, start : start + len(kept)] = kept
     return padded
+
+
+class TimeseriesGenerator:
+    """Batches of windows over a series, as Keras 2's class of this name; `Model.predict` takes it.
+
+    Parameters
+    ----------
+    data : array-like
+        (steps, ...).
+    targets : array-like
+        As long: that of the step behind a window is the window's.
+    length : int
+        How many steps back a window begins.
+    sampling_rate : int
+        From one step of a window to the next.
+    stride : int
+        From one window to the next.
+    start_index, end_index : int, optional
+        The first and the last step of the series that are used.
+    shuffle : bool
+        Whether each batch is drawn at random.
+    reverse : bool
+        Whether the last step of a window comes first.
+    batch_size : int
+        How many windows a batch has.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, no window is left, or a number is not positive.
+
+    Examples
+    --------
+    >>> from lstmfast.preprocessing import TimeseriesGenerator
+    >>> x, y = TimeseriesGenerator([0, 1, 2, 3, 4], [5, 6, 7, 8, 9], length=3, batch_size=2)[0]
+    >>> x.tolist(), y.tolist()
+    ([[0, 1, 2], [1, 2, 3]], [8, 9])
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        targets: Any,
+        length: int,
+        sampling_rate: int = 1,
+        stride: int = 1,
+        start_index: int = 0,
+        end_index: int | None = None,
+        shuffle: bool = False,
+        reverse: bool = False,
+        batch_size: int = 128,
+    ) -> None:
+        if len(data) != len(targets):
+            raise ValueError(
+                f"Data and targets have to be of same length. Data length is {len(data)} while target length is "
+                f"{len(targets)}"
+            )
+        _positive(length=length, sampling_rate=sampling_rate, stride=stride, batch_size=batch_size)
+        self.data, self.targets = np.asarray(data), np.asarray(targets)
+        self.length, self.sampling_rate, self.stride = length, sampling_rate, stride
+        self.start_index = start_index + length
+        self.end_index = len(data) - 1 if end_index is None else end_index
+        self.shuffle, self.reverse, self.batch_size = shuffle, reverse, batch_size
+        if start_index < 0 or not self.start_index <= self.end_index < len(data):
+            raise ValueError(
+                f"`start_index+length={self.start_index}` to `end_index={self.end_index}` is disallowed, as no part of "
+                f"the sequence, of {len(data)} steps, would be left to be used as current step."
+            )
+
+    def __len__(self) -> int:
+        step = self.batch_size * self.stride
+        return (self.end_index - self.start_index + step) // step
+
+    def __getitem__(self, index: int) -> tuple[Array, Array]:
+        """Batch ``index``: windows (rows, steps, ...) and targets (rows, ...)."""
+        index = range(len(self))[index]
+        if self.shuffle:
+            ends = np.random.default_rng().integers(self.start_index, self.end_index + 1, self.batch_size)
+        else:
+            first = self.start_index + self.batch_size * self.stride * index
+            ends = np.arange(first, min(first + self.batch_size * self.stride, self.end_index + 1), self.stride)
+        windows = _cut(self.data, ends - self.length, self.length, self.sampling_rate)
+        return windows[:, ::-1] if self.reverse else windows, self.targets[ends]
+
+
+class _Windows:
+    """The batches of `timeseries_dataset_from_array`."""
+
+    def __init__(self, cut: Callable[[Array], Any], starts: Array, batch_size: int | None) -> None:
+        self._cut, self._starts, self._batch = cut, starts, batch_size
+
+    def __len__(self) -> int:
+        size = self._batch or 1
+        return (len(self._starts) + size - 1) // size
+
+    def __iter__(self) -> Iterator[Any]:
+        for first in range(0, len(self._starts), self._batch or 1):
+            batch = self._cut(self._starts[first : first + (self._batch or 1)])
+            if self._batch is not None:
+                yield batch
+            else:
+                yield tuple(one[0] for one in batch) if isinstance(batch, tuple) else batch[0]
+
+
+def timeseries_dataset_from_array(
+    data: Any,
+    targets: Any,
+    sequence_length: int,
+    sequence_stride: int = 1,
+    sampling_rate: int = 1,
+    batch_size: int | None = 128,
+    shuffle: bool = False,
+    seed: int | None = None,
+    start_index: int | None = None,
+    end_index: int | None = None,
+) -> Any:
+    """Batches of windows over a series, as Keras's function of this name; `Model.predict` takes them.
+
+    Parameters
+    ----------
+    data : array-like
+        (steps, ...).
+    targets : array-like or None
+        What stands at the place where a window begins is the window's.
+    sequence_length : int
+        How many steps a window has.
+    sequence_stride : int
+        From one window to the next.
+    sampling_rate : int
+        From one step of a window to the next.
+    batch_size : int, optional
+        How many windows a batch has; None gives windows alone.
+    shuffle : bool
+        Whether the windows come in another order, which ``seed`` decides; not that of Keras.
+    start_index, end_index : int, optional
+        The first step of the series that is used, and the one behind the last.
+
+    Returns
+    -------
+    iterable
+        Of windows (rows, sequence_length, ...), or of pairs of these and targets (rows, ...); it has a length.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> from lstmfast.preprocessing import timeseries_dataset_from_array
+    >>> [x.tolist() for x in timeseries_dataset_from_array([0, 1, 2, 3, 4], None, 3, batch_size=2)]
+    [[[0, 1, 2], [1, 2, 3]], [[2, 3, 4]]]
+    """
+    steps = len(data)
+    begin, end = start_index or 0, steps if end_index is None else end_index
+    _positive(sequence_length=sequence_length, sequence_stride=sequence_stride, sampling_rate=sampling_rate)
+    if batch_size is not None:
+        _positive(batch_size=batch_size)
+    for name, index, limit in (("start_index", begin, max(steps, 1)), ("end_index", end, steps + 1)):
+        if not 0 <= index < limit:
+            raise ValueError(f"`{name}` must be between 0 and the length of the data, {steps}. Received: {index}")
+    if end_index is not None and end <= begin:
+        raise ValueError(
+            f"`end_index` must be higher than `start_index`. Received: start_index={begin}, and end_index={end}"
+        )
+    series = np.asarray(data)[begin:end]
+    aligned = None if targets is None else np.asarray(targets)[begin:end]
+    count = len(series) - (sequence_length - 1) * sampling_rate
+    if targets is not None:
+        count = min(count, len(targets))
+    starts = np.arange(0, max(0, count), sequence_stride)
+    if shuffle:
+        np.random.default_rng(seed).shuffle(starts)
+
+    def cut(some: Array) -> Any:
+        windows = _cut(series, some, sequence_length * sampling_rate, sampling_rate)
+        return windows if aligned is None else (windows, aligned[some])
+
+    return _Windows(cut, starts, batch_size)
+
+
+def _cut(series: Array, starts: Array, length: int, rate: int) -> Array:
+    """The steps of a series from each of ``starts`` on."""
+    return series[starts[:, None] + np.arange(0, length, rate)]
+
+
+def _positive(**numbers: Any) -> None:
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"`{name}` must be a positive integer. Received: {value!r}")
 
 
 class Tokenizer:

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from bits import assert_same_bits
 
-from lstmfast.preprocessing import Tokenizer, load_tokenizer, pad_sequences, tokenizer_from_json
+from lstmfast import Input, Sequential, layers
+from lstmfast.preprocessing import (
+    TimeseriesGenerator,
+    Tokenizer,
+    load_tokenizer,
+    pad_sequences,
+    timeseries_dataset_from_array,
+    tokenizer_from_json,
+)
 
 TEXTS = [
     "The film was good, the cast was GOOD!",
@@ -150,3 +158,88 @@ def test_what_a_tokenizer_refuses(tmp_path):
         tokenizer.texts_to_sequences([3])
     with pytest.raises(OSError, match="missing"):
         load_tokenizer(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"length": 3, "batch_size": 4},
+        {"length": 3, "batch_size": 4, "stride": 2, "reverse": True},
+        {"length": 6, "sampling_rate": 2, "batch_size": 3, "start_index": 2, "end_index": 15},
+        {"length": 19, "batch_size": 128},
+    ],
+)
+def test_windows_are_those_of_keras_2(tf_keras, options):
+    data = np.random.default_rng(0).uniform(-1, 1, (20, 2))
+    targets = np.arange(20)
+    mine = TimeseriesGenerator(data, targets, **options)
+    theirs = tf_keras.preprocessing.sequence.TimeseriesGenerator(data, targets, **options)
+    assert len(mine) == len(theirs)
+    for index in range(len(mine)):
+        for found, expected in zip(mine[index], theirs[index], strict=True):
+            assert_same_bits(found, expected)
+    with pytest.raises(IndexError):
+        mine[len(mine)]
+    net = Sequential([Input((None, 2)), layers.LSTM(3)])
+    joined = np.concatenate([x for x, _ in (theirs[index] for index in range(len(theirs)))])
+    assert_same_bits(net.predict(mine), net.predict(joined))
+    shuffled = TimeseriesGenerator(data, targets, **options, shuffle=True)
+    assert all(len(x) == len(y) == shuffled.batch_size for x, y in (shuffled[0],))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sequence_length": 3, "batch_size": 4},
+        {"sequence_length": 3, "batch_size": 4, "sequence_stride": 2},
+        {"sequence_length": 3, "sampling_rate": 4, "batch_size": 3, "start_index": 2, "end_index": 15},
+        {"sequence_length": 20},
+        {"sequence_length": 3, "batch_size": None},
+    ],
+)
+@pytest.mark.parametrize("with_targets", [True, False])
+def test_windows_are_those_of_keras_3(keras, options, with_targets):
+    data = np.random.default_rng(0).uniform(-1, 1, (20, 2))
+    targets = np.arange(20) if with_targets else None
+    mine = timeseries_dataset_from_array(data, targets, **options)
+    theirs = keras.utils.timeseries_dataset_from_array(data, targets, **options)
+    batches = [[np.asarray(one) for one in (batch if with_targets else (batch,))] for batch in theirs]
+    found = [list(batch if with_targets else (batch,)) for batch in mine]
+    assert len(mine) == len(found) == len(batches)
+    for some, others in zip(found, batches, strict=True):
+        for one, other in zip(some, others, strict=True):
+            assert_same_bits(np.asarray(one), other)
+    if options.get("batch_size", 128):
+        net = Sequential([Input((None, 2)), layers.LSTM(3)])
+        assert_same_bits(net.predict(mine), net.predict(np.concatenate([some[0] for some in batches])))
+
+
+def test_what_windows_refuse():
+    data = np.arange(10)
+    for arguments, message in (
+        ((data, data[1:], 3), "same length"),
+        ((data, data, 0), "length.*positive"),
+        ((data, data, 3, 1, 0), "stride.*positive"),
+        ((data, data, 10), "no part of the sequence"),
+        ((data, data, 3, 1, 1, 8), "no part of the sequence"),
+        ((data, data, 3, 1, 1, -1), "no part of the sequence"),
+        ((data, data, 3, 1, 1, 0, 10), "no part of the sequence"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TimeseriesGenerator(*arguments)
+    for options, message in (
+        ({"sequence_length": 0}, "sequence_length.*positive"),
+        ({"sequence_length": 3, "sampling_rate": 0}, "sampling_rate.*positive"),
+        ({"sequence_length": 3, "batch_size": 0}, "batch_size.*positive"),
+        ({"sequence_length": 3, "start_index": -1}, "start_index.*-1"),
+        ({"sequence_length": 3, "start_index": 10}, "start_index.*10"),
+        ({"sequence_length": 3, "end_index": 11}, "end_index.*11"),
+        ({"sequence_length": 3, "start_index": 5, "end_index": 5}, "higher than"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            timeseries_dataset_from_array(data, None, **options)
+    assert len(timeseries_dataset_from_array(data, None, 11)) == 0
+    first, again = (list(timeseries_dataset_from_array(data, data, 3, shuffle=True, seed=3)) for _ in range(2))
+    assert_same_bits(first[0][0], again[0][0])
+    assert_same_bits(first[0][0][:, 0], first[0][1])
+    assert sorted(first[0][1]) == list(range(8))
