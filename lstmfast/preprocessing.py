@@ -11,6 +11,7 @@ import json
 import math
 import os
 import pickle
+import pickletools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -30,6 +31,12 @@ Array = np.ndarray[Any, Any]
 _FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 _MODES = ("binary", "count", "freq", "tfidf")
 _TABLES = ("word_index", "index_word", "word_counts", "word_docs", "index_docs")
+# Of pickles of protocols 2 to 5.
+_OPCODES = frozenset(
+    "APPEND APPENDS BINFLOAT BINGET BININT BININT1 BININT2 BINPUT BINSTRING BINUNICODE BINUNICODE8 BUILD EMPTY_DICT "
+    "EMPTY_LIST EMPTY_TUPLE FRAME GLOBAL LONG1 LONG_BINGET LONG_BINPUT MARK MEMOIZE NEWFALSE NEWOBJ NEWTRUE NONE PROTO "
+    "REDUCE SETITEM SETITEMS SHORT_BINSTRING SHORT_BINUNICODE STACK_GLOBAL STOP TUPLE TUPLE1 TUPLE2 TUPLE3".split()
+)
 _OPTIONS = ("num_words", "filters", "lower", "split", "char_level", "oov_token", "document_count")
 
 
@@ -499,6 +506,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         except ValueError as error:
             raise ValueError(f"'{os.fspath(path)}': {error}") from error
     try:
+        _refuse_other_opcodes(content)
         found = _Reader(io.BytesIO(content)).load()
         if not isinstance(found, _Pickled):
             raise ValueError(f"it holds a {type(found).__name__}")
@@ -531,6 +539,15 @@ def _made(options: dict[str, Any], tables: dict[str, Any], what: str) -> Tokeniz
         if isinstance(number, bool) or not isinstance(number, int):
             raise ValueError(f"{what} numbers the word {str(word)[:40]!r} {str(number)[:40]!r}.")
     return tokenizer
+
+
+def _refuse_other_opcodes(content: bytes) -> None:
+    """Raise where a pickle has more than a Tokenizer needs, or numbers what it keeps beyond what it can hold."""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if opcode.name not in _OPCODES:
+            raise ValueError(f"it holds the opcode {opcode.name}")
+        if opcode.name.endswith("PUT") and int(argument) > count:  # for which the memory would be taken
+            raise ValueError(f"it keeps a value as number {argument}, of {count}")
 
 
 class _Pickled:

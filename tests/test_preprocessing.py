@@ -122,7 +122,7 @@ class Harmful:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "Ran out of input"),
+        (b"", "exhausted"),
         (b"{", "not the JSON"),
         (b'{"config": 3}', "not the JSON"),
         (b'{"config": {"num_words": "many"}}', "num_words='many'"),
@@ -131,11 +131,14 @@ class Harmful:
         (b"[" * 100_000, "not the JSON or the pickle"),
         (b'"' * 5, "not the JSON"),
         (pickle.dumps({"a": 1}), "holds a dict"),
+        (pickle.dumps(bytearray(9), 5), "opcode BYTEARRAY8"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "as number 2147483647, of 2"),
         (pickle.dumps(Harmful()), "print"),
-        (pickle.dumps(np.ones(3)), "no part of one"),
+        (pickle.dumps(np.ones(3)), "opcode SHORT_BINBYTES"),
+        (pickle.dumps(np.float32), "no part of one"),
         (pickle.dumps({"a": 1})[:-4], "not the JSON or the pickle"),
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_hostile_tokenizers(content, message, tmp_path, capsys):
     path = tmp_path / "tokenizer"
