@@ -546,7 +546,7 @@ def _refuse_other_opcodes(content: bytes) -> None:
     for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
         if opcode.name not in _OPCODES:
             raise ValueError(f"it holds the opcode {opcode.name}")
-        if opcode.name.endswith("PUT") and int(argument) > count:  # for which the memory would be taken
+        if opcode.name.endswith("PUT") and int(argument or 0) > count:  # for which the memory would be taken
             raise ValueError(f"it keeps a value as number {argument}, of {count}")
 
 
