@@ -141,7 +141,7 @@ def limit_table() -> str:
         ("growth of a compressed archive member", f"{archive._MAX_RATIO} times"),
         ("growth of a compressed weight", f"{hdf5._MAX_RATIO} times"),
         ("depth of nested layers", f"{config.MAX_DEPTH:,}"),
-        ("depth of HDF5 groups", f"{hdf5._MAX_DEPTH:,}"),
+        ("depth of HDF5 groups", f"{hdf5.MAX_DEPTH:,}"),
         ("objects of an HDF5 file", f"{hdf5._MAX_OBJECTS:,}"),
         ("layers, and calls of layers, in a functional model", f"{build._MAX_NODES:,}"),
         ("values that an operation may make of one sample", f"{_MOST_VALUES:,}"),

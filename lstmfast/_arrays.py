@@ -72,10 +72,11 @@ def policy(identifier: Any = None) -> DTypePolicy:
         name = identifier
     elif isinstance(identifier, dict):
         class_name = identifier.get("class_name")
-        if class_name not in ("DTypePolicy", "Policy", "FloatDTypePolicy"):
-            raise NotImplementedError(
-                f"dtype policy {class_name!r} is not supported: quantized layers have to be saved as float layers."
-            )
+        if class_name not in ("DTypePolicy", "Policy", "PolicyV1", "FloatDTypePolicy"):
+            advice = "quantized layers have to be saved as float layers"
+            if class_name == "DTypePolicyMap":
+                advice = "give each layer a policy of its own by name"
+            raise NotImplementedError(f"dtype policy {class_name!r} is not supported: {advice}.")
         inner = (identifier.get("config") or {}).get("name")
         if not isinstance(inner, str):
             raise ValueError(f"A dtype policy without a name: {identifier!r}")

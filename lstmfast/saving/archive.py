@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -62,6 +61,8 @@ def open_archive(name: str) -> Iterator[Saved]:
                     _read(archive, members["metadata.json"], name, MAX_CONFIG_BYTES), name, "metadata.json"
                 )
             version = str(metadata.get("keras_version", ""))
+            if not version[:1].isdigit():  # Keras does not look for it
+                version = "3.15"
             if "model.weights.h5" in members:
                 info = members["model.weights.h5"]
                 with _seekable(archive, info, name) as stream, hdf5.open_file(stream, name) as file:
@@ -75,7 +76,7 @@ def open_archive(name: str) -> Iterator[Saved]:
                 )
             else:
                 raise ValueError(f"'{name}' holds no model.weights.h5: it is an architecture without weights.")
-    except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error, struct.error) as error:
         raise OSError(f"'{name}' is a damaged or truncated .keras file: {error}") from error
 
 
@@ -87,20 +88,24 @@ def _texts(
     def lines(info: zipfile.ZipInfo) -> list[str]:
         content = _read(archive, info, name, MAX_CONFIG_BYTES)
         try:
-            return content.decode().splitlines()
+            # not at what else Python takes for the end of a line, which may be in a word
+            return [line.removesuffix("\r") for line in content.decode().split("\n")]
         except UnicodeDecodeError as error:
             raise ValueError(f"'{name}': {info.filename} is no UTF-8 text: {error}") from None
 
     return {
-        _clean(path)[len(_ASSETS) :]: partial(lines, info)
+        clean(path)[len(_ASSETS) :]: partial(lines, info)
         for path, info in members.items()
-        if _clean(path).startswith(_ASSETS) and path.endswith(".txt")
+        if clean(path).startswith(_ASSETS) and path.endswith(".txt")
     }
 
 
 def _check(info: zipfile.ZipInfo, name: str, limit: int) -> None:
     if info.flag_bits & 1:
         raise OSError(f"'{name}': {info.filename} is encrypted.")
+    # the others are inflated to their end, whatever size is asked for
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"'{name}': {info.filename} is neither stored nor deflated, which is refused.")
     if info.file_size > limit or info.file_size > max(1 << 20, info.compress_size * _MAX_RATIO):
         raise ValueError(f"'{name}': {info.filename} claims {info.file_size} bytes, which is refused.")
 
@@ -125,19 +130,33 @@ def _seekable(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Ite
         yield io.BytesIO(_read(archive, info, name, _MAX_WEIGHTS_BYTES))
 
 
-def _clean(path: str) -> str:
+def clean(path: str) -> str:
     """A path of Keras 2.13 to 2.15, of Windows too, as Keras 3 writes it."""
     return path.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
+
+
+def _places(paths: Iterable[str], name: str) -> set[str]:
+    """What lies above some paths. Of one name with many backslashes that is more than the file holds of letters."""
+    places: set[str] = set()
+    letters = 0
+    for path in paths:
+        if path.count("/") > hdf5.MAX_DEPTH:
+            raise ValueError(f"'{name}' nests groups more than {hdf5.MAX_DEPTH} deep.")
+        while (path := path.rpartition("/")[0]) and path not in places:
+            places.add(path)
+            letters += len(path)
+        if letters > hdf5.MAX_LETTERS:
+            raise ValueError(f"'{name}' names its objects in more than {hdf5.MAX_LETTERS} letters.")
+    return places
 
 
 def weight_tree(file: Any, name: str) -> WeightTree:
     """The weights below an HDF5 file."""
     arrays: dict[str, Array] = {}
     for path, array in hdf5.arrays(file, name).items():
-        arrays[_clean(path)] = array
-    places = {path[:end] for path in arrays for end, letter in enumerate(path) if letter == "/"}
+        arrays[clean(path)] = array
     names: dict[str, str] = {}
-    for place in places:
+    for place in _places(arrays, name):
         group = hdf5.descend(file, f"{place}/vars", name)
         if group is not None and "name" in group.attrs:
             names[place] = hdf5.text(group.attrs["name"])

@@ -115,9 +115,17 @@ def _what_is(head: bytes) -> str:
         return "it is a web page. Download the file itself (on GitHub the raw file), not the page that shows it."
     if head.startswith(b"PK"):
         return "it is an empty or damaged zip archive."
+    if text.startswith(b"{") and b'"weight_map"' in text:
+        return "it lists weights in several files, which are not read. Save them in one, without max_shard_size."
     if text.startswith(b"{"):
         return "it is JSON text; an architecture alone has no weights."
     return "it begins neither as a zip archive (.keras) nor as HDF5 (.h5)."
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 300:  # which no float holds
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return int(digits)
 
 
 def parse_json(text: bytes | str, name: str, what: str) -> dict[str, Any]:
@@ -131,7 +139,7 @@ def parse_json(text: bytes | str, name: str, what: str) -> dict[str, Any]:
     if len(text) > MAX_CONFIG_BYTES:
         raise ValueError(f"'{name}': {what} takes {len(text)} bytes, more than the {MAX_CONFIG_BYTES} allowed.")
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_int=_integer)
     except RecursionError:
         raise ValueError(f"'{name}': {what} is nested too deeply.") from None
     except ValueError as error:

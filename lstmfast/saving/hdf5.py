@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +15,17 @@ import numpy as np
 
 from lstmfast.saving.files import Array
 
-_MAX_DEPTH = 64
+MAX_DEPTH = 64
 _MAX_OBJECTS = 1_000_000
-_MAX_LETTERS = 256 << 20
+MAX_LETTERS = 256 << 20
 # What a file claims beyond this, or beyond what its compressed values can grow to, is refused before memory is taken.
 _MAX_VALUES = 1 << 33
 _MAX_RATIO = 200
-# deflate, shuffle, fletcher32, szip, nbit, scaleoffset, and h5py's lzf; for others libhdf5 looks for libraries to load
-_FILTERS = {1, 2, 3, 4, 5, 6, 32000}
+_MAX_CHUNKS = 1 << 16
+# Keras writes none; h5repack, and h5py where it is told to, deflate (1), shuffle before and check sums (3) behind. What
+# others take is for the file to say, and for those that it lacks libhdf5 looks for libraries to load.
+_DEFLATE = 1
+_FILTERS: tuple[list[int], ...] = ([], [1], [2], [3], [2, 1], [1, 3], [2, 3], [2, 1, 3])
 
 
 @contextlib.contextmanager
@@ -60,7 +64,7 @@ def child(group: Any, key: str, name: str) -> Any:
     import h5py
 
     where = f"'{name}': {group.name.rstrip('/')}/{key}"
-    link = group.get(key, getlink=True)
+    link = group.get(key, getlink=True) if isinstance(group, h5py.Group) else None
     if link is None:
         return None
     if not isinstance(link, h5py.HardLink):
@@ -77,12 +81,33 @@ def child(group: Any, key: str, name: str) -> Any:
         if member.size is None or member.size > _MAX_VALUES or max(member.nbytes, chunk) > most:
             raise ValueError(f"{where} claims the shape {member.shape}, more than a weight has or the file holds.")
         creation = member.id.get_create_plist()
-        filters = {creation.get_filter(number)[0] for number in range(creation.get_nfilters())}
-        if not filters <= _FILTERS:
-            raise ValueError(f"{where} is stored by the filters {sorted(filters - _FILTERS)}, which are not loaded.")
+        filters = [creation.get_filter(number)[0] for number in range(creation.get_nfilters())]
+        if filters not in _FILTERS:
+            raise ValueError(f"{where} is stored by the filters {filters}, which are not loaded.")
+        if _DEFLATE in filters and member.size and not _inflates_to(member, chunk, filters):
+            raise ValueError(f"{where} has compressed values that grow beyond their place, or in too many pieces.")
     elif not isinstance(member, h5py.Group):
         raise ValueError(f"{where} is neither a group nor a data set.")
     return member
+
+
+def _inflates_to(dataset: Any, size: int, filters: list[int]) -> bool:
+    """Whether each of not too many deflated chunks ends within ``size`` bytes; libhdf5 would inflate it to its end."""
+    place = filters.index(_DEFLATE)
+    counts = (-(-extent // length) for extent, length in zip(dataset.shape, dataset.chunks, strict=True))
+    if math.prod(counts) > _MAX_CHUNKS:
+        return False
+    for part in dataset.iter_chunks():
+        offset = tuple(axis.start for axis in part)
+        if dataset.id.get_chunk_info_by_coord(offset).byte_offset is None:  # never written
+            continue
+        skipped, stored = dataset.id.read_direct_chunk(offset)
+        try:
+            if not skipped >> place & 1 and len(zlib.decompressobj().decompress(stored, size + 1)) > size:
+                return False
+        except zlib.error as error:
+            raise OSError(f"the compressed values of {dataset.name} are damaged: {error}") from None
+    return True
 
 
 def descend(group: Any, path: str, name: str) -> Any:
@@ -90,8 +115,6 @@ def descend(group: Any, path: str, name: str) -> Any:
     for key in path.split("/"):
         if key in ("", "."):
             continue
-        if not hasattr(group, "keys"):
-            return None
         group = child(group, key, name)
         if group is None:
             return None
@@ -107,8 +130,8 @@ def arrays(group: Any, name: str) -> dict[str, Array]:
     count = letters = 0
     while stack:
         here, prefix, depth = stack.pop()
-        if depth > _MAX_DEPTH:
-            raise ValueError(f"'{name}' nests groups more than {_MAX_DEPTH} deep.")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"'{name}' nests groups more than {MAX_DEPTH} deep.")
         for key in here:
             count += 1
             if count > _MAX_OBJECTS:
@@ -116,10 +139,10 @@ def arrays(group: Any, name: str) -> dict[str, Array]:
             member = child(here, key, name)
             path = prefix + key
             letters += len(path)
-            if letters > _MAX_LETTERS:
-                raise ValueError(f"'{name}' names its objects in more than {_MAX_LETTERS} letters.")
+            if letters > MAX_LETTERS:
+                raise ValueError(f"'{name}' names its objects in more than {MAX_LETTERS} letters.")
             if member is None:
-                raise ValueError(f"'{name}': {path} cannot be read.")
+                raise OSError(f"'{name}' is damaged: {path} leads nowhere.")
             if isinstance(member, h5py.Dataset):
                 found[path] = Array(member, path)
             else:

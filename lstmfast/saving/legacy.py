@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lstmfast.saving import hdf5
-from lstmfast.saving.archive import WeightTree, weight_tree
+from lstmfast.saving.archive import WeightTree, clean, weight_tree
 from lstmfast.saving.files import Array, Saved, parse_json
 
 
@@ -38,7 +38,7 @@ def open_legacy(name: str) -> Iterator[Saved]:
     """The `Saved` of an HDF5 file."""
     with hdf5.open_file(name, name) as file:
         if "model_config" not in file.attrs:
-            if "layer_names" in file.attrs or "layer_names0" in file.attrs or "layers" in file:
+            if _lists_layers(file) or _holds_tree(file):
                 raise ValueError(
                     f"'{name}' holds weights only, no model: build the model in code and call its load_weights, or "
                     "save it whole with `model.save(...)`."
@@ -53,13 +53,22 @@ def open_legacy(name: str) -> Iterator[Saved]:
 def open_legacy_weights(name: str) -> Iterator[tuple[str, LayerWeights | WeightTree]]:
     """The Keras version and the weights of an HDF5 file, with or without a model."""
     with hdf5.open_file(name, name) as file:
-        if "model_weights" in file or "layer_names" in file.attrs or "layer_names0" in file.attrs:
+        if "model_weights" in file or _lists_layers(file):
             yield _weights(file, name)
             return
         tree = weight_tree(file, name)
-        if "layers" not in file and not any("vars" in path.split("/") for path in tree.arrays):
+        if not _holds_tree(file) and not any("vars" in path.split("/") for path in tree.arrays):
             raise ValueError(f"'{name}' is an HDF5 file without the weights of a Keras model.")
         yield hdf5.text(file.attrs.get("keras_version", "3.15")), tree
+
+
+def _lists_layers(group: Any) -> bool:
+    return "layer_names" in group.attrs or "layer_names0" in group.attrs
+
+
+def _holds_tree(file: Any) -> bool:
+    """Whether an HDF5 file is one of weights by their path."""
+    return any(clean(key).split("/")[0] in ("layers", "vars") for key in file)
 
 
 def _weights(file: Any, name: str) -> tuple[str, LayerWeights]:
@@ -73,9 +82,7 @@ def layer_weights(group: Any, name: str, backend: str = "tensorflow") -> LayerWe
     """The weights below a group with an attribute ``layer_names``."""
     layers: list[tuple[str, list[Array]]] = []
     for layer_name in hdf5.texts(group.attrs, "layer_names"):
-        layer = hdf5.child(group, layer_name, name)
-        if layer is None:
-            layer = hdf5.descend(group, layer_name, name)
+        layer = hdf5.descend(group, layer_name, name)
         if layer is None:
             raise ValueError(f"'{name}': the weights of layer '{layer_name}' are missing.")
         layers.append((layer_name, _arrays(layer, f"layer '{layer_name}'", name)))
