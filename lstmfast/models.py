@@ -120,7 +120,7 @@ class Functional(Model):
         return [("layers", self.layers)]
 
     def saved_class(self) -> str:
-        return "Functional" if type(self) is Functional else type(self).__name__
+        return self.class_in_file or ("Functional" if type(self) is Functional else type(self).__name__)
 
     def chained(self) -> list[Layer]:
         return self._layers
@@ -184,7 +184,11 @@ class Functional(Model):
         shapes = self.compute_output_shape(_alone([tensor.shape for tensor in flat]))
         found = iter(flat_shapes(shapes))
         outputs = map_tree(lambda tensor: KerasTensor(next(found), tensor.dtype), self._outputs_struct)
-        Node(self, (flat if len(flat) > 1 else flat[0],), kwargs, outputs)
+        given: Any = flat if len(flat) > 1 else flat[0]
+        if self._by_name_alone:
+            by_name = dict(zip(sorted(self._inputs_struct), flat, strict=True))
+            given = {name: by_name[name] for name in self._inputs_struct}
+        Node(self, (given,), kwargs, outputs)
         return outputs
 
     def refuse_training(self) -> None:
@@ -683,6 +687,10 @@ class Functional(Model):
             layer, index, position = tensor.history  # type: ignore[misc]
             return [layer.name, own.get(id(layer), [index]).index(index), position]
 
+        def output(tensor: KerasTensor) -> list[Any]:
+            name, index, position = reference(tensor)
+            return [name, index + first_call(tensor.history[0]), position]  # type: ignore[index]
+
         def edge(leaf: Any) -> Any:
             if isinstance(leaf, slice):
                 ends = {"start": leaf.start, "stop": leaf.stop, "step": leaf.step}
@@ -699,25 +707,25 @@ class Functional(Model):
             }
 
         entries = []
-        for layer in self._layers:
+        for layer in self.layers_as_saved():
             nodes = [node for node in self._graph_nodes if node.layer is layer]
-            entries.append(
-                {
-                    **(layer.saved_entry() if isinstance(layer, Operation) else serialize_layer(layer)),
-                    "name": layer.name,
-                    "inbound_nodes": [
-                        {"args": map_tree(edge, layer.call_args(node)), "kwargs": map_tree(edge, node.kwargs)}
-                        for node in nodes
-                    ],
-                }
-            )
+            entry = layer.saved_entry() if isinstance(layer, Operation) else serialize_layer(layer)
+            entry["name"] = layer.name
+            entry["inbound_nodes"] = [
+                {"args": map_tree(edge, layer.call_args(node)), "kwargs": map_tree(edge, node.kwargs)} for node in nodes
+            ]
+            entries.append(entry)
         return {
             "name": self.name,
             "trainable": self.trainable,
             "layers": entries,
             "input_layers": map_tree(reference, _alone(self._inputs_struct)),
-            "output_layers": map_tree(reference, self._outputs_struct),
+            "output_layers": map_tree(output, self._outputs_struct),
         }
+
+    def layers_as_saved(self) -> list[Layer]:
+        """The layers in the order in which Keras finds them in what `get_config` says, and then their weights."""
+        return map_graph(self.inputs, self.outputs)[1]
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Model:
@@ -1010,6 +1018,9 @@ class Sequential(Functional):
     def summary_layers(self) -> tuple[list[Layer], dict[int, str] | None]:
         return self.layers, None
 
+    def layers_as_saved(self) -> list[Layer]:
+        return self.layers
+
     def get_config(self) -> dict[str, Any]:
         """The model as Keras 3 writes a Sequential one."""
         config: dict[str, Any] = {
@@ -1074,6 +1085,11 @@ def _is_one_batch(x: Any, batch_size: Any) -> bool:
     if type(x) is list and x:
         x = x[0]
     return type(x) is np.ndarray and type(batch_size) is int and x.ndim > 0 and 0 < x.shape[0] <= batch_size
+
+
+def first_call(layer: Layer) -> int:
+    """From which number Keras 3 counts the calls of a layer in the outputs of a model; in edges it is 0 for all."""
+    return int(isinstance(layer, Functional) and not isinstance(layer, Sequential))
 
 
 def _alone(struct: Any) -> Any:

@@ -13,6 +13,7 @@ import contextlib
 import inspect
 from _thread import RLock
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import numpy as np
@@ -910,13 +911,35 @@ def serialize(value: Any) -> Any:
 
 def serialize_layer(layer: Layer) -> dict[str, Any]:
     """A layer's class and config, as a Keras 3 file holds them."""
-    return {
+    entry: dict[str, Any] = {
         "module": layer.saved_module,
         "class_name": layer.saved_class(),
         "config": layer.get_config(),
         "registered_name": None if layer.saved_module else layer.saved_class(),
         **({"build_config": {"input_shape": layer.build_shape}} if is_plain_shape(layer.build_shape) else {}),
     }
+    numbered = _numbered.get()
+    if numbered is not None and id(layer) not in numbered[1]:
+        number, _, first = numbered[0].setdefault(id(layer), (len(numbered[0]), layer, entry))
+        if first is not entry:
+            first["shared_object_id"] = entry["shared_object_id"] = number
+    return entry
+
+
+# Inside `numbering_shared` the number of each layer, and what `serialize_layer` gave; and which layers have none.
+_numbered: ContextVar[tuple[dict[int, tuple[int, Layer, dict[str, Any]]], set[int]] | None] = ContextVar(
+    "_numbered", default=None
+)
+
+
+@contextlib.contextmanager
+def numbering_shared(but: set[int]) -> Iterator[None]:
+    """Let the configs of a layer that stands in several places say that it is one, as in Keras's files."""
+    token = _numbered.set(({}, but))
+    try:
+        yield
+    finally:
+        _numbered.reset(token)
 
 
 def deserialize_layer(config: Any) -> Layer:

@@ -12,15 +12,18 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from lstmfast._graph import snake_case
 from lstmfast._plan import MaskRules, Plan
-from lstmfast.layers.base import Layer, serialize_layer
+from lstmfast.layers.base import Layer, numbering_shared, serialize_layer
 from lstmfast.layers.merging import MergeCosine
 from lstmfast.layers.normalization import BatchNormalization
-from lstmfast.models import Functional, Model, Sequential
+from lstmfast.layers.operations import Operation
+from lstmfast.layers.wrappers import TimeDistributed
+from lstmfast.models import Functional, Model, first_call
 from lstmfast.saving.config import parse_version
 
 # Of the Keras whose format is written.
@@ -33,7 +36,7 @@ def save_model(model: Model, path: str | os.PathLike[str], overwrite: bool = Tru
     model._require_built()
     config = json.dumps(architecture(model))
     metadata = {"keras_version": KERAS_VERSION, "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")}
-    weights = _weights(model)
+    weights = _weights(model, lambda graph: graph.layers_as_saved(), _in_several_graphs(model))
     with _whole_file(name) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata))
         archive.writestr("config.json", config)
@@ -44,7 +47,7 @@ def save_weights(model: Model, path: str | os.PathLike[str], overwrite: bool = T
     """Write a model's weights to a ``.weights.h5`` file, whole or not at all; see `Model.save_weights`."""
     name = _name(path, ".weights.h5", overwrite)
     model._require_built()
-    weights = _weights(model)
+    weights = _weights(model, lambda graph: graph.layers, set())
     with _whole_file(name) as file:
         file.write(weights)
 
@@ -83,10 +86,26 @@ def architecture(model: Model) -> dict[str, Any]:
     """
     for layer in model.all_layers():
         _refuse_what_changed(layer)
+    with numbering_shared(_in_several_graphs(model)):
+        entry = serialize_layer(model)
+    return {**entry, "registered_name": model.saved_class(), "build_config": {"input_shape": model.build_shape}}
+
+
+def _in_several_graphs(model: Model) -> set[int]:
+    """The layers that are called in a functional model and in another model too, with those inside.
+
+    Keras counts the calls of a layer in each graph from 0, and cannot read a file in which they are one layer in two
+    graphs: they are written as several, each with the weights.
+    """
+    graphs = {id(layer): layer for layer in model.all_layers() if isinstance(layer, Functional)}.values()
+    count = Counter(each for graph in graphs for each in {id(layer) for layer in graph._layers})
     return {
-        **serialize_layer(model),
-        "registered_name": model.saved_class(),
-        "build_config": {"input_shape": model.build_shape},
+        id(inner)
+        for graph in graphs
+        if first_call(graph)
+        for layer in graph._layers
+        if count[id(layer)] > 1
+        for inner in layer.all_layers()
     }
 
 
@@ -107,10 +126,14 @@ def _refuse_what_changed(layer: Layer) -> None:
             f"Layer '{layer.name}' renormalizes in training (renorm=True), which Keras 3 does not have: the model "
             "cannot be written for it."
         )
-    if isinstance(layer, Sequential) and len(set(map(id, layer.layers))) < len(layer.layers):
+    if isinstance(layer, TimeDistributed) and layer.makes_mask:
         raise NotImplementedError(
-            f"Sequential model '{layer.name}' holds a layer twice, which its config would not say: make it a "
-            "functional model."
+            f"Layer '{layer.name}' hands on the mask that its layer '{layer.layer.name}' makes, which that of Keras 3 "
+            "does not: the model cannot be written for it."
+        )
+    if "/" in layer.name:
+        raise NotImplementedError(
+            f"Layer '{layer.name}' has a '/' in its name, which Keras 3 refuses: give its attribute `name` another one."
         )
     if isinstance(layer, Functional) and layer.built and layer.keras_version < (3, 4):
         for newer in _other_masks(layer):
@@ -138,16 +161,22 @@ def _umask() -> int:
     return mask
 
 
-def _weights(model: Model) -> bytes:
-    """model.weights.h5"""
+def _weights(model: Model, order: Callable[[Functional], list[Layer]], several: set[int]) -> bytes:
+    """model.weights.h5, in which layers are counted in an order: that of the config beside it, or of Keras's own model.
+
+    These differ for a model whose layers Keras called by keyword. A layer is there once, but for ``several``.
+    """
     import h5py
 
     seen: set[int] = set()
 
     def own(layer: Layer, path: str) -> None:
-        if id(layer) in seen:
+        if id(layer) in seen and id(layer) not in several:
             return
         seen.add(id(layer))
+        if isinstance(layer, Functional):
+            container([inner for inner in order(layer) if not isinstance(inner, Operation)], f"{path}layers/")
+            return
         file.create_group(f"{path}vars").attrs["name"] = layer.name
         if layer._specs:
             group = file.require_group(f"{path}{layer.saved_vars}")
