@@ -5,22 +5,23 @@ Next: config.py, for one layer; ../models.py.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from lstmfast._graph import KerasTensor, flatten, snake_case
-from lstmfast.layers.base import Layer, assign, is_plain_shape
+from lstmfast.layers.base import Layer, all_or_nothing, assign, is_plain_shape
 from lstmfast.layers.core import InputLayer
 from lstmfast.layers.operations import Operation
-from lstmfast.models import Functional, Model, Sequential
+from lstmfast.models import Functional, Model, Sequential, first_call
 from lstmfast.saving.archive import WeightTree
-from lstmfast.saving.config import MAX_DEPTH, Context, Version, make_layer, parse_version
+from lstmfast.saving.config import MAX_DEPTH, Context, Version, graph_class, make_layer, parse_version, version_for
 from lstmfast.saving.files import Array, Saved, open_weights
 from lstmfast.saving.legacy import LayerWeights
 from lstmfast.saving.translate import keras_1_count, translated
@@ -34,7 +35,7 @@ _NUMBERS = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 flo
 
 def build_model(saved: Saved, custom: dict[str, Any], keras_version: str | None = None) -> Model:
     """The model of a file that is open."""
-    version = parse_version(keras_version or saved.version)
+    version = version_for(keras_version, saved.version)
     if version > NEWEST_KERAS:
         warnings.warn(
             f"'{saved.name}' was written by Keras {saved.version}, newer than the newest known "
@@ -72,6 +73,7 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
             )
     _refuse_what_configs_lack(model, custom)
     entry = {"class_name": class_name, "config": _plain(model.get_config()), "module": None}
+    _note_shared(model, entry, {})
     if callable(getattr(model, "get_build_config", None)):
         entry["build_config"] = _plain(model.get_build_config())
     copy = make_model(entry, context, 0)
@@ -125,6 +127,29 @@ def _refuse_what_configs_lack(model: Any, custom: dict[str, Any]) -> None:
             )
 
 
+def _note_shared(live: Any, entry: Any, first: dict[int, dict[str, Any]]) -> None:
+    """Say in the config of a live model which of its layers are one, as Keras does when it saves."""
+    config = entry.get("config") if isinstance(entry, dict) else None
+    if live is None or not isinstance(config, dict):
+        return
+    known = first.setdefault(id(live), entry)
+    if known is not entry:
+        known["shared_object_id"] = entry["shared_object_id"] = id(live)
+        return
+    for key in ("layer", "backward_layer", "cell"):
+        _note_shared(getattr(live, key, None), config.get(key), first)
+    for key in ("layers", "cells"):
+        held, inside = getattr(live, key, None), config.get(key)
+        if not isinstance(held, (list, tuple)) or not isinstance(inside, list):
+            continue
+        if key == "layers":  # among which a config may have inputs and operations
+            named = {getattr(layer, "name", None): layer for layer in held}
+            configs = [inner.get("config") if isinstance(inner, dict) else None for inner in inside]
+            held = [named.get(found.get("name")) if isinstance(found, dict) else None for found in configs]
+        for layer, inner in zip(held, inside, strict=False):
+            _note_shared(layer, inner, first)
+
+
 def _by_layer(model: Model, weights: list[Any]) -> list[Any]:
     """What Keras 2 gave as the weights of its model, layer by layer."""
     order = keras_2_order(model)
@@ -173,6 +198,12 @@ def make_model(entry: Any, context: Context, depth: int) -> Model:
     if not isinstance(entry, dict):
         raise ValueError(f"'{context.name}' has no model config.")
     class_name, config = entry.get("class_name"), entry.get("config")
+    kind = graph_class(class_name, config, context) if isinstance(class_name, str) else None
+    if kind is not None and isinstance(config, dict):
+        chain = issubclass(kind, Sequential)
+        model = _sequential(config, context, depth, kind) if chain else functional(config, context, depth, kind)
+        model.class_in_file = class_name
+        return model
     if class_name == "Sequential":
         return _sequential(config, context, depth)
     if class_name in ("Functional", "Model") and isinstance(config, dict) and "layers" in config:
@@ -187,10 +218,14 @@ def _own_model(entry: dict[str, Any], class_name: str, context: Context, depth: 
     names = (class_name, class_name.rsplit(">", 1)[-1])
     kind = next((context.custom[name] for name in names if name in context.custom), None)
     if not (isinstance(kind, type) and issubclass(kind, Model)):
+        config = entry.get("config")
+        graph = (
+            " (lstmfast.Model itself, if it has no `call`)" if isinstance(config, dict) and "layers" in config else ""
+        )
         raise NotImplementedError(
             f"'{context.name}' holds a model of class {class_name}, which is code of its own. Pass "
-            f"custom_objects={{{class_name!r}: a subclass of lstmfast.Model}}, or save a Sequential or functional "
-            "model."
+            f"custom_objects={{{class_name!r}: a subclass of lstmfast.Model}}{graph}, or save a Sequential or "
+            "functional model."
         )
     model = make_layer(entry, context, depth)
     assert isinstance(model, Model)
@@ -226,7 +261,7 @@ def _as_shapes(value: Any, depth: int = 0) -> Any:
     return [_as_shapes(one, depth + 1) for one in value]
 
 
-def _sequential(config: Any, context: Context, depth: int) -> Model:
+def _sequential(config: Any, context: Context, depth: int, kind: Any = Sequential) -> Model:
     entries = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
     if not isinstance(entries, list) or len(entries) > _MAX_NODES:
         raise ValueError(f"'{context.name}': a Sequential config without layers, or with more than {_MAX_NODES}.")
@@ -236,7 +271,7 @@ def _sequential(config: Any, context: Context, depth: int) -> Model:
     if branches:
         return _joined(branches, layers, options.get("name"), context)
     try:
-        model = Sequential(layers, name=options.get("name"), keras_version=context.version)
+        model: Model = kind(layers, name=options.get("name"), keras_version=context.version)
         model._trainable = bool(options.get("trainable", True))
         shape = options.get("build_input_shape")
         if not model.built and isinstance(shape, list) and is_plain_shape(tuple(shape)) and layers:
@@ -279,11 +314,12 @@ def sequential_from_config(config: dict[str, Any], custom: dict[str, Any]) -> Mo
     return _sequential(config, Context("config", NEWEST_KERAS, custom), 0)
 
 
-def functional(config: dict[str, Any], context: Context, depth: int) -> Functional:
+def functional(config: dict[str, Any], context: Context, depth: int, kind: type[Model] = Model) -> Functional:
     """A functional model from a config of any version."""
     entries = config.get("layers")
     if not isinstance(entries, list) or len(entries) > _MAX_NODES:
         raise ValueError(f"'{context.name}': a functional config without layers.")
+    entries = needed_entries(entries, config, context)
     layers: dict[str, Layer] = {}
     pending: list[tuple[Layer, Any]] = []
     made: dict[str, list[list[KerasTensor]]] = {}
@@ -311,14 +347,61 @@ def functional(config: dict[str, Any], context: Context, depth: int) -> Function
     try:
         inputs = reader.struct(config.get("input_layers"))
         outputs = reader.struct(config.get("output_layers"))
-        model = Functional(inputs, outputs, name=config.get("name"), keras_version=context.version)
+        model: Any = kind(inputs, outputs, name=config.get("name"), keras_version=context.version)
     except _NotYet:
         raise ValueError(f"'{context.name}': an input or output of the model is no layer's.") from None
+    except TypeError as error:
+        raise ValueError(f"'{context.name}': the model cannot be made: {error}") from error
     model._trainable = bool(config.get("trainable", True))
-    if context.major < 3:  # whose weights come in the order of its config
-        listed = [layer for layer in layers.values() if layer in model._layers]
-        model._layers = [*listed, *(layer for layer in model._layers if layer not in listed)]
+    # the order of the model that was saved, and so of its weights, which depends on how its layers were called
+    found = set(map(id, model._layers))
+    listed = {id(layer): layer for layer in layers.values() if id(layer) in found}
+    model._layers = [*listed.values(), *(layer for layer in model._layers if id(layer) not in listed)]
     return model
+
+
+def needed_entries(entries: list[Any], config: Any, context: Context) -> list[Any]:
+    """The layers of a functional config that its outputs depend on; `add_loss` of Keras 2 leaves others there."""
+    if context.major >= 3 or not isinstance(config, dict) or not config.get("output_layers"):
+        return entries
+    named = {entry["name"]: entry for entry in entries if _has_name(entry)}
+    needed: set[str] = set()
+    left = [config["output_layers"], config.get("input_layers")]
+    while left:
+        for name, _ in _references(left.pop(), named):
+            if name not in needed:
+                needed.add(name)
+                left.append(named[name].get("inbound_nodes"))
+    return [entry for entry in entries if not _has_name(entry) or entry["name"] in needed]
+
+
+def _has_name(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("name"), str)
+
+
+def _is_reference(value: Any, names: Container[str]) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and value[0] in names
+        and isinstance(value[1], int)
+        and isinstance(value[2], int)
+    )
+
+
+def _references(value: Any, names: Container[str]) -> Iterator[tuple[str, int]]:
+    """The layers, and the numbers of their calls, whose tensors a part of a legacy config names."""
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left.extend(value.values())
+        elif _is_reference(value, names):
+            yield value[0], value[1]
+            left.extend(value[3:])
+        elif isinstance(value, (list, tuple)):
+            left.extend(value)
 
 
 def call_layers(
@@ -360,7 +443,7 @@ def _called(layer: Layer, node: Any, reader: Edges) -> Any:
     try:
         inputs, arguments = reader.call(layer, node)
         return layer(inputs, **arguments)
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         if str(error).startswith(f"'{name}'"):  # of the edge itself
             raise
         raise ValueError(f"'{name}': layer '{layer.name}' cannot be called: {error}") from error
@@ -383,36 +466,28 @@ class Edges:
         self.layers = layers
         self.made = made
         self.context = context
-        self.own_nodes = self._own_nodes(config)
+        self.own_nodes = self._own_nodes(config) if context.major < 3 else set()
 
     def _own_nodes(self, config: dict[str, Any]) -> set[str]:
-        """The nested models whose first node is their own, so that their calls are counted from 1.
+        """The nested models of Keras 2 whose first node is their own, so that their calls are counted from 1.
 
-        So it is in files of Keras 2 and some of Keras 3; no file says so. But every call that it holds is read by
-        something: where a number is as large as that of the calls, 0 stands for none of them.
+        No file says so. But every call that it holds is read by something: where a number is as large as that of the
+        calls, 0 stands for none of them.
         """
         calls: dict[str, int] = {}
         for entry in config.get("layers") or []:
             if isinstance(entry, dict) and isinstance(entry.get("inbound_nodes"), list):
                 calls[str(entry.get("name"))] = len(entry["inbound_nodes"])
-        own: set[str] = set()
-        left: list[Any] = [
+        read = [
             *(entry.get("inbound_nodes") for entry in config.get("layers") or [] if isinstance(entry, dict)),
             config.get("input_layers"),
             config.get("output_layers"),
         ]
-        while left:
-            value = left.pop()
-            if isinstance(value, dict):
-                left.extend(value.values())
-            elif self.is_reference(value):
-                name, node = value[0], value[1]
-                if isinstance(self.layers[name], Functional) and node >= calls.get(name, node + 1):
-                    own.add(name)
-                left.extend(value[3:])
-            elif isinstance(value, (list, tuple)):
-                left.extend(value)
-        return own
+        return {
+            name
+            for name, node in _references(read, self.layers)
+            if isinstance(self.layers[name], Functional) and node >= calls.get(name, node + 1)
+        }
 
     def tensor(self, name: Any, node: Any, position: Any) -> KerasTensor:
         layer = self.layers.get(name) if isinstance(name, str) else None
@@ -429,21 +504,17 @@ class Edges:
         return tensor
 
     def is_reference(self, value: Any) -> bool:
-        return (
-            isinstance(value, (list, tuple))
-            and len(value) in (3, 4)
-            and isinstance(value[0], str)
-            and value[0] in self.layers
-            and isinstance(value[1], int)
-            and isinstance(value[2], int)
-        )
+        return _is_reference(value, self.layers)
 
     def struct(self, value: Any, depth: int = 0) -> Any:
         """The model's inputs or outputs."""
         if depth > MAX_DEPTH:
             raise ValueError(f"'{self.context.name}' nests its outputs too deeply.")
         if self.is_reference(value):
-            return self.tensor(*value[:3])
+            name, node, position = value[:3]
+            if node > 0 and self.context.major >= 3:
+                node -= first_call(self.layers[name])
+            return self.tensor(name, node, position)
         if isinstance(value, dict):
             return {key: self.struct(item, depth + 1) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
@@ -495,7 +566,12 @@ class Edges:
 
     def _call_legacy(self, layer: Layer, node: Any) -> tuple[Any, dict[str, Any]]:
         if isinstance(node, dict):  # of tensors by name
-            return {key: self.struct(call) for key, call in node.items()}, {}
+            given: dict[str, Any] = {}
+            for call in node.values():
+                if self.is_reference(call) and len(call) == 4 and isinstance(call[3], dict):
+                    given.update(call[3])
+            named = {key: self.struct(call) for key, call in node.items()}
+            return layer._bind((named,), self._legacy_arguments(layer, given))
         if not isinstance(node, list) or not node:
             raise ValueError(f"'{self.context.name}': the call of layer '{layer.name}' is not understood.")
         # TFOpLambda nests one level less, but for a list of tensors
@@ -514,6 +590,19 @@ class Edges:
                 raise ValueError(f"'{self.context.name}': the call of layer '{layer.name}' is not understood.")
             if len(call) == 4 and isinstance(call[3], dict):
                 kwargs.update(call[3])
+        arguments = self._legacy_arguments(layer, kwargs)
+        if len(tensors) > 1 and "initial_state" in layer.call_arguments:  # Keras 2 calls RNNs on [x, h, c]
+            arguments.setdefault("initial_state", tensors[1:])
+            tensors = tensors[:1]
+        arguments.pop("constants", None)
+        if isinstance(layer, Operation):
+            return layer.bind_call((tensors[0] if single else tensors,), arguments)
+        alone = len(tensors) == 1 and (not layer.takes_list() or "value" in arguments)  # MultiHeadAttention's first
+        inputs = tensors[0] if alone else tensors
+        return layer._bind((inputs,), arguments)
+
+    def _legacy_arguments(self, layer: Layer, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A call's arguments beside its inputs, with the tensors that they name."""
 
         def revive(value: Any, depth: int = 0) -> Any:
             if depth > MAX_DEPTH:
@@ -524,16 +613,7 @@ class Edges:
                 return [revive(item, depth + 1) for item in value]
             return value
 
-        arguments = {key: revive(value) for key, value in kwargs.items() if value is not None}
-        if len(tensors) > 1 and "initial_state" in layer.call_arguments:  # Keras 2 calls RNNs on [x, h, c]
-            arguments.setdefault("initial_state", tensors[1:])
-            tensors = tensors[:1]
-        arguments.pop("constants", None)
-        if isinstance(layer, Operation):
-            return layer.bind_call((tensors[0] if single else tensors,), arguments)
-        alone = len(tensors) == 1 and (not layer.takes_list() or "value" in arguments)  # MultiHeadAttention's first
-        inputs = tensors[0] if alone else tensors
-        return layer._bind((inputs,), arguments)
+        return {key: revive(value) for key, value in arguments.items() if value is not None}
 
 
 # -- weights into models ------------------------------------------------------------------------------------------
@@ -603,6 +683,12 @@ def _without_words(layer: Layer, context: Context) -> ValueError:
     )
 
 
+def _without_weights(layer: Layer, context: Context, more: str = "") -> ValueError:
+    return ValueError(
+        f"'{context.name}': the weights of layer '{layer.name}' of class {type(layer).__name__} are missing{more}."
+    )
+
+
 def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch: bool = False) -> None:
     """Weights of a ``.keras`` file into its model.
 
@@ -624,12 +710,10 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
             prefix = f"{path}{layer.saved_vars}/"
             keys = [key for key in tree.arrays if key.startswith(prefix) and key[len(prefix) :].isdigit()]
             keys.sort(key=lambda key: int(key[len(prefix) :]))
-            if not keys:
-                raise ValueError(
-                    f"'{context.name}': the weights of layer '{layer.name}' of class {type(layer).__name__} are "
-                    f"missing (looked for {prefix}0)."
-                )
-            collector.add(layer, [tree.arrays[key] for key in keys])
+            if keys:
+                collector.add(layer, [tree.arrays[key] for key in keys])
+            else:
+                collector.refuse(_without_weights(layer, context, f" (looked for {prefix}0)"))
         if _lacks_words(layer):
             place = f"{path}vocabulary.txt"
             if place not in tree.texts:
@@ -664,10 +748,14 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
             container(member, f"{path}container{f'_{number}' if number else ''}/")
         groups = {key[len(path) :].split("/", 1)[0] for key in (*tree.arrays, *tree.texts) if key.startswith(path)}
         by_class: dict[str, list[Layer]] = {}
+        met = set(seen)  # a layer is in the file once, where it is met first
         for layer in layers:
             name = snake_case(layer.saved_class())
-            if layer.owners() or any(map(_lacks_words, layer.all_layers())) or (layer.is_own() and name in groups):
+            new = [inner for inner in layer.all_layers() if id(inner) not in met]
+            if any(inner._specs or _lacks_words(inner) for inner in new) or (new and layer.is_own() and name in groups):
                 by_class.setdefault(name, []).append(layer)
+            met.update(map(id, new))
+        places: dict[int, str] = {}
         for prefix, members in by_class.items():
             numbered = sorted(
                 (int(match[1] or 0), group)
@@ -675,30 +763,32 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
                 if (match := re.fullmatch(re.escape(prefix) + r"(?:_(\d+))?", group))
             )
             names = [group for _, group in numbered]
-            if len(names) != len(members):  # a layer is in the file once, and counts wherever it is met
-                members = [layer for layer in members if id(layer) not in seen]
             if len(names) != len(members):
                 if all(map(_lacks_words, members)):
                     raise _without_words(members[0], context)
-                raise ValueError(
-                    f"'{context.name}' holds the weights of {len(names)} layers of class {members[0].saved_class()}, "
-                    f"its config has {len(members)}: {', '.join(layer.name for layer in members[:8])}."
-                )
+                if not skip_mismatch:
+                    raise ValueError(
+                        f"'{context.name}' holds the weights of {len(names)} layers of class "
+                        f"{members[0].saved_class()}, its config has {len(members)}: "
+                        f"{', '.join(layer.name for layer in members[:8])}."
+                    )
+                for layer in members[len(names) :]:
+                    collector.refuse(_without_weights(layer, context))
+                    seen.update(map(id, layer.all_layers()))
             real = {tree.names.get(f"{path}{group}"): group for group in names}
             if len(real) == len({layer.name for layer in members}) == len(names) and all(
                 layer.name in real for layer in members
             ):
                 names = [real[layer.name] for layer in members]
-            for group, layer in zip(names, members, strict=True):
-                own(layer, f"{path}{group}/")
+            places.update((id(layer), group) for group, layer in zip(names, members, strict=False))
+        for layer in layers:
+            if id(layer) in places:
+                own(layer, f"{path}{places[id(layer)]}/")
 
     own(model, "")
     for layer in model.owners():
         if id(layer) not in seen:
-            raise ValueError(
-                f"'{context.name}': the weights of layer '{layer.name}' of class {type(layer).__name__} are missing: "
-                "Keras has no place for it in a file."
-            )
+            raise _without_weights(layer, context, ": Keras has no place for it in a file")
     collector.assign()
 
 
@@ -710,11 +800,21 @@ def assign_layers(
         if _lacks_words(inner):
             raise _without_words(inner, context)
     stored = [(name, arrays) for name, arrays in weights.layers if arrays]
-    if not model.built:
-        if stored:
+    with contextlib.nullcontext() if model.built else all_or_nothing([model]):
+        if stored and not model.built:
             _build_from_weights(model, stored)
         model._require_built()
-    collector = _Collector(context, skip_mismatch)
+        _assign_stored(model, stored, weights, context, _Collector(context, skip_mismatch), by_name)
+
+
+def _assign_stored(
+    model: Model,
+    stored: list[tuple[str, list[Array]]],
+    weights: LayerWeights,
+    context: Context,
+    collector: _Collector,
+    by_name: bool,
+) -> None:
     layers = [layer for layer in model.layers if layer.owners()]
     named = {layer.name: layer for layer in layers}
     if by_name:
@@ -754,10 +854,14 @@ def _add_legacy(collector: _Collector, layer: Layer, arrays: list[Array], contex
 def _build_from_weights(model: Model, stored: list[tuple[str, list[Array]]]) -> None:
     """A Sequential file without any input shape says the number of features in its first kernel."""
     shape = stored[0][1][0].shape
-    first = next((layer for layer in model.layers if layer.ndim == 3 or layer.min_ndim == 2), None)
+    weightless = Layer.build_weights
+    first = next((one for one in model.layers if isinstance(one, Model) or type(one).build_weights != weightless), None)
     if first is None or len(shape) != 2:
         return
-    model.build((None, None, shape[0]) if first.ndim == 3 else (None, shape[0]))
+    if 3 in (first.ndim, first.min_ndim):
+        model.build((None, None, shape[0]))
+    elif first.min_ndim == 2:
+        model.build((None, shape[0]))
 
 
 def load_weights(model: Model, path: Any, skip_mismatch: bool = False, by_name: bool = False) -> None:

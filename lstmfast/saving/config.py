@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lstmfast import activations, initializers
+from lstmfast._model import Model
 from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY and OPERATIONS)
 from lstmfast.layers.base import REGISTRY, Layer
 from lstmfast.layers.lambda_layer import Lambda
@@ -20,8 +21,10 @@ from lstmfast.layers.normalization import BatchNormalization
 from lstmfast.layers.operations import OPERATIONS, Operation
 from lstmfast.layers.recurrent import CellLayer
 from lstmfast.layers.recurrent_dropout import rules_before_keras_3
+from lstmfast.models import Sequential
 
 MAX_DEPTH = 64
+_MAX_SHARED = 10_000
 
 Version = tuple[int, int]
 
@@ -83,6 +86,7 @@ _IGNORED = {
     "registered_name",
     "shared_object_id",
 }
+_SAYING_WHAT = ("module", "class_name", "registered_name", "config")
 _ACTIVATION_KEYS = ("activation", "recurrent_activation")
 # Operations of tf.keras 2 whose tensors are a `*args`, which its configs leave out.
 _WITHOUT_OPERANDS = ("einsum", "linalg.einsum")
@@ -111,6 +115,10 @@ class Context:
         self.name = name
         self.version = version
         self.custom = custom
+        self.made = 0  # layers, counted wherever they stand
+        # layers that may stand elsewhere too, with how many they hold: by their number in the file, and by their names
+        self.shared: dict[int, tuple[Layer, int]] = {}
+        self.first: dict[str, tuple[dict[str, Any], tuple[Layer, int]]] = {}
 
     @property
     def major(self) -> int:
@@ -118,9 +126,17 @@ class Context:
 
 
 def parse_version(text: str) -> Version:
-    """(major, minor) of a version such as ``2.2.4-tf``; an empty one is that of Keras 1."""
-    match = re.match(r"(\d+)(?:\.(\d+))?", text)
-    return (int(match[1]), int(match[2] or 0)) if match else (1, 0)
+    """(major, minor) of a version such as ``2.2.4-tf``; an empty one is that of Keras 1, 0.1 of keras_core."""
+    match = re.match(r"(\d{1,9})(?:\.(\d{1,9}))?", text)
+    version = (int(match[1]), int(match[2] or 0)) if match else (1, 0)
+    return version if version[0] else (3, 0)
+
+
+def version_for(text: str | None, found: str) -> Version:
+    """The version by whose rules to read a file: what the caller says, or else what was found in it."""
+    if text is not None and not re.match(r"\d", text):
+        raise ValueError(f"`keras_version` must be a version of Keras such as '2.15'. Received: {text!r}")
+    return parse_version(text or found)
 
 
 def layer_class(class_name: Any, layer_name: Any, context: Context, is_own: bool = False) -> type[Layer]:
@@ -162,6 +178,17 @@ def layer_class(class_name: Any, layer_name: Any, context: Context, is_own: bool
     )
 
 
+def graph_class(class_name: str, config: Any, context: Context) -> type[Model] | None:
+    """The caller's class for a model of a file that is made of layers alone; None where there is none."""
+    if not isinstance(config, dict) or "layers" not in config:
+        return None
+    names = (class_name, class_name.rsplit(">", 1)[-1])
+    found = next((context.custom[name] for name in names if name in context.custom), None)
+    if not isinstance(found, type) or not issubclass(found, Model) or found.is_own is not Layer.is_own:
+        return None
+    return Sequential if found is Model and "input_layers" not in config else found
+
+
 def _is_own(entry: dict[str, Any]) -> bool:
     """Whether an entry of a config says that its class is none of Keras's; older ones do not."""
     if "module" not in entry:
@@ -172,7 +199,7 @@ def _is_own(entry: dict[str, Any]) -> bool:
 
 
 def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
-    """The layer of one entry ``{"class_name": ..., "config": {...}}`` of a file.
+    """The layer of one entry ``{"class_name": ..., "config": {...}}`` of a file; one for all that share a number.
 
     Raises
     ------
@@ -181,12 +208,54 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
     NotImplementedError
         If the layer, or an argument of it, is not supported.
     """
+    # the numbers of older files, which have no modules, begin anew in each model
+    number = entry.get("shared_object_id") if isinstance(entry, dict) and "module" in entry else None
+    if isinstance(number, int):
+        known = context.shared.get(number) or _first_like(entry, context)
+        if known is not None:
+            layer, count = context.shared[number] = known
+            context.made += count
+            if context.made > _MAX_SHARED:  # models in models, each of them twice
+                raise ValueError(f"'{context.name}' holds layer '{layer.name}' in too many places.")
+            return layer
+    before = context.made
+    layer = _make_layer(entry, context, depth)
+    context.made += 1
+    made = layer, context.made - before
+    if isinstance(number, int):
+        context.shared[number] = made
+    if "module" in entry:
+        context.first.setdefault(layer.name, (entry, made))
+    return layer
+
+
+def _first_like(entry: dict[str, Any], context: Context) -> tuple[Layer, int] | None:
+    """The layer that an entry means which has a number alone, for Keras may write none where it first meets a layer."""
+    config = entry.get("config")
+    name = config.get("name") if isinstance(config, dict) else None
+    first, made = context.first.get(name, (None, None)) if isinstance(name, str) else (None, None)
+    left: list[tuple[Any, Any]] = [] if first is None else [(first.get(key), entry.get(key)) for key in _SAYING_WHAT]
+    while left:
+        one, other = left.pop()
+        if isinstance(one, dict) and isinstance(other, dict):
+            keys = (one.keys() | other.keys()) - {"shared_object_id"}
+            if not keys <= one.keys() & other.keys():
+                return None
+            left.extend((one[key], other[key]) for key in keys)
+        elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+            left.extend(zip(one, other, strict=True))
+        elif one != other:
+            return None
+    return made
+
+
+def _make_layer(entry: Any, context: Context, depth: int) -> Layer:
     if depth > MAX_DEPTH:
         raise ValueError(f"'{context.name}' nests layers more than {MAX_DEPTH} deep.")
     if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
         raise ValueError(f"'{context.name}': not the config of a layer: {str(entry)[:200]}")
     class_name, config = entry["class_name"], entry.get("config")
-    if class_name in ("Sequential", "Functional", "Model"):
+    if class_name in ("Sequential", "Functional", "Model") or graph_class(class_name, config, context):
         from lstmfast.saving.build import make_model
 
         return make_model(entry, context, depth + 1)
@@ -237,7 +306,7 @@ def make_layer(entry: Any, context: Context, depth: int = 0) -> Layer:
             elif isinstance(layer, BatchNormalization):
                 layer.counts_masked = context.version < (2, 12)
         return layer
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{where} cannot be made from its config: {error}") from error
     except (ValueError, NotImplementedError) as error:
         if str(error).startswith(f"'{context.name}'"):  # of a layer inside this one
@@ -373,10 +442,13 @@ def activation(identifier: Any, context: Context) -> Any:
     """
     if isinstance(identifier, dict):
         class_name, inner = identifier.get("class_name"), identifier.get("config")
-        if class_name == "function" and isinstance(inner, str):
+        registered = identifier.get("registered_name")
+        if isinstance(registered, str) and ">" in registered:
+            identifier = registered
+        elif class_name == "function" and isinstance(inner, str):
             identifier = inner
         elif class_name == "Activation" and isinstance(inner, dict):
-            identifier = inner.get("activation")
+            return activation(inner.get("activation"), context)
         elif isinstance(inner, str) and class_name is None:
             identifier = inner
         elif "value" in identifier or class_name == "__lambda__":
@@ -385,14 +457,16 @@ def activation(identifier: Any, context: Context) -> Any:
                 "with a name, and pass custom_objects={name: a function of arrays}"
             )
     name = identifier if isinstance(identifier, str) else None
-    if name is not None and ">" in name:  # a registered name: package>name
-        name = identifier = name.rsplit(">", 1)[1]
-    if name is not None and name in context.custom:
-        return context.custom[name]
-    if name == "hard_sigmoid" and context.major < 3:
-        return "hard_sigmoid_keras2"
+    package, _, short = (name or "").rpartition(">")
+    for known in () if name is None else (name, short):
+        if known in context.custom and not isinstance(context.custom[known], type):
+            return context.custom[known]
     try:
-        return activations.get(identifier)
+        if package not in ("", "keras"):  # registered by a user: none of Keras's, whatever its name
+            raise ValueError
+        if short == "hard_sigmoid" and context.major < 3:
+            return "hard_sigmoid_keras2"
+        return activations.get(short or identifier)
     except (ValueError, TypeError):
         raise NotImplementedError(
             f"the activation {str(identifier)[:80]} is not known. Pass custom_objects={{name: a function of arrays}}."

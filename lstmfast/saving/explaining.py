@@ -15,8 +15,8 @@ from lstmfast.layers.core import InputLayer
 from lstmfast.layers.operations import Operation
 from lstmfast.models import Functional, Model, Sequential
 from lstmfast.saving.archive import WeightTree
-from lstmfast.saving.build import Edges, build_model, call_layers, make_model
-from lstmfast.saving.config import MAX_DEPTH, Context, make_layer, parse_version
+from lstmfast.saving.build import Edges, build_model, call_layers, make_model, needed_entries
+from lstmfast.saving.config import MAX_DEPTH, Context, make_layer, version_for
 from lstmfast.saving.files import Array, Saved, open_model
 
 _WRAPPED = ("layer", "backward_layer", "forward_layer", "cell")
@@ -79,7 +79,7 @@ def explain_file(
     """See `loading.explain`."""
     with open_model(path) as saved:
         explanation = Explanation(saved.name, saved.version)
-        context = Context(saved.name, parse_version(keras_version or saved.version), custom_objects)
+        context = Context(saved.name, version_for(keras_version, saved.version), custom_objects)
         outline = _Outline(saved, context)
         explanation.problems = outline.problems
         model = None if outline.problems else _built(saved, context, keras_version, outline.problems)
@@ -136,7 +136,7 @@ class _Outline:
     def __init__(self, saved: Saved, context: Context) -> None:
         self.context = context
         self.entry = saved.config
-        self.entries = _entries_of(saved.config)
+        self.entries = needed_entries(_entries_of(saved.config), _config_of(saved.config), context)
         self.problems: list[str] = []
         self.layers: list[tuple[str, str, Layer | None]] = []
         for entry in self.entries:
