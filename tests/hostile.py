@@ -353,6 +353,17 @@ def _large_chunk(file: Any, name: str, decoy: Path) -> None:
     data.id.write_direct_chunk((0, 0), zlib.compress(bytes(1 << 29)))
 
 
+def _chunk_that_grows(file: Any, name: str, decoy: Path) -> None:
+    """A chunk of few values, whose deflated bytes go on behind them."""
+    data = file.create_dataset(name, (3, 40), "float32", chunks=(3, 40), compression="gzip")
+    data.id.write_direct_chunk((0, 0), zlib.compress(bytes(1 << 28)))
+
+
+def _other_filter(file: Any, name: str, decoy: Path) -> None:
+    """A filter that takes as much as the file says."""
+    file.create_dataset(name, data=np.ones((3, 40), "float32"), chunks=(3, 40), compression="lzf")
+
+
 def _filter_to_load(file: Any, name: str, decoy: Path) -> None:
     """A filter for which libhdf5 would look for a library."""
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -408,6 +419,8 @@ for _name, _make in (
     ("link-to-itself", _link_to_itself),
     ("virtual-data-set", _virtual),
     ("large-chunk", _large_chunk),
+    ("chunk-that-grows", _chunk_that_grows),
+    ("other-filter", _other_filter),
     ("filter-to-load", _filter_to_load),
     ("huge-shape", _huge_shape),
     ("compressed-zeros", _compressed_zeros),
@@ -585,6 +598,50 @@ def _(folder: Path, marker: Path) -> None:
         file["model_weights"].attrs["layer_names"] = np.array([b"../a", b"/model_weights/a", b"a/../b", b"a"], "S20")
 
     legacy(folder / "layer-names-lead-elsewhere.h5", change)
+
+
+@attack("layer-names-through-a-link.h5")
+def _(folder: Path, marker: Path) -> None:
+    def change(file: Any) -> None:
+        group = file["model_weights"]
+        group["x"] = h5py.ExternalLink(str(decoy(marker)), "/")
+        group.attrs["layer_names"] = np.array([b"x/model_weights", *group.attrs["layer_names"]], "S20")
+
+    legacy(folder / "layer-names-through-a-link.h5", change)
+
+
+@attack("names-of-backslashes.keras")
+def _(folder: Path, marker: Path) -> None:
+    def change(file: Any) -> None:
+        file.create_group("x")["\\" * 60_000] = np.zeros(1, "float32")
+
+    archive(folder / "names-of-backslashes.keras", weights=change)
+
+
+@attack("other-compression.keras")
+def _(folder: Path, marker: Path) -> None:
+    """Python inflates such a member to its end, however many bytes are asked for."""
+    with zipfile.ZipFile(KERAS) as old, zipfile.ZipFile(folder / "other-compression.keras", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name), zipfile.ZIP_BZIP2)
+
+
+@attack("models-in-models-twice.keras")
+def _(folder: Path, marker: Path) -> None:
+    """A model that holds another twice, which holds another twice, …"""
+
+    def chain(name: str, number: int, layers: list[Any]) -> dict[str, Any]:
+        config = {"name": name, "layers": layers}
+        return {"module": "keras", "class_name": "Sequential", "config": config, "shared_object_id": number}
+
+    def nest(config: Any) -> Any:
+        first = config["config"]["layers"][0]
+        model = chain("m", 0, [first, config["config"]["layers"][4]])
+        for number in range(1, 30):
+            model = chain(f"m{number}", number, [first, model, chain("again", number - 1, [])])
+        return model
+
+    archive(folder / "models-in-models-twice.keras", config=nest)
 
 
 @attack("weight-names-lead-elsewhere.h5")

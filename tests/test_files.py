@@ -109,6 +109,7 @@ IMPOSTORS = {
     "an HTML page": (b"\n<!DOCTYPE html><html><body>Not found</body></html>", OSError, "web page"),
     "an XML error of a storage service": (b"<?xml version='1.0'?><Error/>", OSError, "web page"),
     "JSON": (b'{"class_name": "Sequential"}', OSError, "JSON"),
+    "a list of shards": (b'{"metadata": {"total_size": 8}, "weight_map": {}}', OSError, "several files"),
     "text": (b"hello", OSError, "neither"),
     "zeros": (bytes(10000), OSError, "neither"),
     "a PNG": (b"\x89PNG\r\n\x1a\n" + bytes(100), OSError, "neither"),
@@ -279,3 +280,66 @@ def test_each_load_is_its_own_model():
     first, second = lstmfast.load_model(KERAS), lstmfast.load_model(KERAS)
     first.set_weights([0 * weight for weight in first.get_weights()])
     assert_same_bits(second(X), EXPECTED)
+
+
+def test_an_archive_without_its_version_is_of_keras_3(tmp_path):
+    """Keras never looks for it, and keras_core counted from 0."""
+
+    def change(config):
+        config["config"]["layers"][1]["config"]["recurrent_activation"] = "hard_sigmoid"
+        return config
+
+    path = rewritten(KERAS, tmp_path / "known.keras", config=change)
+    expected, older = lstmfast.load_model(path)(X), lstmfast.load_model(path, keras_version="2.15")(X)
+    assert np.abs(expected - older).max() > 1e-5
+    for name, metadata in (("none", None), ("empty", {}), ("core", {"keras_version": "0.1.7"})):
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / name, "w") as new:
+            for member in old.namelist():
+                if member != "metadata.json":
+                    new.writestr(member, old.read(member))
+            if metadata is not None:
+                new.writestr("metadata.json", json.dumps(metadata))
+        assert_same_bits(lstmfast.load_model(tmp_path / name)(X), expected)
+
+
+@pytest.mark.parametrize("version", ["latest", "v3", "keras"])
+def test_a_version_that_is_none(version):
+    for read in (lstmfast.load_model, lstmfast.explain):
+        with pytest.raises(ValueError, match=rf"`keras_version` must be a version.*Received: '{version}'"):
+            read(KERAS, keras_version=version)
+
+
+@pytest.mark.parametrize(
+    "filters", [{"compression": "gzip"}, {"compression": "gzip", "shuffle": True, "fletcher32": True}]
+)
+def test_deflated_weights_load(filters, tmp_path):
+    def deflate(file):
+        for name in ("layers/lstm/cell/vars/0", "layers/lstm_1/cell/vars/1"):
+            values = file[name][()]
+            del file[name]
+            file.create_dataset(name, data=values, chunks=(2, 7), **filters)
+
+    assert_same_bits(lstmfast.load_model(rewritten(KERAS, tmp_path / "m.keras", weights=deflate))(X), EXPECTED)
+
+
+def test_deflated_weights_that_are_damaged(tmp_path):
+    def damage(file):
+        name = "layers/lstm/cell/vars/0"
+        del file[name]
+        data = file.create_dataset(name, (3, 40), "float32", chunks=(3, 40), compression="gzip")
+        data.id.write_direct_chunk((0, 0), b"no such stream")
+
+    with pytest.raises(OSError, match=r"m\.keras.*layers/lstm/cell/vars/0 are damaged"):
+        lstmfast.load_model(rewritten(KERAS, tmp_path / "m.keras", weights=damage))
+
+
+@pytest.mark.parametrize("place", ["model_weights", "model_weights/a"])
+def test_weights_that_are_no_group(place, tmp_path):
+    shutil.copy(H5, tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5", "r+") as file:
+        attributes = dict(file[place].attrs)
+        del file[place]
+        file[place] = np.zeros(3)
+        file[place].attrs.update(attributes)
+    with pytest.raises(ValueError, match=r"m\.h5.*layer 'a'.* (is|are) missing"):
+        lstmfast.load_model(tmp_path / "m.h5")

@@ -315,6 +315,114 @@ def test_load_weights_takes_every_kind_of_file(tmp_path):
         lstmfast.load_model(only)
 
 
+def test_weights_alone_written_on_windows(tmp_path):
+    model = lstmfast.Sequential([lstmfast.Input((4, 3)), layers.LSTM(2)])
+    path = tmp_path / "only.weights.h5"
+    with h5py.File(path, "w") as file:
+        for number, weight in enumerate(model.get_weights()):
+            file[f"_layer_checkpoint_dependencies\\lstm\\cell/vars/{number}"] = weight + 1
+    again = lstmfast.Sequential([lstmfast.Input((4, 3)), layers.LSTM(2)])
+    again.load_weights(path)
+    for mine, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
+        assert_same_bits(mine, theirs + 1)
+    with pytest.raises(ValueError, match=r"only\.weights\.h5' holds weights only"):
+        lstmfast.load_model(path)
+
+
+def test_a_layer_called_layers(tmp_path):
+    model = lstmfast.Sequential([lstmfast.Input((3,)), layers.Dense(2, name="layers")])
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file.attrs["layer_names"] = np.array([b"layers"])
+        group = file.create_group("layers")
+        group.attrs["weight_names"] = np.array([b"kernel", b"bias"])
+        group["kernel"], group["bias"] = np.ones((3, 2)), np.zeros(2)
+    model.load_weights(tmp_path / "m.h5")
+    assert_same_bits(model(np.ones((1, 3))), np.full((1, 2), 3, "float32"))
+
+
+def test_a_model_that_a_file_does_not_fit_is_not_built(tmp_path):
+    weights = {"a": random_weights([(7, 16), (4, 16), (16,)]), "b": random_weights([(4, 2), (2,)])}
+    described = [entry("LSTM", units=4, batch_input_shape=[None, 5, 7]), entry("Dense", name="b", units=2)]
+    more = [*described, entry("Dense", name="c", units=1)]
+    path = legacy_file(tmp_path / "m.h5", "2.2.4", more, {**weights, "c": random_weights([(2, 1), (1,)])})
+    model = lstmfast.Sequential([layers.LSTM(4), layers.Dense(1)])
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"m\.h5' holds the weights of 3 layers, its config has 2"):
+            model.load_weights(path)
+        assert not model.built
+        assert [type(layer).__name__ for layer in model._layers] == ["LSTM", "Dense"]
+    with pytest.raises(ValueError, match="kernel' to have the shape"):
+        model.load_weights(legacy_file(tmp_path / "m.h5", "2.2.4", described, weights))
+    assert not model.built
+    assert model(np.zeros((2, 5, 3))).shape == (2, 1)
+
+
+def test_a_table_is_not_taken_for_a_kernel(tmp_path):
+    weights = {"a": random_weights([(9, 4)]), "b": random_weights([(4, 12), (3, 12), (12,)])}
+    described = [entry("Embedding", input_dim=9, output_dim=4), entry("LSTM", name="b", units=3)]
+    path = legacy_file(tmp_path / "m.h5", "2.2.4", described, weights)
+    model = lstmfast.Sequential([layers.Embedding(9, 4), layers.LSTM(3)])
+    with pytest.raises(ValueError, match="has no defined input shape yet"):
+        model.load_weights(path)
+    model.build((None, 5))
+    model.load_weights(path)
+    assert_same_bits(model.get_weights()[0], weights["a"][0])
+
+
+@pytest.mark.parametrize(
+    ("layer", "value"),
+    [
+        ("StringLookup", {"num_oov_indices": float("inf"), "vocabulary": ["a"]}),
+        ("Dropout", {"rate": 10**400}),
+        ("LSTM", {"units": 2, "dropout": 10**400}),
+        ("BatchNormalization", {"epsilon": 10**400}),
+    ],
+)
+def test_numbers_that_are_none(layer, value):
+    config = {"name": "m", "layers": [entry("InputLayer", batch_shape=[None, 4, 3]), entry(layer, name="b", **value)]}
+    with pytest.raises(ValueError, match=r"'b' of class|an integer of 401 digits"):
+        lstmfast.model_from_json(json.dumps({"class_name": "Sequential", "config": config}))
+
+
+def test_policies_of_old_and_of_many_layers():
+    def made(policy: Any) -> lstmfast.Model:
+        config = {"layers": [entry("LSTM", units=2, batch_input_shape=[None, 4, 3], dtype=policy)]}
+        return lstmfast.model_from_json(json.dumps({"class_name": "Sequential", "config": config}))
+
+    old = {
+        "class_name": "PolicyV1",
+        "config": {"name": "mixed_float16", "loss_scale": {"class_name": "DynamicLossScale"}},
+    }
+    assert made(old).layers[0].compute_dtype == "float16"
+    with pytest.raises(NotImplementedError, match=r"DTypePolicyMap' is not supported: give each layer a policy"):
+        made({"class_name": "DTypePolicyMap", "config": {"name": "map"}})
+    with pytest.raises(NotImplementedError, match="quantized layers have to be saved as float layers"):
+        made({"class_name": "QuantizedDTypePolicy", "config": {"name": "int8_from_float32"}})
+
+
+def test_numbers_of_shared_layers():
+    """The same number is the same layer; of an older file, which has no modules, it says nothing."""
+
+    def dense(name: str, **more: Any) -> dict[str, Any]:
+        return {"module": "keras.layers", **entry("Dense", name=name, units=3), **more}
+
+    def made(*entries: Any) -> lstmfast.Model:
+        config = {"name": "m", "layers": [entry("InputLayer", name="i", batch_shape=[None, 3]), *entries]}
+        return lstmfast.model_from_json(json.dumps({"module": "keras", "class_name": "Sequential", "config": config}))
+
+    one, same = dense("b", shared_object_id=7), dense("b", shared_object_id=7)
+    assert len(made(one, same).get_weights()) == 2
+    assert len(made(dense("b"), same).get_weights()) == 2  # as Keras 3.15 writes it
+    assert len(made(one, dense("c")).get_weights()) == 4
+    for other in (dense("b"), dense("b", config={"name": "b", "units": 3, "use_bias": False}, shared_object_id=7)):
+        with pytest.raises(ValueError, match="unique names"):
+            made(dense("b"), other)
+    for each in (one, same):
+        del each["module"]
+    with pytest.raises(ValueError, match="unique names"):
+        made(one, same)
+
+
 def test_what_keras_3_has_no_more_is_not_written_for_it(tmp_path):
     weights = random_weights([(3, 8), (2, 8), (8,)])
     described = entry("LSTM", units=2, batch_input_shape=[None, 4, 3], recurrent_activation="hard_sigmoid")

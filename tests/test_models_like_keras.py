@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
+import h5py
 import layer_cases
 import model_cases
 import numpy as np
@@ -269,13 +272,16 @@ def test_weights_of_a_layer_that_is_not_built():
 
 
 def test_a_layer_twice_in_a_chain(keras, tmp_path):
-    """Keras runs it, but its config has the layer once: such a model is taken from no file, and written to none."""
+    """Keras runs it, and reads it, but writes a config with the layer once: no live model of it is taken."""
     shared = layers.Dense(3)
     model = Sequential([Input((3,)), shared, layers.ReLU(), shared])
     kernel, bias = shared.get_weights()
     np.testing.assert_allclose(model(X[:, 0]), np.maximum(X[:, 0] @ kernel + bias, 0) @ kernel + bias, atol=1e-6)
-    with pytest.raises(NotImplementedError, match="holds a layer twice"):
-        model.save(tmp_path / "m.keras")
+    model.save(tmp_path / "m.keras")
+    again = lstmfast.load_model(tmp_path / "m.keras")
+    assert len(again.get_weights()) == 2
+    assert_same_bits(again(X[:, 0]), model(X[:, 0]))
+    assert_like(model(X[:, 0]), keras.models.load_model(tmp_path / "m.keras")(X[:, 0]))
     shared = keras.layers.Dense(3)
     twice = keras.Sequential([keras.Input((3,)), shared, keras.layers.ReLU(), shared])
     x = keras.Input((5, 3))
@@ -579,3 +585,326 @@ def test_outputs_that_cannot_show_the_table():
     assert "lstm (LSTM)" in shown
     assert "1/1" in shown
     assert "?" in shown
+
+
+# ---- files that Keras and lstmfast write for each other ------------------------------------------------------------
+
+
+def calls_of_a_model(module: Any, kind: str) -> Any:
+    """A model that calls another one several times."""
+    some = module.layers
+    inside = module.Input((3,))
+    step = module.Model(inside, some.Dense(3, activation="tanh")(inside), name="step")
+    if kind == "a chain":
+        step = module.Sequential([module.Input((3,)), some.Dense(3, activation="tanh")], name="step")
+    a, b = module.Input((3,), name="a"), module.Input((3,), name="b")
+    one, other = step(a), step(b)
+    joined = some.Concatenate()([one, other])
+    outputs = {
+        "the first and both": [one, joined],
+        "all": [one, other, joined],
+        "the second": [other, one],
+        "unrolled": [step(one), one, step(step(other)), joined],
+        "a chain": [other, joined, one],
+    }
+    return module.Model([a, b], outputs[kind])
+
+
+def twins(mine: Any, theirs: Any, path: Any, keras: Any) -> Iterator[Any]:
+    """What each makes of the files of the other; ``mine`` has the weights of ``theirs``."""
+    yield mine
+    yield lstmfast.from_keras(theirs)
+    theirs.save(path / "theirs.keras")
+    again = lstmfast.load_model(path / "theirs.keras")
+    yield again
+    again.save(path / "again.keras")
+    yield keras.models.load_model(path / "again.keras")
+    mine.save(path / "mine.keras")
+    yield lstmfast.load_model(path / "mine.keras")
+    yield keras.models.load_model(path / "mine.keras")
+    yield pickle.loads(pickle.dumps(mine))
+
+
+KINDS_OF_CALLS = ("the first and both", "all", "the second", "unrolled", "a chain")
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_CALLS)
+def test_a_model_called_several_times(keras, kind, tmp_path):
+    mine, theirs = calls_of_a_model(lstmfast, kind), calls_of_a_model(keras, kind)
+    same_weights(theirs, mine)
+    x = [X[:, 0], X[:, 1]]
+    for twin in twins(mine, theirs, tmp_path, keras):
+        assert_like(twin(x), theirs(x))
+    theirs.save(tmp_path / "m.h5")
+    assert_like(lstmfast.load_model(tmp_path / "m.h5")(x), theirs(x))
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_CALLS)
+def test_a_model_of_keras_2_called_several_times(tf_keras, kind, tmp_path):
+    theirs = calls_of_a_model(tf_keras, kind)
+    x = [X[:, 0], X[:, 1]]
+    for name in ("m.keras", "m.h5"):
+        theirs.save(tmp_path / name)
+        assert_like(lstmfast.load_model(tmp_path / name)(x), theirs(x))
+    assert_like(lstmfast.from_keras(theirs)(x), theirs(x))
+
+
+def shares_a_layer(module: Any, kind: str) -> Any:
+    """A model in which one layer stands in several places."""
+    some = module.layers
+    x = module.Input((5, 3))
+    dense = some.Dense(3, name="shared")
+    pooled = some.GlobalAveragePooling1D()(x)
+    if kind == "in a wrapper first":
+        return module.Model(x, [some.TimeDistributed(dense)(x), dense(some.Dense(3)(pooled))])
+    if kind == "in a wrapper last":
+        first = some.TimeDistributed(some.Dense(3))(x)
+        return module.Model(x, some.TimeDistributed(dense)(some.Add()([first, dense(x)])))
+    if kind == "in two wrappers":
+        return module.Model(x, some.TimeDistributed(dense)(some.ReLU()(some.TimeDistributed(dense)(x))))
+    if kind == "a cell":
+        cell = some.LSTMCell(3)
+        return module.Model(x, [some.RNN(cell)(x), some.RNN(cell, return_sequences=True, go_backwards=True)(x)])
+    if kind == "backwards":
+        backward = some.GRU(3, go_backwards=True, return_sequences=True, name="backward")
+        both = some.Bidirectional(some.GRU(3, return_sequences=True), backward_layer=backward)
+        return module.Model(x, [both(x), backward(x)])
+    chain = module.Sequential([module.Input((3,)), dense, some.ReLU()], name="chain")
+    return module.Model(x, [some.TimeDistributed(chain)(x), chain(pooled), some.TimeDistributed(chain)(x)])
+
+
+SHARING = ("in a wrapper first", "in a wrapper last", "in two wrappers", "a cell", "a model", "backwards")
+
+
+@pytest.mark.parametrize("kind", SHARING)
+def test_a_layer_in_several_places(keras, kind, tmp_path):
+    mine, theirs = shares_a_layer(lstmfast, kind), shares_a_layer(keras, kind)
+    same_weights(theirs, mine)
+    for twin in twins(mine, theirs, tmp_path, keras):
+        assert_like(twin(X), theirs(X))
+        assert [weight.shape for weight in twin.get_weights()] == [weight.shape for weight in theirs.get_weights()]
+
+
+@pytest.mark.parametrize("kind", SHARING[:-1])
+def test_a_layer_in_several_places_of_keras_2(tf_keras, kind, tmp_path):
+    theirs = shares_a_layer(tf_keras, kind)
+    models = [lstmfast.from_keras(theirs)]
+    for name in ("m.keras", "m.h5"):
+        theirs.save(tmp_path / name)
+        models.append(lstmfast.load_model(tmp_path / name))
+    for mine in models:
+        assert_like(mine(X), theirs(X))
+
+
+def test_a_layer_of_two_models_in_a_model(keras, tmp_path):
+    def make(module: Any) -> Any:
+        some = module.layers
+        embedding = some.Embedding(9, 4, name="words")
+        ids, others, state = module.Input((5,), dtype="int32"), module.Input((6,), dtype="int32"), module.Input((3,))
+        encoder = module.Model(ids, some.GRU(3)(embedding(ids)), name="encoder")
+        decoder = module.Model([others, state], some.GRU(3)(embedding(others), initial_state=state), name="decoder")
+        a, b = module.Input((5,), dtype="int32"), module.Input((6,), dtype="int32")
+        return module.Model([a, b], decoder([b, encoder(a)]))
+
+    mine, theirs = make(lstmfast), make(keras)
+    same_weights(theirs, mine)
+    x = [np.arange(20).reshape(4, 5) % 9, np.arange(24).reshape(4, 6) % 7]
+    mine.save(tmp_path / "mine.keras")
+    for twin in (
+        mine,
+        lstmfast.from_keras(theirs),
+        lstmfast.load_model(tmp_path / "mine.keras"),
+        keras.models.load_model(tmp_path / "mine.keras"),
+        pickle.loads(pickle.dumps(mine)),
+    ):
+        assert_like(twin(x), theirs(x))
+    mine.save_weights(tmp_path / "m.weights.h5")
+    again = make(keras)
+    again.load_weights(tmp_path / "m.weights.h5")
+    assert_like(again(x), theirs(x))
+    theirs.save(tmp_path / "theirs.keras")  # which Keras cannot read
+    assert_like(lstmfast.load_model(tmp_path / "theirs.keras")(x), theirs(x))
+
+
+def by_keyword(module: Any, kind: str) -> Any:
+    some = module.layers
+    x, y = module.Input((5, 3)), module.Input((5, 3))
+    if kind == "attention":
+        one, other = (some.LSTM(4, return_sequences=True)(tensor) for tensor in (x, y))
+        return module.Model([x, y], some.MultiHeadAttention(2, 3)(query=one, value=other, key=other))
+    one, other = some.LSTM(4, return_sequences=True)(x), some.LSTM(4)(y)
+    return module.Model([x, y], some.SimpleRNN(4)(sequences=one, initial_state=other))
+
+
+@pytest.mark.parametrize("kind", ["attention", "state"])
+def test_tensors_by_keyword(keras, kind, tmp_path):
+    """Keras finds layers, whose weights have the same shapes, in another order then."""
+    theirs = by_keyword(keras, kind)
+    names = [(weight.path, tuple(weight.shape)) for weight in theirs.weights]
+    theirs.set_weights(model_cases.weights(names, 3))
+    x = [X, X[::-1].copy()]
+    theirs.save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as old, zipfile.ZipFile(tmp_path / "bare.keras", "w") as new:
+        for name in old.namelist():
+            content = io.BytesIO(old.read(name))
+            if name.endswith(".h5"):  # as Keras 3.0 wrote it
+                with h5py.File(content, "r+") as file:
+                    file.visititems(lambda _, item: item.attrs.pop("name", None))
+            new.writestr(name, content.getvalue())
+    theirs.save(tmp_path / "m.h5")
+    for mine in (
+        lstmfast.from_keras(theirs),
+        *(map(lstmfast.load_model, (tmp_path / name for name in ("m.keras", "bare.keras", "m.h5")))),
+    ):
+        assert_like(mine(x), theirs(x))
+        mine.save(tmp_path / "mine.keras")
+        assert_like(keras.models.load_model(tmp_path / "mine.keras")(x), theirs(x))
+        assert_like(lstmfast.load_model(tmp_path / "mine.keras")(x), theirs(x))
+        mine.save_weights(tmp_path / "mine.weights.h5")
+        again = by_keyword(keras, kind)
+        again.load_weights(tmp_path / "mine.weights.h5")
+        assert_like(again(x), theirs(x))
+
+
+def test_a_nested_model_of_named_inputs(keras, tmp_path):
+    def make(module: Any) -> Any:
+        named = {name: module.Input((3,), name=name) for name in "ba"}
+        inner = module.Model(named, module.layers.Subtract()([named["a"], named["b"]]), name="inner")
+        p, q = module.Input((3,)), module.Input((3,))
+        return module.Model([p, q], module.layers.Dense(2)(inner({"b": p, "a": q})))
+
+    mine, theirs = make(lstmfast), make(keras)
+    same_weights(theirs, mine)
+    x = [X[:, 0], X[:, 1]]
+    for twin in twins(mine, theirs, tmp_path, keras):
+        assert_like(twin(x), theirs(x))
+    part = Model(mine.inputs, mine.layers[-1].input)
+    np.testing.assert_allclose(part(x), x[1] - x[0])
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_registered_activation_named_like_one_of_keras(keras, suffix, tmp_path):
+    @keras.saving.register_keras_serializable(package="Mine")
+    def gelu(x: Any) -> Any:
+        return x * 2
+
+    some = keras.layers
+    theirs = keras.Sequential([keras.Input((5, 3)), some.Dense(2, activation=gelu), some.Activation(gelu)])
+    theirs.save(tmp_path / f"m{suffix}")
+    with pytest.raises(NotImplementedError, match=r"m\.\w+': layer 'dense\w*'.*the activation Mine>gelu is not known"):
+        lstmfast.load_model(tmp_path / f"m{suffix}")
+    for name in ("gelu", "Mine>gelu"):
+        mine = lstmfast.load_model(tmp_path / f"m{suffix}", custom_objects={name: gelu})
+        assert_like(mine(X), theirs(X))
+
+
+def test_a_graph_of_a_class_with_a_training_step(keras, tmp_path):
+    class Custom(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            raise NotImplementedError
+
+    class Mine(Model):
+        pass
+
+    class Chain(keras.Sequential):
+        pass
+
+    x = keras.Input((5, 3))
+    theirs = Custom(x, keras.layers.LSTM(2)(x))
+    nested = Custom(x, keras.layers.Dense(1)(theirs(x)))
+    chain = Chain([keras.Input((5, 3)), nested, keras.layers.Dense(2)])
+    for model, names in ((theirs, ("Custom",)), (nested, ("Custom",)), (chain, ("Custom", "Chain"))):
+        model.save(tmp_path / "m.keras")
+        with pytest.raises(NotImplementedError, match=r"m\.keras.*lstmfast.Model itself, if it has no `call`"):
+            lstmfast.load_model(tmp_path / "m.keras")
+        for kind in (Model, Mine) if "Chain" not in names else (Model,):
+            mine = lstmfast.load_model(tmp_path / "m.keras", custom_objects=dict.fromkeys(names, kind))
+            assert_like(mine(X), model(X))
+            mine.save(tmp_path / "again.keras")
+            again = lstmfast.load_model(tmp_path / "again.keras", custom_objects=dict.fromkeys(names, kind))
+            assert_same_bits(again(X), mine(X))
+
+
+def test_losses_in_a_graph_of_keras_2(tf_keras, tmp_path):
+    import tensorflow
+
+    some = tf_keras.layers
+    x = tf_keras.Input((5, 3))
+    y = some.LSTM(3, return_sequences=True)(x)
+    theirs = tf_keras.Model(x, some.Dense(2)(y))
+    theirs.add_loss(tensorflow.reduce_mean(tensorflow.square(tensorflow.math.lgamma(y) - x)))
+    theirs.add_metric(tensorflow.reduce_mean(y), name="mean")
+    for name in ("m.h5", "m.keras"):
+        theirs.save(tmp_path / name)
+        assert_like(lstmfast.load_model(tmp_path / name)(X), theirs(X))
+        assert lstmfast.explain(tmp_path / name).supported
+    assert_like(lstmfast.from_keras(theirs)(X), theirs(X))
+
+
+def test_a_mask_that_keras_3_does_not_make(tf_keras, tmp_path):
+    some = tf_keras.layers
+    x = tf_keras.Input((4, 6), dtype="int32")
+    theirs = tf_keras.Model(
+        x, some.TimeDistributed(some.LSTM(3))(some.TimeDistributed(some.Embedding(9, 3, mask_zero=True))(x))
+    )
+    mine = lstmfast.from_keras(theirs)
+    ids = np.random.default_rng(0).integers(0, 3, (2, 4, 6))
+    assert_like(mine(ids), theirs(ids))
+    with pytest.raises(NotImplementedError, match=r"'time_distributed\w*' hands on the mask that its layer 'embedding"):
+        mine.save(tmp_path / "m.keras")
+
+
+def test_a_call_of_keras_2_on_a_dict_with_training(tf_keras, tmp_path):
+    named = {name: tf_keras.Input((3,), name=name) for name in "ab"}
+    inner = tf_keras.Model(named, tf_keras.layers.BatchNormalization()(tf_keras.layers.Add()(list(named.values()))))
+    p, q = tf_keras.Input((3,)), tf_keras.Input((3,))
+    theirs = tf_keras.Model([p, q], inner({"a": p, "b": q}, training=True))
+    theirs.save(tmp_path / "m.h5")
+    x = [X[:, 0], X[:, 1]]
+    assert_like(lstmfast.load_model(tmp_path / "m.h5")(x), theirs(x))
+
+
+def test_words_with_other_ends_of_lines(tf_keras, tmp_path):
+    import tensorflow
+
+    text = tf_keras.layers.TextVectorization(output_sequence_length=4)
+    text.adapt(["a\u2028b c d c d d", "e\x85f d"])
+    model = tf_keras.Sequential([tf_keras.Input((1,), dtype="string"), text])
+    model.save(tmp_path / "m.keras")
+    words = ["a\u2028b c d e\x85f"]
+    mine = lstmfast.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(mine(words), model(tensorflow.constant(words)).numpy())
+
+
+def test_a_name_that_keras_3_refuses(keras, tmp_path):
+    x = Input((3,))
+    mine = Model(x, layers.Dense(2, name="block/dense")(x))
+    with pytest.raises(NotImplementedError, match="'block/dense' has a '/' in its name"):
+        mine.save(tmp_path / "m.keras")
+    mine.layers[1].name = "block_dense"
+    mine.save(tmp_path / "m.keras")
+    assert_like(mine(X[:, 0]), keras.models.load_model(tmp_path / "m.keras")(X[:, 0]))
+
+
+def test_more_layers_than_the_file_has(keras, tmp_path):
+    def make(module: Any, *units: int) -> Any:
+        some = module.layers
+        return module.Sequential([module.Input((5, 3)), some.LSTM(4), *map(some.Dense, units)])
+
+    theirs = make(keras, 2)
+    theirs.save_weights(tmp_path / "m.weights.h5")
+    mine, same = make(lstmfast, 2, 1), make(keras, 2, 1)
+    own = mine.layers[2].get_weights()
+    with pytest.raises(ValueError, match="holds the weights of 1 layers of class Dense, its config has 2"):
+        mine.load_weights(tmp_path / "m.weights.h5")
+    with pytest.warns(UserWarning, match=rf"layer '{mine.layers[2].name}' of class Dense are missing.* keeps its own"):
+        mine.load_weights(tmp_path / "m.weights.h5", skip_mismatch=True)
+    with pytest.warns(UserWarning, match="could not be loaded"):
+        same.load_weights(tmp_path / "m.weights.h5", skip_mismatch=True)
+    assert_same_bits(mine.get_weights()[:-2], theirs.get_weights())
+    assert_same_bits(mine.get_weights()[:-2], same.get_weights()[:-2])
+    assert_same_bits(mine.layers[2].get_weights(), own)
+    other = Sequential([Input((5, 3)), layers.GRU(4), layers.Dense(2)])
+    with pytest.warns(UserWarning, match="class GRU are missing"):
+        other.load_weights(tmp_path / "m.weights.h5", skip_mismatch=True)
+    assert_same_bits(other.layers[1].get_weights(), theirs.layers[1].get_weights())
