@@ -271,7 +271,7 @@ def _sequential(config: Any, context: Context, depth: int, kind: Any = Sequentia
     if branches:
         return _joined(branches, layers, options.get("name"), context)
     try:
-        model: Model = kind(layers, name=options.get("name"), keras_version=context.version)
+        model: Sequential = kind(layers, name=options.get("name"), keras_version=context.version)
         model._trainable = bool(options.get("trainable", True))
         shape = options.get("build_input_shape")
         if not model.built and isinstance(shape, list) and is_plain_shape(tuple(shape)) and layers:

@@ -115,6 +115,8 @@ def descend(group: Any, path: str, name: str) -> Any:
     for key in path.split("/"):
         if key in ("", "."):
             continue
+        if not hasattr(group, "keys"):
+            return None
         group = child(group, key, name)
         if group is None:
             return None
