@@ -71,6 +71,7 @@ class Functional(Model):
         self._training_plans: dict[bool, tuple[int, Plan]] = {}  # as `_plan`, for calls with this `training`
         self._trains = False
         self._any_steps = False
+        self._shapes: dict[tuple[Shape, ...], list[Shape]] = {}  # of outputs, by those of the inputs
         self._layers: list[Layer] = []
         if inputs is not None or outputs is not None:
             self._connect(inputs, outputs)
@@ -104,6 +105,7 @@ class Functional(Model):
         self._layers = layers
         self.built = True
         self.build_shape = self.input_shape
+        self._shapes = {}  # which models in models, each twice, would ask for 2**depth times
         self._trains = any(node.kwargs.get("training") or node.layer.trains for node in graph_nodes)
         self._forget_plans()
 
@@ -161,12 +163,18 @@ class Functional(Model):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the output for inputs of another batch size or number of steps."""
-        known = dict(zip(map(id, self.inputs), flat_shapes(input_shape), strict=True))
-        for node in self._graph_nodes:
-            flat: list[Shape] = []
-            _graph.map_shapes(flat.append, node.layer.output_shape_of(node, known))
-            known.update(zip(map(id, node.outputs), flat, strict=True))
-        return map_tree(lambda tensor: known[id(tensor)], self._outputs_struct)
+        shapes = tuple(flat_shapes(input_shape))
+        found = self._shapes.get(shapes)
+        if found is None:
+            known = dict(zip(map(id, self.inputs), shapes, strict=True))
+            for node in self._graph_nodes:
+                flat = flat_shapes(node.layer.output_shape_of(node, known))
+                known.update(zip(map(id, node.outputs), flat, strict=True))
+            found = [known[id(tensor)] for tensor in self.outputs]
+            if len(self._shapes) < _MOST_SHAPES:
+                self._shapes = {**self._shapes, shapes: found}
+        remaining = iter(found)
+        return map_tree(lambda _: next(remaining), self._outputs_struct)
 
     def output_dtype(self, inputs: Any) -> str:
         return self.outputs[0].dtype
@@ -1000,6 +1008,8 @@ class Sequential(Functional):
             )
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        if self.built:
+            return super().compute_output_shape(input_shape)
         for layer in self.layers:
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape

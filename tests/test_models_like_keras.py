@@ -908,3 +908,15 @@ def test_more_layers_than_the_file_has(keras, tmp_path):
     with pytest.warns(UserWarning, match="class GRU are missing"):
         other.load_weights(tmp_path / "m.weights.h5", skip_mismatch=True)
     assert_same_bits(other.layers[1].get_weights(), theirs.layers[1].get_weights())
+
+
+def test_models_in_models_each_called_twice():
+    """Which costs no more to make than they are."""
+    x = Input((3,))
+    net = Model(x, layers.Dense(3)(x))
+    for _ in range(30):
+        y = Input((3,))
+        net = Model(y, net(net(y)))
+    again = lstmfast.model_from_json(net.to_json())
+    assert again.output_shape == again.compute_output_shape((None, 3)) == (None, 3)
+    assert again.count_params() == 12

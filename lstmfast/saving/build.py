@@ -357,7 +357,7 @@ def functional(config: dict[str, Any], context: Context, depth: int, kind: type[
     found = set(map(id, model._layers))
     listed = {id(layer): layer for layer in layers.values() if id(layer) in found}
     model._layers = [*listed.values(), *(layer for layer in model._layers if id(layer) not in listed)]
-    return model
+    return model  # type: ignore[no-any-return]
 
 
 def needed_entries(entries: list[Any], config: Any, context: Context) -> list[Any]:
