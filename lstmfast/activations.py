@@ -55,8 +55,13 @@ class Activation:
     def __name__(self) -> str:
         return self.name
 
-    def __call__(self, x: Any, **parameters: Any) -> np.ndarray[Any, Any]:
+    def __call__(self, x: Any, *args: Any, **parameters: Any) -> np.ndarray[Any, Any]:
         """Apply to an array-like of any shape; float64 stays float64, everything else becomes float32."""
+        if args:
+            places = tuple(self.parameters)[: len(args)]
+            if len(places) < len(args) or not parameters.keys().isdisjoint(places):
+                raise TypeError(f"{self.name}() takes x, {', '.join(self.parameters)}, each once.")
+            parameters.update(zip(places, args, strict=True))
         this = Activation(self.name, {**self.parameters, **parameters}) if parameters else self
         array = as_array(x)
         array = contiguous(cast(array, FLOAT64 if array.dtype == FLOAT64 else FLOAT32))
@@ -187,6 +192,12 @@ def get(identifier: Any) -> Activation:
     raise ValueError(f"Could not interpret activation function identifier: {identifier}")
 
 
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The activation of a config, or of the name of one of ``custom_objects``."""
+    custom = custom_objects or {}
+    return custom[config] if isinstance(config, str) and config in custom else get(config)
+
+
 def serialize(activation: Activation) -> Any:
     """The identifier that a Keras config would hold for it: a name, or the config of the layer with its parameters."""
     if activation.function is not None:
@@ -202,8 +213,15 @@ def serialize(activation: Activation) -> Any:
 _KNOWN: dict[str, Activation] = {
     name: Activation(name) for name in _core.activation_names() if name not in ("gelu_tanh",)
 }
-linear = _KNOWN["linear"]
+linear, sigmoid = _KNOWN["linear"], _KNOWN["sigmoid"]
 LINEAR = ("linear", 0.0, 0.0, 0.0)  # as the core takes it
+
+
+def glu(x: Any, axis: int = -1) -> np.ndarray[Any, Any]:
+    """Keras's gated linear unit: one half of an axis times the sigmoid of the other. No layer has it by its name."""
+    values, gates = np.split(linear(x), 2, axis=axis)
+    y: np.ndarray[Any, Any] = values * sigmoid(gates)
+    return y
 
 
 def __getattr__(name: str) -> Activation:

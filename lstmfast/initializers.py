@@ -1,7 +1,8 @@
 """Keras's weight initializers: the same distributions, drawn with NumPy.
 
-An initializer is named as in Keras (``"glorot_uniform"``, ``{"class_name": "Orthogonal", "config": {...}}``) or is an
-`Initializer`; with a seed it gives the same values in every process.
+An initializer is named as in Keras (``"glorot_uniform"``, ``{"class_name": "Orthogonal", "config": {...}}``), made by
+a constructor (``GlorotUniform(seed=1)``, ``glorot_uniform(seed=1)``), or a function of a shape and a dtype. With a seed
+it gives the same values in every process.
 
 >>> from lstmfast import initializers
 >>> initializers.get("ones")((2, 2)).tolist()
@@ -10,14 +11,20 @@ An initializer is named as in Keras (``"glorot_uniform"``, ``{"class_name": "Ort
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+Axes = tuple[list[int], list[int]] | None  # of a shape, that count as inputs and as outputs; None says the places
 
 
-def _fans(shape: tuple[int, ...]) -> tuple[float, float]:
+def _fans(shape: tuple[int, ...], axes: Axes = None) -> tuple[float, float]:
+    if axes is not None:
+        fan_in, fan_out = (math.prod(shape[axis] for axis in side) for side in axes)
+        return float(fan_in), float(fan_out)
     if not shape:
         return 1.0, 1.0
     if len(shape) == 1:
@@ -34,8 +41,9 @@ def _variance_scaling(
     scale: float = 1.0,
     mode: str = "fan_in",
     distribution: str = "truncated_normal",
+    axes: Axes = None,
 ) -> Array:
-    fan_in, fan_out = _fans(shape)
+    fan_in, fan_out = _fans(shape, axes)
     fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}.get(mode)
     if fan is None:
         raise ValueError(f"Invalid `mode` argument: {mode!r}. Expected fan_in, fan_out or fan_avg.")
@@ -92,8 +100,8 @@ def _constant(shape: tuple[int, ...], rng: np.random.Generator, value: Any = 0.0
 
 
 def _scaled(scale: float, mode: str, distribution: str) -> Any:
-    def draw(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        return _variance_scaling(shape, rng, scale, mode, distribution)
+    def draw(shape: tuple[int, ...], rng: np.random.Generator, axes: Axes = None) -> Array:
+        return _variance_scaling(shape, rng, scale, mode, distribution, axes)
 
     return draw
 
@@ -120,6 +128,7 @@ _CLASSES: dict[str, tuple[Any, dict[str, Any], bool]] = {
     "LecunNormal": (_scaled(1.0, "fan_in", "truncated_normal"), {}, True),
     "Orthogonal": (_orthogonal, {"gain": 1.0}, True),
 }
+_SCALED = frozenset("VarianceScaling GlorotUniform GlorotNormal HeUniform HeNormal LecunUniform LecunNormal".split())
 _NAMES = {
     "zeros": "Zeros",
     "zero": "Zeros",
@@ -156,6 +165,8 @@ class Initializer:
         Its parameters, ``seed`` among them; what is not given has Keras's default.
     """
 
+    axes: Axes = None
+
     def __init__(self, class_name: str, config: dict[str, Any] | None = None) -> None:
         self.class_name = class_name
         _, defaults, seeded = _CLASSES[class_name]
@@ -178,7 +189,16 @@ class Initializer:
                 seed = (seed.get("config") or {}).get("seed")
             rng = np.random.default_rng(seed)
         draw = _CLASSES[self.class_name][0]
-        return np.asarray(draw(tuple(shape), rng, **self.parameters), dtype=dtype or np.float32)
+        given = self.parameters if self.axes is None else {**self.parameters, "axes": self.axes}
+        return np.asarray(draw(tuple(shape), rng, **given), dtype=dtype or np.float32)
+
+    def over(self, inputs: list[int], outputs: list[int]) -> Initializer:
+        """The same for shapes of which these axes are those of the inputs and of the outputs, as in Keras 3."""
+        if self.class_name not in _SCALED:
+            return self
+        other = Initializer(self.class_name, self.get_config())
+        other.axes = inputs, outputs
+        return other
 
     def get_config(self) -> dict[str, Any]:
         return {**self.parameters, **({"seed": self.seed} if self._seeded else {})}
@@ -187,18 +207,79 @@ class Initializer:
         return f"<initializer {self.class_name} {self.get_config()}>"
 
 
-def get(identifier: Any) -> Initializer:
-    """The initializer that a Keras identifier means: a name, a config, an `Initializer` or a Keras initializer.
+class _Given(Initializer):
+    """A function of a shape and a dtype as an initializer."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__("Zeros")
+        self.function = function
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        dtype = np.dtype(dtype or np.float32)
+        values = np.asarray(self.function(tuple(shape), dtype=dtype.name), dtype)
+        if values.shape != tuple(shape):
+            raise ValueError(f"{self!r} gave values of shape {values.shape}, expected {tuple(shape)}.")
+        return values
+
+    def __repr__(self) -> str:
+        return f"<initializer {self.function}>"
+
+
+class _Values:
+    """Gives an array, for its own shape alone."""
+
+    def __init__(self, values: Array) -> None:
+        self.values = values
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        if shape != self.values.shape:
+            raise ValueError(
+                f"Expected `shape` to be {self.values.shape} for direct tensor as initializer. Received shape={shape}"
+            )
+        return self.values
+
+
+class _Class:
+    """Stands for one of Keras's classes: called on parameters, it gives an `Initializer`."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = self.__qualname__ = name
+
+    def __call__(self, *args: Any, **config: Any) -> Initializer:
+        name = self.__name__
+        _, defaults, seeded = _CLASSES[name]
+        places = [*defaults, *(["seed"] if seeded else [])]
+        twice = [place for place, _ in zip(places, args, strict=False) if place in config]
+        if len(args) > len(places) or twice:
+            raise TypeError(f"{name}() takes {', '.join(places) or 'no arguments'}, each once.")
+        config.update(zip(places, args, strict=False))
+        unknown = set(config) - set(places)
+        if unknown:
+            raise TypeError(f"{name}() got an unexpected argument {sorted(unknown)[0]!r}")
+        return Initializer(name, config)
+
+    def __repr__(self) -> str:
+        return f"<class {self.__name__!r} of lstmfast.initializers>"
+
+
+def get(identifier: Any) -> Any:
+    """The initializer that a Keras identifier means; None for None, which a layer takes for its default.
+
+    Parameters
+    ----------
+    identifier : str, dict, Initializer, callable, array or None
+        A name, a config, an initializer of lstmfast or Keras or its class, another function of a shape and a dtype, or
+        the values themselves.
 
     Raises
     ------
     ValueError
         If no initializer is known by that name.
     """
-    if isinstance(identifier, Initializer):
+    if identifier is None or isinstance(identifier, Initializer):
         return identifier
-    if identifier is None:
-        return Initializer("Zeros")
+    if isinstance(identifier, (type, _Class)):
+        return get(identifier())
     class_name: Any = identifier
     config: Any = {}
     if isinstance(identifier, dict):
@@ -206,13 +287,25 @@ def get(identifier: Any) -> Initializer:
     elif not isinstance(identifier, str) and hasattr(identifier, "get_config"):
         class_name, config = type(identifier).__name__, identifier.get_config()
     class_name = _NAMES.get(class_name, class_name) if isinstance(class_name, str) else None
-    if class_name not in _CLASSES or not isinstance(config, dict):
-        raise ValueError(f"Could not interpret initializer identifier: {identifier}")
-    return Initializer(class_name, config)
+    if class_name in _CLASSES and isinstance(config, dict):
+        return Initializer(class_name, config)
+    if hasattr(identifier, "__array__") and not isinstance(identifier, str):
+        return _Given(_Values(np.asarray(identifier)))
+    if callable(identifier):
+        return _Given(identifier)
+    raise ValueError(f"Could not interpret initializer identifier: {identifier}")
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The initializer of a config, or of the name of one of ``custom_objects``."""
+    name = config.get("class_name") if isinstance(config, dict) else config
+    return get((custom_objects or {}).get(name, config) if isinstance(name, str) else config)
 
 
 def serialize(initializer: Initializer) -> dict[str, Any]:
-    """The initializer's Keras 3 config."""
+    """The initializer's Keras 3 config; that of zeros for a function, for which there is none."""
+    if isinstance(initializer, _Given):
+        initializer = Initializer("Zeros")
     return {
         "module": "keras.initializers",
         "class_name": initializer.class_name,
@@ -222,19 +315,12 @@ def serialize(initializer: Initializer) -> dict[str, Any]:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _CLASSES:
+    class_name = _NAMES.get(name, name)
+    if class_name not in _CLASSES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = globals()[name] = globals().setdefault(class_name, _Class(class_name))
+    return made
 
-    def make(*args: Any, **config: Any) -> Initializer:
-        places = [*_CLASSES[name][1], *(["seed"] if _CLASSES[name][2] else [])]
-        twice = [place for place, _ in zip(places, args, strict=False) if place in config]
-        if len(args) > len(places) or twice:
-            raise TypeError(f"{name}() takes {', '.join(places) or 'no arguments'}, each once.")
-        config.update(zip(places, args, strict=False))
-        unknown = set(config) - set(_CLASSES[name][1]) - ({"seed"} if _CLASSES[name][2] else set())
-        if unknown:
-            raise TypeError(f"{name}() got an unexpected argument {sorted(unknown)[0]!r}")
-        return Initializer(name, config)
 
-    make.__name__ = make.__qualname__ = name
-    return make
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_CLASSES, *_NAMES})

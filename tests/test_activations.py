@@ -223,3 +223,37 @@ def test_every_name_of_keras_is_known(keras):
 
 def _defaults(name: str) -> tuple[float, float, float]:
     return (0.0, 0.0, 0.0) if name == "gelu_tanh" else activations.get(name).core[1:]
+
+
+def test_parameters_by_their_place(keras):
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32") * 3
+    for name, args in (
+        ("relu", (0.1,)),
+        ("relu", (0.1, 2.0, 0.5)),
+        ("leaky_relu", (0.3,)),
+        ("elu", (0.5,)),
+        ("softmax", (0,)),
+        ("log_softmax", (-1,)),
+        ("gelu", (True,)),
+        ("threshold", (0.5, 2.0)),
+    ):
+        expected = np.asarray(getattr(keras.activations, name)(x, *args))
+        assert_like_keras(getattr(activations, name)(x, *args), expected, 2e-6, f"{name}{args}")
+    for call in (lambda: activations.elu(x, 1.0, 2.0), lambda: activations.elu(x, 1.0, alpha=2.0)):
+        with pytest.raises(TypeError, match="alpha, each once"):
+            call()
+    with pytest.raises(TypeError, match="each once"):
+        activations.tanh(x, 1.0)
+
+
+def test_the_gated_linear_unit(keras):
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype("float32") * 3
+    for args in ((), (0,), (-2,)):
+        assert_like_keras(activations.glu(x, *args), np.asarray(keras.activations.glu(x, *args)), 2e-6, f"glu{args}")
+
+
+def test_activations_of_a_config():
+    relu = activations.get("relu")
+    assert activations.deserialize("relu") is relu
+    assert activations.deserialize({"class_name": "function", "config": "relu"}) is relu
+    assert activations.deserialize("mine", custom_objects={"mine": np.sign}) is np.sign

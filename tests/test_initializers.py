@@ -135,3 +135,93 @@ def test_parameters_by_their_place(keras):
     for args, options in (((1, 2, 3, 4, 5), {}), ((1,), {"value": 2})):
         with pytest.raises(TypeError, match="each once"):
             initializers.Constant(*args, **options)
+
+
+def test_constructors_have_both_names_of_keras(keras):
+    names = {name for name, value in vars(keras.initializers).items() if isinstance(value, type)}
+    names -= {"Initializer", *(name for name in names if "stft" in name.lower())}
+    assert len(names) > 25
+    for name in names:
+        class_name = getattr(keras.initializers, name).__name__
+        assert getattr(initializers, name) is getattr(initializers, class_name)
+        assert getattr(initializers, name)().class_name == class_name
+        assert name in dir(initializers)
+    values = initializers.glorot_uniform(seed=3)((4, 5))
+    assert_same_bits(initializers.GlorotUniform(3)((4, 5)), values)
+    with pytest.raises(AttributeError, match="no attribute 'glorot'"):
+        _ = initializers.glorot
+
+
+def kernel(module, kind, identifier):
+    """That of a fresh layer, (3, 4)."""
+    layer = getattr(module, "Dense" if kind == "Dense" else "LSTM")(
+        4 if kind == "Dense" else 1, kernel_initializer=identifier
+    )
+    layer = module.Bidirectional(layer) if kind == "Bidirectional" else layer
+    layer.build((None, 3) if kind == "Dense" else (None, None, 3))
+    return np.asarray(layer.get_weights()[0])
+
+
+DRAWN = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+
+
+class Twos:
+    def __call__(self, shape, dtype=None):
+        return 2 * np.ones(shape, dtype)
+
+
+@pytest.mark.parametrize("identifier", [np.ones, Twos, Twos(), DRAWN])
+def test_whatever_keras_takes_for_an_initializer(keras, identifier):
+    expected = kernel(keras.layers, "Dense", identifier)
+    for kind in ("Dense", "LSTM", "Bidirectional"):
+        np.testing.assert_array_equal(kernel(layers, kind, identifier), expected)
+
+
+def test_initializers_of_keras_and_their_classes(keras):
+    for identifier in (keras.initializers.Ones, keras.initializers.Ones(), keras.ops.ones, initializers.Ones):
+        np.testing.assert_array_equal(kernel(layers, "Bidirectional", identifier), np.ones((3, 4)))
+    assert initializers.get(None) is keras.initializers.get(None) is None
+    for kind in ("Dense", "LSTM"):
+        assert kernel(layers, kind, None).std() > 0
+    with pytest.raises(ValueError, match=r"Expected `shape` to be \(3, 4\)"):
+        initializers.get(DRAWN)((4, 3))
+    for bad in (3, "nonsense", {"class_name": "Nonsense"}, []):
+        with pytest.raises(ValueError, match="Could not interpret"):
+            initializers.get(bad)
+
+
+def test_initializers_of_a_config():
+    config = initializers.serialize(initializers.HeNormal(seed=2))
+    for made in (initializers.deserialize(config), initializers.get(config)):
+        assert made.get_config() == {"seed": 2}
+    special = initializers.Constant(2.0)
+    assert initializers.deserialize("mine", custom_objects={"mine": special}) is special
+    assert initializers.deserialize({"class_name": "mine"}, custom_objects={"mine": special}) is special
+
+
+def test_a_model_with_a_function_for_an_initializer_is_written(tmp_path):
+    model = lstmfast.Sequential(
+        [lstmfast.Input((3,)), layers.Dense(2, kernel_initializer=lambda shape, dtype: np.full(shape, 3))]
+    )
+    assert (model.get_weights()[0] == 3).all()
+    model.save(tmp_path / "m.keras")
+    assert (lstmfast.load_model(tmp_path / "m.keras").get_weights()[0] == 3).all()
+    wrong = layers.Dense(2, kernel_initializer=lambda shape, dtype: np.ones(3))
+    with pytest.raises(ValueError, match=r"values of shape \(3,\), expected \(3, 2\)"):
+        wrong(np.ones((1, 3)))
+
+
+@pytest.mark.parametrize("name", ["glorot_uniform", "he_normal", "lecun_uniform"])
+def test_the_axes_of_an_equation_count_as_in_keras(keras, name):
+    def deviations(module):
+        options = {"kernel_initializer": name}
+        dense = module.EinsumDense("abc,cde->abde", (None, 40, 8), **options)
+        dense.build((None, 5, 30))
+        joined = module.EinsumDense("abcd,cde->abe", (None, 50), **options)
+        joined.build((None, 5, 20, 30))
+        heads = module.MultiHeadAttention(8, 30, output_shape=40, **options)
+        heads.build(*([[(None, 5, 20)] * 2] if module is layers else [(None, 5, 20), (None, 5, 20)]))
+        weights = [*dense.get_weights(), *joined.get_weights(), *heads.get_weights()]
+        return [np.asarray(weight).std() for weight in weights if weight.ndim == 3]
+
+    np.testing.assert_allclose(deviations(layers), deviations(keras.layers), rtol=0.08)
