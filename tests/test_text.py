@@ -85,6 +85,105 @@ def test_unknown_words_are_refused_where_nothing_stands_for_them():
         layer(["up", "down"])
 
 
+ADAPTED = {
+    "default": {},
+    "few": {"max_tokens": 6},
+    "pairs": {"ngrams": 2},
+    "characters": {"split": "character"},
+    "as it is": {"standardize": None},
+}
+
+
+@pytest.mark.parametrize("options", ADAPTED.values(), ids=ADAPTED)
+def test_a_vocabulary_of_texts_is_that_of_keras(keras, options):
+    texts = [*TEXTS, "b b a a c", "zz b", "[UNK] the \u00e9t\u00e9"]
+    mine, theirs = (module.TextVectorization(**options) for module in (layers, keras.layers))
+    for given in (texts, np.array(texts, object), np.array(texts, object)[:, None]):
+        mine.adapt(given)
+        theirs.adapt(given)
+        assert mine.get_vocabulary() == theirs.get_vocabulary()
+    if mine.vocabulary:
+        np.testing.assert_array_equal(mine(texts), np.asarray(theirs(np.array(texts, object))))
+    whole = mine.get_vocabulary()
+    for layer in (mine, theirs):
+        layer.adapt(np.array(texts[start : start + 4], object) for start in range(0, len(texts), 4))
+    assert mine.get_vocabulary() == theirs.get_vocabulary() == whole
+    for layer in (mine, theirs):
+        layer.adapt((np.array(texts[start : start + 4], object) for start in range(0, len(texts), 4)), steps=1)
+    assert mine.get_vocabulary() == theirs.get_vocabulary()
+
+
+@pytest.mark.parametrize("options", [{}, {"mask_token": "", "oov_token": "up"}, {"num_oov_indices": 0}])
+def test_a_vocabulary_of_words_is_that_of_keras(keras, options):
+    words = np.array([["up", "down", ""], ["left", "up", "up"]], object)
+    mine, theirs = (module.StringLookup(**options) for module in (layers, keras.layers))
+    for layer in (mine, theirs):
+        layer.adapt(words)
+    assert mine.get_vocabulary() == theirs.get_vocabulary()
+    np.testing.assert_array_equal(mine(words), np.asarray(theirs(words)))
+
+
+def test_words_without_a_split_make_a_vocabulary(keras):
+    words = np.array([["the", "Movie!"], ["", "bad"]], object)
+    mine, theirs = (module.TextVectorization(split=None, ngrams=(1, 2)) for module in (layers, keras.layers))
+    for layer in (mine, theirs):
+        layer.adapt(words)
+    assert mine.get_vocabulary() == theirs.get_vocabulary()
+
+
+def test_what_makes_no_vocabulary_changes_nothing():
+    layer = layers.TextVectorization()
+    layer.adapt(["a b", "b"])
+    for bad, error in (
+        ([1, 2], TypeError),
+        (3, TypeError),
+        (np.array([["a", "b"]]), ValueError),
+        ([b"\xff"], ValueError),
+    ):
+        with pytest.raises(error):
+            layer.adapt(bad)
+        assert layer.get_vocabulary() == ["", "[UNK]", "b", "a"]
+    layer.set_vocabulary(["x"])
+    with pytest.raises(ValueError, match="after setting a static vocabulary"):
+        layer.adapt(["a"])
+    assert layer.get_vocabulary() == ["", "[UNK]", "x"]
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_vocabulary_in_a_file(keras, tmp_path, ending):
+    path = tmp_path / "words.txt"
+    path.write_bytes("\r\n".join([*WORDS, "a\u2028b"]).encode() + ending.encode())
+    for name in ("TextVectorization", "StringLookup"):
+        mine, theirs = (getattr(module, name)(vocabulary=str(path)) for module in (layers, keras.layers))
+        assert mine.get_vocabulary() == theirs.get_vocabulary()
+        given = getattr(layers, name)()
+        given.set_vocabulary(path)
+        assert given.get_vocabulary() == mine.get_vocabulary()
+        assert mine.get_config()["vocabulary"][: len(WORDS)] == WORDS
+
+
+def test_no_config_reads_a_file(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("a\nb\n")
+    entry = {"class_name": "StringLookup", "config": {"name": "s", "vocabulary": str(path)}}
+    for call in (
+        lambda: layers.deserialize(entry),
+        lambda: layers.StringLookup.from_config(entry["config"]),
+        lambda: layers.TimeDistributed(entry),
+    ):
+        with pytest.raises(ValueError, match="names a file of a vocabulary"):
+            call()
+
+
+def test_arguments_in_the_order_of_keras():
+    layer = layers.TextVectorization(50, "lower", "whitespace", None, "int", 4, False, ["a"])
+    assert layer.get_vocabulary() == ["", "[UNK]", "a"]
+    assert layers.StringLookup(None, 1, None, "?", ["a"], None, False, "int", False, False).get_vocabulary() == [
+        "?",
+        "a",
+    ]
+
+
 def classifier(keras, vectorization, functional=False):
     """The model of TensorFlow's tutorial on text and recurrent networks."""
     stack = [
@@ -267,7 +366,8 @@ BAD = {
     "no UTF-8": ([b"\xff"], "no UTF-8"),
     "half a pair": (["\ud800"], "surrogate"),
     "many": (list("abcdefgh"), "larger than the maximum"),
-    "path": ("words.txt", "sequence of words"),
+    "path": ("words.txt", "Vocabulary file words.txt does not exist"),
+    "bytes": (b"words", "sequence of words"),
 }
 
 

@@ -6,8 +6,10 @@ Next: masking.py, for the Embedding.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,22 @@ def _characters(text: bytes) -> list[bytes]:
     return [character.encode() for character in text.decode(errors="replace")]
 
 
+def _decoded(words: list[bytes]) -> tuple[str, ...]:
+    try:
+        return tuple(word.decode() for word in words)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"The vocabulary holds a word that is no UTF-8: {error}") from None
+
+
+def _lines(path: Any) -> list[bytes]:
+    """The lines of a file, as TensorFlow reads them."""
+    if not os.path.exists(path):
+        raise ValueError(f"Vocabulary file {os.fspath(path)} does not exist.")
+    with open(path, "rb") as file:
+        lines = file.read().replace(b"\r", b"").split(b"\n")
+    return lines if lines[-1] else lines[:-1]
+
+
 _MOST_STEPS = 1 << 31
 _SPLIT: dict[Any, Callable[[bytes], list[bytes]]] = {"whitespace": bytes.split, "character": _characters}
 
@@ -53,7 +71,9 @@ class _Vocabulary(Layer):
     casts_input = False
     reads_strings = True
     supports_masking = False
-    inert_arguments = ("vocabulary_dtype", "vocabulary_size", "has_input_vocabulary", "oov_method", "pad_to_max_tokens")
+    inert_arguments = ("vocabulary_dtype", "vocabulary_size", "has_input_vocabulary", "oov_method")
+
+    _was_given = False  # the vocabulary, by the caller
 
     mask_token: str | None
     oov_token: str
@@ -103,9 +123,9 @@ class _Vocabulary(Layer):
 
         Parameters
         ----------
-        vocabulary : sequence of str or bytes
+        vocabulary : sequence of str or bytes, or str or path-like
             Each word once, in the order of their ids; what `get_vocabulary` gives, too, which begins with the special
-            words.
+            words. A path is that of a file with a word on each line.
 
         Raises
         ------
@@ -115,7 +135,63 @@ class _Vocabulary(Layer):
         """
         if idf_weights is not None:
             raise ValueError("`idf_weights` should only be set if output_mode is `'tf_idf'`.")
+        if isinstance(vocabulary, (str, os.PathLike)):
+            vocabulary = _lines(vocabulary)
         self.take_words(self.checked_vocabulary(vocabulary))
+        self._was_given = True
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """As of all layers; a config names no file of a vocabulary."""
+        if isinstance(config.get("vocabulary"), (str, bytes, os.PathLike)):
+            raise ValueError(
+                f"The config names a file of a vocabulary, {config['vocabulary']!r}, which is not read: give the layer "
+                "its words."
+            )
+        return super().from_config(config)
+
+    def adapt(self, data: Any, batch_size: Any = None, steps: int | None = None) -> None:
+        """Take the vocabulary from texts: their words, the most frequent first, and of equally frequent ones the last.
+
+        Parameters
+        ----------
+        data : array-like of str, or iterable of batches
+            As the inputs.
+        batch_size : optional
+            Without effect.
+        steps : int, optional
+            How many batches to take at most.
+
+        Raises
+        ------
+        ValueError
+            If the vocabulary was given, or the shape is wrong; nothing has changed then.
+        TypeError
+            If it holds anything but strings.
+        """
+        if self._was_given:
+            raise ValueError(
+                f"Cannot adapt layer '{self.name}' after setting a static vocabulary via `vocabulary` argument or "
+                "`set_vocabulary()` method."
+            )
+        whole = isinstance(data, (list, tuple)) or hasattr(data, "__array__") or not hasattr(data, "__iter__")
+        counts: Counter[bytes] = Counter()
+        for batch in [data] if whole else islice(data, steps):
+            texts = np.atleast_1d(as_strings(batch))
+            self.check_shape(texts.shape)
+            for words in self.words_of(texts):
+                counts.update(words)
+        for special in (self.mask_token, self.oov_token):
+            if special is not None:
+                counts.pop(special.encode(), None)
+        found = sorted(counts, key=lambda word: (counts[word], word), reverse=True)
+        if self.max_tokens is not None:
+            found = found[: max(0, self.max_tokens - len(self._specials))]
+        self.take_words(_decoded(found))
+
+    def words_of(self, texts: Array) -> Iterable[list[bytes]]:
+        """The words of an array of texts, row by row."""
+        raise NotImplementedError
 
     def take_words(self, words: tuple[str, ...]) -> None:
         """`set_vocabulary` of what `checked_vocabulary` gave."""
@@ -131,10 +207,7 @@ class _Vocabulary(Layer):
         if isinstance(vocabulary, (str, bytes)) or not isinstance(vocabulary, Iterable):
             raise ValueError(f"The vocabulary has to be a sequence of words, got {vocabulary!r}.")
         vocabulary = [_encoded(word, "the vocabulary") for word in vocabulary]
-        try:
-            words = [word.decode() for word in vocabulary]
-        except UnicodeDecodeError as error:
-            raise ValueError(f"The vocabulary holds a word that is no UTF-8: {error}") from None
+        words = list(_decoded(vocabulary))
         specials = self._specials
         if words[: len(specials)] == specials:
             words = words[len(specials) :]
@@ -222,8 +295,8 @@ class StringLookup(_Vocabulary):
         A word whose id is 0.
     oov_token : str
         What `get_vocabulary` calls the words that are not in it.
-    vocabulary : sequence of str, optional
-        The words, in the order of their ids.
+    vocabulary : sequence of str, or path, optional
+        The words, in the order of their ids, or a file with one on each line.
 
     Examples
     --------
@@ -255,6 +328,7 @@ class StringLookup(_Vocabulary):
         idf_weights: Any = None,
         invert: bool = False,
         output_mode: str = "int",
+        pad_to_max_tokens: bool = False,
         sparse: bool = False,
         encoding: str = "utf-8",
         **kwargs: Any,
@@ -283,6 +357,9 @@ class StringLookup(_Vocabulary):
 
         return run
 
+    def words_of(self, texts: Array) -> Iterable[list[bytes]]:
+        return [[_encoded(text) for text in texts.flat]]
+
 
 @register()
 class TextVectorization(_Vocabulary):
@@ -303,8 +380,8 @@ class TextVectorization(_Vocabulary):
     output_sequence_length : int, optional
         The number of steps: longer texts are cut, shorter filled up. Without it, as many as the longest text of a batch
         has words.
-    vocabulary : sequence of str, optional
-        The words, in the order of their ids.
+    vocabulary : sequence of str, or path, optional
+        The words, in the order of their ids, or a file with one on each line.
 
     Examples
     --------
@@ -337,6 +414,7 @@ class TextVectorization(_Vocabulary):
         ngrams: Any = None,
         output_mode: str = "int",
         output_sequence_length: int | None = None,
+        pad_to_max_tokens: bool = False,
         vocabulary: Any = None,
         idf_weights: Any = None,
         sparse: bool = False,
@@ -389,25 +467,12 @@ class TextVectorization(_Vocabulary):
         return self.output_sequence_length is None
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        find, widths, length = self.finder(), self._widths, self.output_sequence_length
-        table, dropped = _STANDARDIZE[self.standardize]
-        split = _SPLIT.get(self.split)
-
-        def words(texts: Any) -> list[bytes]:
-            if split is not None:
-                found = split(_encoded(texts).translate(table, dropped))
-            else:
-                found = [_encoded(text).translate(table, dropped) for text in texts]
-            if widths is None:
-                return found
-            some = widths[: len(found)] if isinstance(widths, range) else widths  # it may be longer than any text
-            return [
-                b" ".join(found[first : first + width]) for width in some for first in range(len(found) - width + 1)
-            ]
+        find, length, words_of = self.finder(), self.output_sequence_length, self.words_of
+        fixed = self.split is None and self._widths is None
 
         def run(x: Any, training: Any = None) -> Array:
-            rows = [find(words(row)[:length]) for row in (x if split is None else x.ravel())]
-            none = 0 if split is not None or widths is not None else x.shape[1]
+            rows = [find(words[:length]) for words in words_of(x)]
+            none = x.shape[1] if fixed else 0
             steps = max(map(len, rows), default=none) if length is None else length
             ids = np.zeros((len(rows), steps), np.int64)
             for row, found in zip(ids, rows, strict=True):
@@ -415,6 +480,21 @@ class TextVectorization(_Vocabulary):
             return ids
 
         return run
+
+    def words_of(self, texts: Array) -> Iterable[list[bytes]]:
+        widths, split = self._widths, _SPLIT.get(self.split)
+        table, dropped = _STANDARDIZE[self.standardize]
+        for row in texts if split is None else texts.ravel():
+            if split is not None:
+                found = split(_encoded(row).translate(table, dropped))
+            else:
+                found = [_encoded(text).translate(table, dropped) for text in row]
+            if widths is not None:
+                some = widths[: len(found)] if isinstance(widths, range) else widths  # it may be longer than any text
+                found = [
+                    b" ".join(found[first : first + width]) for width in some for first in range(len(found) - width + 1)
+                ]
+            yield found
 
 
 __all__ = ["StringLookup", "TextVectorization"]
