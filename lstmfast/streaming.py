@@ -167,7 +167,7 @@ class WindowStage(Stateful):
 
 
 def _like(mask: Array, y: Array) -> Array:
-    return mask.reshape(-1, *[1] * (y.ndim - 1))
+    return mask.reshape(*mask.shape, *[1] * (y.ndim - mask.ndim))
 
 
 class NestedStage(Stateful):

@@ -5,6 +5,8 @@ Next: convolution.py, recurrent.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import Shape
 from lstmfast._pieces import contiguous
-from lstmfast.layers.base import Array, keys_of, positive, register
+from lstmfast.layers.base import Array, as_mask, keys_of, positive, register
 from lstmfast.layers.convolution import Convolving, Windows, output_spatial, per_axis, to_channels_last
 from lstmfast.layers.noise import Noise
 from lstmfast.layers.recurrent import Recurrent
@@ -84,7 +86,7 @@ class _ConvLSTM(Recurrent):
         self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
         self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
 
-    config_keys = keys_of(__init__)
+    config_keys = keys_of(__init__, more="zero_output_for_mask")
 
     @property
     def states_count(self) -> int:
@@ -95,6 +97,10 @@ class _ConvLSTM(Recurrent):
         spatial = output_spatial(input_shape[3:] if first else input_shape[2:-1], self)
         shape = (self.filters, *spatial) if first else (*spatial, self.filters)
         return shape, [shape, shape]
+
+    def checked_mask(self, mask: Any, shape: Shape) -> Array:
+        """A mask of the steps, or of the places of each."""
+        return as_mask(mask, shape[: min(max(2, np.ndim(mask)), len(shape) - 1)], self.name)
 
     def zero_states(self, batch: int) -> list[Array]:
         if not hasattr(self, "_state_shapes") or any(size is None for shape in self._state_shapes for size in shape):
@@ -171,6 +177,9 @@ class _Core:
         """As `_core.PackedLayer.run`."""
         if not x.shape[1]:
             raise ValueError("expected at least one step")
+        if mask is not None and mask.ndim > 2:
+            flags = return_sequences, return_state, go_backwards, zero_output_for_mask
+            return self.stepped(self.step, x, mask, initial_state, *flags)
         if self.channels_first:
             x = np.moveaxis(x, 2, -1)
             if initial_state is not None:
@@ -196,6 +205,63 @@ class _Core:
             return _to_channels_first(results, return_sequences)
         y, *states = results
         return (_to_channels_first(y, return_sequences), *(_to_channels_first(state, False) for state in states))
+
+    def step(self, x: Array, state: tuple[Array, ...] | None) -> tuple[Array, Array]:
+        """The state behind one step, given that before it; all of it channels last."""
+        spatial = x.shape[1:-1]
+        places = self.of_x.places(spatial)
+        seen = self.of_x.of(spatial), self.of_h.of(places)
+        _, h, c = self.cells.convolve(x[:, None], places, *seen, None, state, False, True, False, False, 0)
+        return h, c
+
+    def stepped(
+        self,
+        step: Callable[[Array, Any], tuple[Array, Array]],
+        x: Array,
+        mask: Array | None,
+        initial_state: tuple[Array, ...] | None,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+    ) -> Any:
+        """As `run`, by calls of ``step``; a mask of more axes than two is one of the places of each step."""
+        first, (batch, steps) = self.channels_first, x.shape[:2]
+        if not steps:
+            raise ValueError("expected at least one step")
+        state: Any = None
+        if initial_state is not None:
+            state = tuple(to_channels_last(array, first) for array in initial_state)
+        outputs: Any = None
+        y: Any = None
+        for position, at in enumerate(range(steps - 1, -1, -1) if go_backwards else range(steps)):
+            new: tuple[Array, ...] = step(to_channels_last(np.ascontiguousarray(x[:, at]), first), state)
+            last, y = y, new[0]
+            if mask is not None:
+                valid = self._valid(mask[:, at], y)
+                y = np.where(valid, y, y.dtype.type(0) if zero_output_for_mask or last is None else last)
+                before = state or [np.zeros_like(array) for array in new]
+                new = tuple(np.where(valid, *pair) for pair in zip(new, before, strict=True))
+            state = new
+            if not return_sequences:
+                continue
+            if outputs is None:
+                outputs = np.empty((batch, steps, *y.shape[1:]), x.dtype)
+            outputs[:, position] = y
+        outputs = outputs if return_sequences else y
+        if first:
+            outputs = _to_channels_first(outputs, return_sequences)
+            state = tuple(_to_channels_first(array, False) for array in state)
+        return (outputs, *state) if return_state else outputs
+
+    def _valid(self, mask: Array, y: Array) -> Array:
+        """One step's mask as one that goes with its output."""
+        if mask.shape != y.shape[: mask.ndim] or (self.channels_first and mask.ndim > 1):
+            raise ValueError(
+                f"Layer '{self.of_x.name}' got a mask of places, {mask.shape} at each step, for outputs {y.shape}: it "
+                "takes one with padding='same', strides of 1 and the channels last."
+            )
+        return mask.reshape(*mask.shape, *[1] * (y.ndim - mask.ndim))
 
 
 def _to_channels_first(x: Array, sequence: bool) -> Array:
@@ -231,78 +297,33 @@ class _DroppingCore:
         masks = self.noise.masks(batch, wanted, dtype)
         return masks[:_GATES], masks[_GATES:]
 
-    def run(self, x: Array, *arguments: Any) -> Any:
+    def run(self, x: Array, mask: Array | None, initial_state: tuple[Array, ...] | None, *rest: Any) -> Any:
         """As `_core.PackedLayer.run`."""
         _, _, *sample = x.shape
         if self.core.channels_first:
             sample = [*sample[1:], sample[0]]
-        return _Drop(self, *self.draw((len(x), *sample), x.dtype)).run(x, *arguments)
+        step = partial(self._step, self.draw((len(x), *sample), x.dtype))
+        *flags, _, _ = rest
+        return self.core.stepped(step, x, mask, initial_state, *flags)
 
-
-class _Drop:
-    """One call of a `_DroppingCore`: step by step, each gate by itself."""
-
-    def __init__(self, core: _DroppingCore, of_x: list[Any], of_h: list[Any]) -> None:
-        self.core, self.masks_of_x, self.masks_of_h = core, of_x, of_h
-
-    def run(
-        self,
-        x: Array,
-        mask: Array | None,
-        initial_state: tuple[Array, ...] | None,
-        return_sequences: bool,
-        return_state: bool,
-        go_backwards: bool,
-        zero_output_for_mask: bool,
-        out: Array | None,
-        threads: int,
-    ) -> Any:
-        """As `_core.PackedLayer.run`."""
-        first, batch, steps = self.core.core.channels_first, x.shape[0], x.shape[1]
-        if not steps:
-            raise ValueError("expected at least one step")
-        h: Any = None
-        c: Any = None
-        if initial_state is not None:
-            h, c = (to_channels_last(state, first) for state in initial_state)
-        outputs: Any = None
-        last: Any = None
-        for position, step in enumerate(range(steps - 1, -1, -1) if go_backwards else range(steps)):
-            of_x = self._sums(
-                self.core.of_x, to_channels_last(np.ascontiguousarray(x[:, step]), first), self.masks_of_x
-            )
-            if h is None:
-                h, c = (np.zeros((*of_x.shape[:-1], of_x.shape[-1] // _GATES), x.dtype) for _ in range(2))
-            new_h, new_c = self._step(of_x, h, c)
-            y = new_h
-            if mask is not None:
-                valid = mask[:, step].reshape(batch, *[1] * (h.ndim - 1))
-                new_h, new_c = np.where(valid, new_h, h), np.where(valid, new_c, c)
-                y = np.where(valid, y, 0 if zero_output_for_mask or last is None else last)
-                last = y
-            h, c = new_h, new_c
-            if return_sequences:
-                if outputs is None:
-                    outputs = np.empty((batch, steps, *y.shape[1:]), x.dtype)
-                outputs[:, position] = y
-            else:
-                outputs = y
-        if first:
-            outputs = _to_channels_first(outputs, return_sequences)
-            h, c = _to_channels_first(h, False), _to_channels_first(c, False)
-        return (outputs, h, c) if return_state else outputs
+    def _step(
+        self, masks: tuple[list[Any], list[Any]], x: Array, state: tuple[Array, ...] | None
+    ) -> tuple[Array, Array]:
+        """As `_Core.step`, gate by gate."""
+        sums = self._sums(self.of_x, x, masks[0])
+        if state is None:
+            empty = np.zeros((*sums.shape[:-1], sums.shape[-1] // _GATES), x.dtype)
+            state = empty, empty
+        h, c = state
+        sums = sums + self._sums(self.of_h, h, masks[1])
+        i, f, candidate, o = (np.ascontiguousarray(part) for part in np.split(sums, _GATES, axis=-1))
+        c = self.gate(f) * c + self.gate(i) * self.outer(candidate)
+        return self.gate(o) * self.outer(c), c
 
     def _sums(self, products: list[Convolving], x: Array, masks: list[Any]) -> Array:
         """The sums of the gates, (batch, spatial ..., gates * filters)."""
         parts = [product(x if mask is None else x * mask) for product, mask in zip(products, masks, strict=True)]
         return np.concatenate(parts, axis=-1)
-
-    def _step(self, of_x: Array, h: Array, c: Array) -> tuple[Array, Array]:
-        sums = of_x + self._sums(self.core.of_h, h, self.masks_of_h)
-        i, f, candidate, o = (np.ascontiguousarray(part) for part in np.split(sums, _GATES, axis=-1))
-        gate, outer = self.core.gate, self.core.outer
-        c = gate(f) * c + gate(i) * outer(candidate)
-        return gate(o) * outer(c), c
 
 
 @register()

@@ -14,8 +14,8 @@ import numpy as np
 
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import Node, Shape
-from lstmfast._pieces import contiguous, joined, padded, spread, update
-from lstmfast.layers.base import Array, Layer, Run, at_least, keys_of, positive, register
+from lstmfast._pieces import contiguous, joined, padded, reshaped, spread, update
+from lstmfast.layers.base import Array, Layer, Run, at_least, is_plain_shape, keys_of, positive, register
 
 
 def per_axis(name: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:
@@ -118,7 +118,7 @@ class Convolving:
 
 
 class Convolution(Layer):
-    """Base of Conv1D, Conv2D and Conv3D.
+    """Base of all convolutions.
 
     A subclass gives the number of spatial axes.
     """
@@ -264,8 +264,50 @@ class Convolution(Layer):
         return WindowStage(run, self, batch_size), True
 
 
+class _Conv(Convolution):
+    """Base of Conv1D, Conv2D and Conv3D, which in Keras 2 take more axes of the batch than one."""
+
+    inert_arguments = ("lora_alpha", "lora_rank")
+
+    def _more(self, shape: Any) -> int:
+        """How many more there are in the shape of an input."""
+        return max(0, len(shape) - self.rank - 2) if self.of_keras_2 and is_plain_shape(shape) else 0
+
+    def check_shape(self, shape: Any) -> None:
+        super().check_shape(shape[self._more(shape) :])
+
+    def build_weights(self, input_shape: Any) -> None:
+        super().build_weights(input_shape[self._more(input_shape) :])
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        more = self._more(input_shape)
+        return (*input_shape[:more], *super().compute_output_shape(input_shape[more:]))
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        run, rank = super().freeze(weights), self.rank
+        if not self.of_keras_2:
+            return run
+
+        def folded(x: Array) -> Array:
+            count = x.ndim - rank - 1  # axes of the batch
+            if count == 1:
+                return run(x)  # type: ignore[no-any-return]
+            y = run(reshaped(x, (-1, *x.shape[count:])))
+            return y.reshape(*x.shape[:count], *y.shape[1:])  # type: ignore[no-any-return]
+
+        return folded
+
+    def as_stage(self, run: Run, node: Node, batch_size: int) -> tuple[Any, bool]:
+        if self._more(self.build_shape):
+            raise ValueError(
+                f"Layer '{self.name}' (of type {type(self).__name__}) cannot be streamed: its windows do not lie along "
+                "the steps."
+            )
+        return super().as_stage(run, node, batch_size)
+
+
 @register("Convolution1D")
-class Conv1D(Convolution):
+class Conv1D(_Conv):
     """Keras's Conv1D layer.
 
     Parameters
@@ -288,14 +330,14 @@ class Conv1D(Convolution):
 
 
 @register("Convolution2D")
-class Conv2D(Convolution):
+class Conv2D(_Conv):
     """Keras's Conv2D layer, with the arguments of `Conv1D` for two axes."""
 
     rank = 2
 
 
 @register("Convolution3D")
-class Conv3D(Convolution):
+class Conv3D(_Conv):
     """Keras's Conv3D layer, with the arguments of `Conv1D` for three axes."""
 
     rank = 3
