@@ -298,6 +298,8 @@ class Plan:
             real = operation.layer.policy.real
             sources = [leaf for leaf in flatten(node.args[0]) if isinstance(leaf, KerasTensor)]
             constants = any(not isinstance(leaf, KerasTensor) for leaf in flatten(node.args[0]))
+            if operation.layer.keeps_integers and all(real_of(tensor.dtype).kind in "biu" for tensor in sources):
+                continue
             if constants or any(real_of(tensor.dtype) != real for tensor in sources):
                 operation.cast = real
 

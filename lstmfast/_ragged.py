@@ -336,8 +336,7 @@ def run_model(model: Any, plan: Plan, rows: Rows, steps: int | None, options: di
     """
     if plan.by_batch is not None:
         raise ValueError(
-            f"Layer '{plan.by_batch.name}' normalizes by the rows of a batch (training=True): rows of different "
-            "lengths do not go with it."
+            f"Layer '{plan.by_batch.name}' goes by the rows of a batch: rows of different lengths do not go with it."
         )
     count = len(rows.lengths)
     targets = _make_targets(model, plan, rows, steps, options)

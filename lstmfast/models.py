@@ -604,6 +604,7 @@ class Functional(Model):
             some = [array[start : start + size] for array in arrays]
             if targets is None:
                 parts = flatten(self._run(plan, some))
+                self._check_rows(parts, len(some[0]))
                 targets = [np.empty((rows, *part.shape[1:]), part.dtype) for part in parts]
                 for target, part in zip(targets, parts, strict=True):
                     put(target[: len(part)], part)
@@ -613,6 +614,13 @@ class Functional(Model):
                 progress.update(min(rows, start + size) // batch if start + size < rows else progress.target)
         assert targets is not None
         return self._pack_outputs(targets)
+
+    def _check_rows(self, parts: list[Array], rows: int) -> None:
+        for part in parts:
+            if len(part) != rows:
+                raise ValueError(
+                    f"Model '{self.name}' gives {len(part)} rows for {rows}: predict them all in one batch."
+                )
 
     def _predict_stateful(
         self, plan: Plan, arrays: list[Array], batch: int, verbose: int | str, targets: list[Array] | None

@@ -785,6 +785,354 @@ def test_attention_over_axes_that_are_not_there_is_refused():
         layers.MultiHeadAttention(2, 3)(x, x[:, 0])
 
 
+# ---- what layers are called with -----------------------------------------------------------------------------------
+
+# The arguments of classes that need some.
+NEEDED: dict[str, Any] = {
+    "Activation": ("relu",),
+    "Dense": (2,),
+    "EinsumDense": ("abc,cd->abd", (None, 2)),
+    "Embedding": (5, 2),
+    "InputLayer": ((3,),),
+    "Lambda": (lambda x: x,),
+    "MultiHeadAttention": (2, 3),
+    "Permute": ((2, 1),),
+    "RepeatVector": (2,),
+    "Rescaling": (2.0,),
+    "Reshape": ((2, 3),),
+    "Dot": (1,),
+    **dict.fromkeys(("Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise"), (0.1,)),
+    **{f"SpatialDropout{rank}D": (0.1,) for rank in (1, 2, 3)},
+    **dict.fromkeys((*KINDS, *(f"{kind}Cell" for kind in KINDS)), (2,)),
+    **{name: (2, 2) for name in layers.__all__ if name.startswith(("Conv", "Separable"))},
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), (2,)),
+    **{name: (2,) for name in layers.__all__ if name.startswith(("AveragePool", "AvgPool", "MaxPool"))},
+}
+AROUND: dict[str, Any] = {
+    "Bidirectional": lambda module: module.Bidirectional(module.LSTM(2)),
+    "RNN": lambda module: module.RNN(module.LSTMCell(2)),
+    "StackedRNNCells": lambda module: module.StackedRNNCells([module.LSTMCell(2)]),
+    "TimeDistributed": lambda module: module.TimeDistributed(module.Dense(2)),
+}
+
+
+# Of those that hand on nothing in any case: a function's, what begins a model, and the mean, whose mask is none.
+OF_NO_MASK = ("GlobalAveragePooling1D", "GlobalAvgPool1D", "Input", "InputLayer", "Lambda", "Layer")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in layers.__all__ if isinstance(getattr(layers, name), type) and name not in OF_NO_MASK]
+)
+def test_masks_end_where_keras_lets_them_end(keras, tf_keras, name):
+    make = AROUND.get(name, lambda module: getattr(module, name)(*NEEDED.get(name, ())))
+    mine = make(layers)
+    if hasattr(keras.layers, name):
+        assert mine.supports_masking == make(keras.layers).supports_masking
+    if hasattr(tf_keras.layers, name):
+        assert (mine.supports_masking and not mine.stops_mask_before_3) == make(tf_keras.layers).supports_masking
+
+
+CONFIGURED: dict[str, Any] = {
+    "ConvLSTM2D": lambda: layers.ConvLSTM2D(2, 3, padding="same", return_sequences=True, zero_output_for_mask=True),
+    "LSTM": lambda: layers.LSTM(3, time_major=True, zero_output_for_mask=True),
+    "RNN": lambda: layers.RNN(layers.GRUCell(3), time_major=True),
+    "Attention": lambda: layers.Attention(causal=True),
+    "AdditiveAttention": lambda: layers.AdditiveAttention(causal=True),
+    "BatchNormalization": lambda: layers.BatchNormalization(
+        renorm=True, renorm_clipping={"rmax": 2.0}, renorm_momentum=0.5
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_configs_keep_what_changes_results(name):
+    layer = CONFIGURED[name]()
+    again = layers.deserialize(json.loads(json.dumps(layers.serialize(layer))))
+    for argument in ("zero_output_for_mask", "time_major", "causal", "renorm", "renorm_clipping", "renorm_momentum"):
+        assert getattr(again, argument, None) == getattr(layer, argument, None)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "RNN", "Attention", "AdditiveAttention"])
+def test_arguments_of_keras_2_are_not_written(name, tmp_path):
+    x = lstmfast.Input((5, 3), batch_size=4)
+    layer = CONFIGURED[name]()
+    model = lstmfast.Model(x, layer([x, x] if "Attention" in name else x))
+    argument = "causal" if "Attention" in name else "time_major"
+    with pytest.raises(NotImplementedError, match=rf"'{layer.name}' has {argument}=True"):
+        model.save(tmp_path / "m.keras")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mask_of_the_query_is_the_querys_own(keras):
+    """Keras looks at none that a call is given."""
+    random = np.random.default_rng(2)
+    query, value = (random.normal(size=(3, steps, 4)).astype("float32") for steps in (5, 6))
+    mask = random.random((3, 5)) < 0.5
+    mine, theirs = (module.MultiHeadAttention(2, 3) for module in (layers, keras.layers))
+    theirs(query, value)
+    mine.build([query.shape, value.shape])
+    mine.set_weights(theirs.get_weights())
+    expected = np.asarray(theirs(query, value, query_mask=mask))
+    oracle.assert_close(mine(query, value, query_mask=mask), expected, oracle.LOOSE)
+    with pytest.raises(ValueError, match="mask"):
+        mine(query, value, query_mask=mask[:, :3])
+
+
+def test_padding_that_is_no_number_stays_out_of_attention(keras):
+    random = np.random.default_rng(2)
+    query, value = (random.normal(size=(3, 5, 4)).astype("float32") for _ in range(2))
+    mask = np.arange(5) < np.array([5, 3, 2])[:, None]
+    query[~mask] = np.nan
+    for name in ("Attention", "AdditiveAttention"):
+        mine, theirs = (getattr(module, name)() for module in (layers, keras.layers))
+        expected = np.asarray(theirs([query, value], mask=[mask, mask]))
+        mine.build([query.shape, value.shape])
+        mine.set_weights(theirs.get_weights())
+        oracle.assert_close(mine([query, value], mask=[mask, mask]), expected, oracle.LOOSE)
+        assert (expected[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("value", [0.0, -1, -999.0, 0.1, 1e-3])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_float16", "float16"])
+def test_masking_compares_as_keras_does(keras, dtype, value):
+    x = np.random.default_rng(1).normal(size=(3, 5, 2)).astype("float32")
+    x[:, 3:] = value
+    x[0, 1] = np.float16(value)
+    mine = lstmfast.Sequential([lstmfast.Input((5, 2)), layers.Masking(value, dtype=dtype), layers.LSTM(2)])
+    theirs = keras.Sequential([keras.Input((5, 2)), keras.layers.Masking(value, dtype=dtype), keras.layers.LSTM(2)])
+    theirs.set_weights(mine.get_weights())
+    layer = theirs.layers[0]
+    kept = np.asarray(layer.compute_mask(keras.ops.cast(x, layer.compute_dtype)))
+    np.testing.assert_array_equal(mine.layers[0].compute_mask(x.astype(mine.layers[0].policy.real)), kept)
+    np.testing.assert_array_equal(mine.layers[0](x), np.asarray(layer(x)))
+    # Keras makes float32 of what `predict` gets
+    for given in (x, x.astype("float64")) if "16" not in dtype else ():
+        oracle.assert_close(mine.predict(given), theirs.predict(given, verbose=0), oracle.LOOSE)
+
+
+def test_masking_of_keras_2_compares_in_the_type_of_its_inputs(tf_keras):
+    x = np.full((1, 2, 3), 0.1)
+    for dtype in ("float32", "float64", "float16"):
+        theirs = tf_keras.layers.Masking(0.1, dtype=dtype)
+        mine = lstmfast.from_keras(tf_keras.Sequential([tf_keras.Input((2, 3), dtype=dtype), theirs])).layers[0]
+        np.testing.assert_array_equal(mine(x), np.asarray(theirs(x.astype(dtype))))
+        assert not mine(x).any()
+
+
+def test_masking_and_rescaling_of_each_feature_say_what_does_not_fit():
+    x = np.ones((2, 4, 3), "float32")
+    for bad in ("a", {"a": 1}, None):
+        with pytest.raises(ValueError, match="mask_value"):
+            layers.Masking(bad)
+        with pytest.raises(ValueError, match="scale"):
+            layers.Rescaling(bad)
+    with pytest.raises(NotImplementedError, match="mask_value"):
+        layers.Masking(np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"'m' has a mask_value for 2 features"):
+        layers.Masking([1, 2], name="m")(x)
+    with pytest.raises(ValueError, match=r"'r' has a offset of shape \(2,\)"):
+        layers.Rescaling(2.0, [1, 2], name="r")(x)
+    y = layers.Masking([1, 1, 1])(x)
+    assert not y.any()
+
+
+@pytest.mark.parametrize("axes", [[-1], [-2], [0], [1, -1], [1, 2], None], ids=str)
+def test_axes_that_share_a_slope(keras, axes):
+    x = np.random.default_rng(3).normal(size=(2, 3, 4, 5)).astype("float32")
+    mine, theirs = (module.PReLU(alpha_initializer="uniform", shared_axes=axes) for module in (layers, keras.layers))
+    expected = np.asarray(theirs(x))
+    mine.build(x.shape)
+    mine.set_weights(theirs.get_weights())
+    theirs.set_weights(mine.get_weights())
+    oracle.assert_close(mine(x), expected, oracle.STRICT)
+
+
+def test_axes_that_are_none_share_no_slope():
+    with pytest.raises(ValueError, match=r"'p' has shared_axes=\[4\]"):
+        layers.PReLU(shared_axes=4, name="p")(np.ones((2, 3, 4)))
+
+
+def test_spatial_dropout_takes_its_arguments_in_keras_s_order(keras):
+    for rank in (1, 2, 3):
+        args = (0.3, 7) if rank == 1 else (0.3, "channels_first", 7)
+        mine, theirs = (getattr(module, f"SpatialDropout{rank}D")(*args) for module in (layers, keras.layers))
+        assert mine.seed == 7
+        assert mine.get_config()["rate"] == theirs.get_config()["rate"]
+        assert mine.data_format == getattr(theirs, "data_format", None) or rank == 1
+    assert layers.Dropout(np.float32(0.5)).get_config()["rate"] == 0.5
+
+
+@pytest.mark.parametrize("kind", ["GRU", "SimpleRNN"])
+def test_a_cell_gives_its_state_as_it_got_it(keras, kind):
+    random = np.random.default_rng(3)
+    x, h = random.normal(size=(4, 3)).astype("float32"), random.normal(size=(4, 2)).astype("float32")
+    mine, theirs = (getattr(module, f"{kind}Cell")(2) for module in (layers, keras.layers))
+    expected = theirs(x, h)
+    mine.build(x.shape)
+    mine.set_weights(theirs.get_weights())
+    a, b = lstmfast.Input((3,)), lstmfast.Input((2,))
+    bare, listed = mine(a, b), mine(a, [b])
+    assert isinstance(bare[1], type(bare[0]))
+    assert isinstance(listed[1], list)
+    graph = lstmfast.Model([a, b], [*bare, listed[1][0]])
+    for found in (*mine(x, h), mine(x, [h])[1][0], *graph([x, h])):
+        oracle.assert_close(found, np.asarray(expected[1]), oracle.LOOSE)
+    assert isinstance(mine(x, h)[1], np.ndarray)
+    assert isinstance(mine(x, [h])[1], list)
+
+
+@pytest.mark.parametrize("name", ["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"])
+def test_merging_layers_take_a_tuple(name):
+    random = np.random.default_rng(3)
+    arrays = tuple(random.normal(size=(4, 3)).astype("float32") for _ in range(2))
+    layer = getattr(layers, name)(*([1] if name == "Dot" else []))
+    tensors = tuple(lstmfast.Input((3,)) for _ in arrays)
+    np.testing.assert_array_equal(lstmfast.Model(tensors, layer(tensors))(list(arrays)), layer(arrays))
+
+
+MOVING: dict[str, Any] = {
+    "Flatten": lambda module: module.Flatten(),
+    "Reshape": lambda module: module.Reshape((-1,)),
+    "Permute": lambda module: module.Permute((2, 1)),
+    "Cropping1D": lambda module: module.Cropping1D(1),
+    "ZeroPadding1D": lambda module: module.ZeroPadding1D(1),
+    "UpSampling1D": lambda module: module.UpSampling1D(2),
+    "Identity": lambda module: module.Identity(),
+    "ActivityRegularization": lambda module: module.ActivityRegularization(),
+    "TimeDistributed": lambda module: module.TimeDistributed(module.RepeatVector(2)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "bool", "uint8"])
+@pytest.mark.parametrize("name", MOVING)
+def test_layers_that_move_values_keep_integers(keras, name, dtype):
+    x = (np.arange(24).reshape(2, 4, 3) + (2**24 + 1 if dtype.startswith("int") else 0)).astype(dtype)
+    mine, theirs = MOVING[name](layers), MOVING[name](keras.layers)
+    expected = np.asarray(theirs(x))
+    for _ in range(3):
+        found = mine(x)
+        assert found.dtype == expected.dtype == dtype
+        np.testing.assert_array_equal(found, expected)
+    inputs = lstmfast.Input((4, 3), dtype=dtype)
+    model = lstmfast.Model(inputs, MOVING[name](layers)(inputs))
+    np.testing.assert_array_equal(model.predict(x), expected)
+    assert model.predict(x).dtype == dtype
+    out = np.empty(expected.shape, dtype)
+    assert mine(x, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    values = x.astype("float64") + 0.5
+    assert mine(values).dtype == np.float32
+    behind = lstmfast.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs)))
+    assert behind(x).dtype == np.float32
+
+
+def test_layers_over_the_rows_get_the_batches_of_keras(keras):
+    x, y = (np.random.default_rng(3).normal(size=(6, 3)).astype("float32") for _ in range(2))
+    for name, options in (("Softmax", {"axis": 0}), ("Softmax", {"axis": [-2, 1]}), ("UnitNormalization", {"axis": 0})):
+        model = keras.Sequential([keras.Input((3,)), getattr(keras.layers, name)(**options)])
+        mine = lstmfast.from_keras(model)
+        for size in (2, 4, None):
+            expected = model.predict(x, batch_size=size, verbose=0)
+            oracle.assert_close(mine.predict(x, batch_size=size), expected, oracle.LOOSE)
+    inputs = [keras.Input((3,)), keras.Input((3,))]
+    model = keras.Model(inputs, keras.layers.Concatenate(axis=0)(inputs))
+    mine = lstmfast.from_keras(model)
+    np.testing.assert_array_equal(mine.predict([x, y]), model.predict([x, y], verbose=0))
+    with pytest.raises(ValueError, match="gives 4 rows for 2"):
+        mine.predict([x, y], batch_size=2)
+
+
+@pytest.mark.parametrize("axis", [-1, 1, (1, 2), None], ids=str)
+def test_normalization_adapts_to_data(keras, axis):
+    data = np.random.default_rng(5).normal(2, 3, (10, 5, 4)).astype("float32")
+    for given in (data, [data[:3], data[3:4], data[4:]], (part for part in (data[:6], data[6:]))):
+        mine, theirs = (module.Normalization(axis=axis) for module in (layers, keras.layers))
+        given = list(given) if not isinstance(given, (list, np.ndarray)) else given
+        mine.adapt(given if isinstance(given, (list, np.ndarray)) else iter(given))
+        theirs.adapt(given)
+        for found, expected in zip(mine.get_weights(), theirs.get_weights(), strict=True):
+            oracle.assert_close(found, expected, oracle.STRICT * (1 + np.abs(expected)))
+        oracle.assert_close(mine(data), np.asarray(theirs(data)), oracle.LOOSE)
+
+
+def test_normalization_adapts_to_all_or_nothing():
+    data = np.random.default_rng(5).normal(2, 3, (10, 5, 4)).astype("float32")
+    adapted = layers.Normalization()
+    adapted.adapt(data)
+    before = adapted.get_weights()
+    for bad, error in (([], ValueError), ([data, data[..., :3]], ValueError), ([[1.0]], TypeError), ("ab", TypeError)):
+        fresh = layers.Normalization()
+        with pytest.raises(error):
+            fresh.adapt(bad)
+        assert not fresh.built
+        with pytest.raises(error):
+            adapted.adapt(bad)
+        for found, expected in zip(adapted.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="were given"):
+        layers.Normalization(mean=0.0, variance=1.0).adapt(data)
+
+
+CONV_MASKS = {
+    "places": (2, 5, 4, 3),
+    "rows of places": (2, 5, 4),
+    "steps": (2, 5),
+}
+
+
+@pytest.mark.parametrize("shape", CONV_MASKS.values(), ids=CONV_MASKS)
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("zero", [False, True])
+def test_masks_of_the_places_of_a_convolutional_lstm(keras, shape, backwards, zero):
+    random = np.random.default_rng(4)
+    x, mask = random.normal(size=(2, 5, 4, 3, 2)).astype("float32"), random.random(shape) < 0.6
+    mask[0, :2] = False
+    for has_state in (False, True):
+        mine, theirs = (
+            module.ConvLSTM2D(
+                3, 3, padding="same", return_sequences=True, return_state=True, go_backwards=backwards,
+                zero_output_for_mask=zero,
+            )
+            for module in (layers, keras.layers)
+        )  # fmt: skip
+        theirs.build(x.shape)
+        mine.build(x.shape)
+        mine.set_weights(theirs.get_weights())
+        state = list(random.normal(size=(2, 2, 4, 3, 3)).astype("float32")) if has_state else None
+        if len(shape) == 3:  # which Keras's loop takes for one of features
+            expected = mine(x, mask=np.broadcast_to(mask[..., None], (2, 5, 4, 3)), initial_state=state)
+        else:
+            expected = theirs(x, mask=mask, initial_state=state)
+        for found, other in zip(mine(x, mask=mask, initial_state=state), expected, strict=True):
+            oracle.assert_close(found, np.asarray(other), oracle.LOOSE)
+    whole = mine(x, mask=np.ones(shape, bool), initial_state=state)
+    for found, other in zip(mine(x, initial_state=state), whole, strict=True):
+        np.testing.assert_array_equal(found, other)
+
+
+def test_masks_of_places_that_have_no_output_are_refused():
+    x = np.ones((2, 5, 4, 4, 2), "float32")
+    for options in ({}, {"padding": "same", "strides": 2}):
+        model = lstmfast.Sequential(
+            [lstmfast.Input(x.shape[1:]), layers.Masking(), layers.ConvLSTM2D(3, 3, name="c", **options)]
+        )
+        with pytest.raises(ValueError, match=r"'c' got a mask of places, \(2, 4, 4\)"):
+            model(x)
+    with pytest.raises(ValueError, match=r"mask of layer 'c'"):
+        layers.ConvLSTM2D(3, 3, padding="same", name="c")(x, mask=np.ones((2, 5, 3, 4)))
+
+
+def test_places_that_are_masked_in_training(keras):
+    x = np.random.default_rng(4).normal(size=(2, 3, 4, 2)).astype("float32")
+    mask = np.random.default_rng(5).random((2, 3, 4)) < 0.5
+    mine = layers.ConvLSTM1D(3, 2, padding="same", dropout=1e-12, return_sequences=True)
+    quiet = layers.ConvLSTM1D(3, 2, padding="same", return_sequences=True)
+    for layer in (mine, quiet):
+        layer.build(x.shape)
+    quiet.set_weights(mine.get_weights())
+    oracle.assert_close(mine(x, mask=mask, training=True), quiet(x, mask=mask), oracle.LOOSE)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("block", range(LONG_BLOCKS))
 @pytest.mark.parametrize("kind", KINDS)

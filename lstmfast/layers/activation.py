@@ -11,12 +11,20 @@ import numpy as np
 
 from lstmfast import _core, _pieces, activations, initializers
 from lstmfast._pieces import contiguous, in_pieces, spread
-from lstmfast.layers.base import Array, Layer, Run, passing, register
+from lstmfast.layers.base import Array, Layer, Run, is_over_rows, passing, register
 from lstmfast.layers.core import identity
 
 
 class _ActivationLayer(Layer):
     """Base of the layers that apply an activation and have no weights."""
+
+    def mixes_batch(self, training: bool | None) -> bool:
+        """Along the first axis, it sees all rows."""
+        return is_over_rows(self._axis(), self.build_shape)
+
+    def _axis(self) -> Any:
+        """Along which it works, or several."""
+        return self._function().parameters.get("axis", -1)
 
     @property
     def per_step(self) -> bool:  # type: ignore[override]
@@ -113,10 +121,12 @@ class ELU(_ActivationLayer):
 class Softmax(_ActivationLayer):
     """Keras's Softmax layer."""
 
+    keyword_arguments = ("robust_masking",)
     config_keys = ("axis",)
     call_arguments = ("inputs", "mask")
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        self.robust_masking = bool(kwargs.pop("robust_masking", False))  # of Keras 2
         super().__init__(**kwargs)
         self.axis = axis
 
@@ -127,8 +137,12 @@ class Softmax(_ActivationLayer):
     def _function(self) -> activations.Activation:
         return activations.Activation("softmax", {"axis": self.axis if isinstance(self.axis, int) else -1})
 
+    def _axis(self) -> Any:
+        return self.axis
+
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         axes, older = self.axis, self.of_keras_2
+        adds = older and not self.robust_masking
         run = super().freeze(weights)
         least = np.finfo(self.policy.real).min
 
@@ -143,10 +157,11 @@ class Softmax(_ActivationLayer):
         def softmax(inputs: Array, mask: Any = None) -> Array:
             if mask is None:
                 return plain(inputs)
-            if older:
+            if adds:
                 return plain(spread(lowered, inputs, mask))
             mask = mask if mask.dtype == bool else mask > 0.5
-            return spread(kept, mask, plain(spread(kept, mask, inputs, -1e9)), 0)
+            y = plain(spread(kept, mask, inputs, -1e9))
+            return y if older else spread(kept, mask, y, 0)
 
         def plain(x: Array) -> Array:
             if isinstance(axes, int):
@@ -191,12 +206,19 @@ class PReLU(Layer):
 
     @property
     def per_step(self) -> bool:  # type: ignore[override]
-        return bool(self.shared_axes) and self.build_shape is not None and 1 in (self.shared_axes or ())
+        return self.build_shape is not None and 1 in self._shared(len(self.build_shape))
 
     last_axis_only = False
 
+    def _shared(self, ndim: int) -> set[int]:
+        """`shared_axes` of inputs with so many axes; as in Keras, 0 is the last of them, -1 the one before."""
+        shared = {axis if axis > 0 else ndim - 1 + axis for axis in self.shared_axes or ()}
+        if not shared <= set(range(1, ndim)):
+            raise ValueError(f"Layer '{self.name}' has shared_axes={self.shared_axes}, its inputs {ndim} axes.")
+        return shared
+
     def build_weights(self, input_shape: Any) -> None:
-        shared = self.shared_axes or ()
+        shared = self._shared(len(input_shape))
         shape = tuple(1 if axis in shared else self.fix_axis(input_shape, axis) for axis in range(1, len(input_shape)))
         self.add_weight("alpha", shape, self.alpha_initializer)
 

@@ -69,6 +69,9 @@ class _ScoredAttention(_Dropping):
 
     uses_mask = True
     call_arguments = ("inputs", "mask", "training", "return_attention_scores", "use_causal_mask")
+    keyword_arguments = ("causal",)
+
+    causal = False  # in Keras 2: called with use_causal_mask=True, whatever else
 
     def takes_list(self) -> bool:
         return True
@@ -91,7 +94,7 @@ class _ScoredAttention(_Dropping):
 
     def attending(self, weights: tuple[Array, ...], drop: Callable[[Array], Array]) -> Run:
         scored = self.score_function(weights)
-        always_causal = bool(getattr(self, "causal", False))
+        always_causal, older = self.causal, self.of_keras_2
 
         def run(
             inputs: Any,
@@ -112,8 +115,10 @@ class _ScoredAttention(_Dropping):
                 allowed = causal if allowed is None else spread(np.logical_and, allowed, causal)
             weighted = drop(_softmax(scores, allowed))
             y = matmul(weighted, value)
-            if masks[0] is not None:
+            if masks[0] is not None and older:
                 update(np.multiply, y, masks[0][..., None])
+            elif masks[0] is not None:
+                y = spread(np.where, masks[0][..., None], y, y.dtype.type(0))
             return (y, weighted) if return_attention_scores else y
 
         return run
@@ -133,6 +138,9 @@ class _ScoredAttention(_Dropping):
 
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
         return _record_scores(self, inputs, kwargs, super()._record)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | ({"causal": True} if self.causal else {})
 
 
 @register()
@@ -156,7 +164,7 @@ class Attention(_ScoredAttention):
     def __init__(
         self, use_scale: bool = False, score_mode: str = "dot", dropout: float = 0.0, seed: Any = None, **kwargs: Any
     ) -> None:
-        self.causal = kwargs.pop("causal", False)
+        self.causal = bool(kwargs.pop("causal", False))
         super().__init__(**kwargs)
         if score_mode not in ("dot", "concat"):
             raise ValueError(f"Invalid value for argument score_mode. Received: score_mode={score_mode}")
@@ -208,7 +216,7 @@ class AdditiveAttention(_ScoredAttention):
     config_keys = ("use_scale", "dropout", "seed")
 
     def __init__(self, use_scale: bool = True, dropout: float = 0.0, seed: Any = None, **kwargs: Any) -> None:
-        self.causal = kwargs.pop("causal", False)
+        self.causal = bool(kwargs.pop("causal", False))
         kwargs.pop("score_mode", None)
         super().__init__(**kwargs)
         self.use_scale, self.dropout, self.seed = bool(use_scale), dropout, seed
@@ -254,12 +262,17 @@ class MultiHeadAttention(_Dropping):
         Whether a fifth projection, of the query, gates what the heads give.
     **kwargs
         As of Keras's layer.
+
+    Notes
+    -----
+    As in Keras, the query's mask is the one that travels with the query: a call's ``query_mask`` changes nothing.
     """
 
     uses_mask = True
     masks_each_argument = True
     min_ndim = 3
     inert_arguments = ("query_shape", "key_shape", "value_shape")
+    keyword_arguments = ("softmax_robust_masking",)
     call_arguments = (
         "query",
         "value",
@@ -296,6 +309,7 @@ class MultiHeadAttention(_Dropping):
         seed: Any = None,
         **kwargs: Any,
     ) -> None:
+        self.softmax_robust_masking = bool(kwargs.pop("softmax_robust_masking", False))  # of Keras 2
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.num_heads, self.key_dim = positive("num_heads", num_heads), positive("key_dim", key_dim)
         self.value_dim = positive("value_dim", value_dim) if value_dim else self.key_dim
@@ -397,6 +411,7 @@ class MultiHeadAttention(_Dropping):
         project = {name: (part.frozen(), part.columns) for name, part in self.parts.items()}
         scale = self.policy.real.type(1 / np.sqrt(float(self.key_dim)))
         zeroes = not self.of_keras_2
+        replaces = zeroes or self.softmax_robust_masking
 
         def rows(name: str, x: Array) -> Array:
             """(batch, ..., heads * size)"""
@@ -423,7 +438,7 @@ class MultiHeadAttention(_Dropping):
             propagated += [None] * (3 - len(propagated))
             masks = [
                 own if given is None else given
-                for own, given in zip(propagated, (query_mask, value_mask, key_mask), strict=False)
+                for own, given in zip(propagated, (None, value_mask, key_mask), strict=False)  # see the notes
             ]
             beside = [query.shape[axis] for axis in others]
             queries, keys = ([x.shape[axis] for axis in axes] for x in (query, key))
@@ -442,7 +457,11 @@ class MultiHeadAttention(_Dropping):
             if allowed is not None:
                 while allowed.ndim < scores.ndim:
                     allowed = np.expand_dims(allowed, -2 * len(axes) - 1)
-                scores = spread(lambda some, kept: some + np.where(kept, 0, some.dtype.type(-1e9)), scores, allowed)
+                least = scores.dtype.type(-1e9)
+                if replaces:
+                    scores = spread(np.where, allowed, scores, least)
+                else:
+                    scores = spread(lambda some, kept: some + np.where(kept, 0, least), scores, allowed)
             together = (-1, int(np.prod(queries)), int(np.prod(keys)))
             weighted = activations.softmax.run(contiguous(scores.reshape(together))).reshape(scores.shape)
             # Keras 3 gives nothing masked a weight where it has the weights at hand, and where all is masked
@@ -515,7 +534,11 @@ class _Projection(Layer):
     def __init__(self, layer: MultiHeadAttention, name: str, shape: tuple[int, ...], bias: tuple[int, ...]) -> None:
         super().__init__(name=name, dtype=layer.policy)
         self.columns = int(np.prod(bias))
-        self.add_weight("kernel", shape, layer.kernel_initializer)
+        initializer = layer.kernel_initializer
+        if initializer is not None and not layer.of_keras_2:
+            summed = len(shape) - len(bias)
+            initializer = initializer.over([*range(summed)], [*range(summed, len(shape))])
+        self.add_weight("kernel", shape, initializer)
         if layer.use_bias:
             self.add_weight("bias", bias, layer.bias_initializer)
         self.built = True

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lstmfast import _core, activations, initializers
-from lstmfast._arrays import DTypePolicy, as_array, convert, policy
+from lstmfast._arrays import DTypePolicy, as_array, convert, policy, real_of
 from lstmfast._graph import (
     KerasTensor,
     Node,
@@ -109,6 +109,7 @@ class Layer:
     row_by_row = True  # a row of the output depends on the same row of the input alone
     row_by_row_in_training = True  # False where it depends on other rows in a call with training=True
     casts_input = True  # run takes arrays of policy.real
+    keeps_integers = False  # it takes such as they are, too, for it only moves values
     reads_strings = False  # run takes arrays of strings, and looks them up in a vocabulary
     allocates = True  # False where the output is a view of the input
     repeats = False  # the output is one step of memory seen many times, or a view that no input tells of
@@ -442,6 +443,8 @@ class Layer:
 
     def output_dtype(self, inputs: Any) -> str:
         """The dtype name of the outputs, for inputs that are KerasTensors."""
+        if self.keeps_integers and real_of(inputs.dtype).kind in "biu":
+            return inputs.dtype  # type: ignore[no-any-return]
         return self.policy.compute_dtype
 
     # -- building and calling -----------------------------------------------------------------------------------
@@ -586,7 +589,7 @@ class Layer:
         if contains_symbolic((inputs,)) or (kwargs and contains_symbolic(kwargs.values())):
             if out is not None or lengths is not None:
                 raise ValueError(f"Layer '{self.name}': `out` and `lengths` go with arrays, not with symbolic inputs.")
-            return self._record(inputs, kwargs)
+            return self._record(list(inputs) if type(inputs) is tuple and self.takes_list() else inputs, kwargs)
         caller = flatten([inputs, kwargs]) if out is not None else []
         inputs = self.convert_inputs(inputs)
         shapes = inputs.shape if type(inputs) is np.ndarray else map_tree(_shape_of, inputs)
@@ -615,7 +618,7 @@ class Layer:
     def _remember(self, inputs: Any) -> None:
         """Let the next such inputs pass without a look at them."""
         quick = self.allocates and self.casts_input and self.policy.result is self.policy.real
-        if quick and type(inputs) is np.ndarray and inputs.ndim:
+        if quick and not self.keeps_integers and type(inputs) is np.ndarray and inputs.ndim:
             self._known = self._known.adding(inputs.shape[1:], 0)
 
     def takes_unchecked(self, inputs: Array, arguments: dict[str, Any]) -> bool:
@@ -624,14 +627,16 @@ class Layer:
 
     def _run_into(self, out: Any, caller: list[Any], inputs: Any, arguments: dict[str, Any]) -> Any:
         targets = flatten(out)
-        if self.casts_input:
+        kept = self.keeps_integers and inputs.dtype.kind in "biu"
+        known = self.casts_input and not kept  # the type of the results
+        if known:
             shapes = inputs.shape if type(inputs) is np.ndarray else map_tree(_shape_of, inputs)
             self.check_targets(targets, self.compute_output_shape(shapes), caller)
         run = self.run_for(arguments)
         if getattr(run, "takes_out", False) and self.policy.result is self.policy.real:
             return run(inputs, **arguments, out=targets[0] if len(targets) == 1 else tuple(targets))
         outputs = run(inputs, **arguments)
-        if not self.casts_input:
+        if not known:
             results = flatten(outputs)
             self.check_targets(targets, [array.shape for array in results], caller, [array.dtype for array in results])
         return fill(targets, outputs)
@@ -654,6 +659,9 @@ class Layer:
         """The caller's inputs as the arrays that `run` takes."""
         if self.casts_input:
             real = self.policy.real
+            if self.keeps_integers:
+                array = as_array(inputs)
+                return convert(array, array.dtype if array.dtype.kind in "biu" else real)
             if type(inputs) is np.ndarray or not isinstance(inputs, (list, tuple, dict)):
                 return convert(inputs, real)
             if self.takes_list() and not isinstance(inputs, dict):
@@ -784,8 +792,9 @@ class Layer:
         return config
 
     def twin_config(self) -> dict[str, Any]:
-        """`get_config` for another layer like this one, at once: it may hold fresh layers in place of their configs."""
-        return self.get_config()
+        """`get_config` for another layer like this one, at once: it may hold objects in place of their configs."""
+        made = {key: getattr(self, key) for key in self.config_keys if key.endswith("_initializer")}
+        return {**self.get_config(), **made}  # a function among them has no config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
@@ -1004,6 +1013,20 @@ def at_least(least: int, name: str, value: Any) -> int:
         kind = "positive" if least else "non-negative"
         raise ValueError(f"Received an invalid value for argument `{name}`, expected a {kind} integer, got {value}.")
     return int(value)
+
+
+def numbers(name: str, value: Any) -> Any:
+    """A number, or a sequence of them, as a layer keeps it; what has a dtype becomes NumPy's."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"Received an invalid value for argument `{name}`, expected numbers, got {value}.")
+    return array[()] if hasattr(value, "dtype") else value
+
+
+def is_over_rows(axis: Any, shape: Shape | None) -> bool:
+    """Whether an axis, or one of several, is that of the rows of inputs of a shape, where that is known."""
+    axes = axis if isinstance(axis, (list, tuple)) else (axis,)
+    return 0 in axes or (shape is not None and -len(shape) in axes)
 
 
 def as_mask(mask: Any, shape: Shape, name: str) -> Array:

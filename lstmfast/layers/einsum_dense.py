@@ -70,6 +70,7 @@ class EinsumDense(Layer):
 
     config_keys = keys_of(__init__, without="lora_rank")
 
+    supports_masking = False
     last_axis_only = False
 
     @property
@@ -130,7 +131,12 @@ class EinsumDense(Layer):
                 f"Weight dimension '{missing[0]}' did not have a match in either the input spec '{inputs}' or the "
                 f"output spec '{output}'. For this layer, the weight must be fully specified."
             )
-        self.add_weight("kernel", tuple(sizes[letter] for letter in kernel), self.kernel_initializer)
+        initializer = self.kernel_initializer
+        if initializer is not None and not self.of_keras_2:
+            places = range(len(kernel))
+            summed = [place for place in places if kernel[place] not in output]
+            initializer = initializer.over(summed, [place for place in places if place not in summed])
+        self.add_weight("kernel", tuple(sizes[letter] for letter in kernel), initializer)
         if self.bias_axes is not None:
             own = self._terms[2]
             if not set(self.bias_axes) <= set(own):

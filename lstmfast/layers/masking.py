@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core, initializers
+from lstmfast._arrays import FLOAT32, FLOAT64
 from lstmfast._lookup import Lookup
-from lstmfast._pieces import cast, contiguous, copied, extreme, in_pieces, taken
-from lstmfast.layers.base import Array, Layer, Run, positive, register
+from lstmfast._pieces import cast, contiguous, copied, extreme, in_pieces, spread, taken
+from lstmfast.layers.base import Array, Layer, Run, numbers, positive, register
 
 
 @register()
@@ -21,27 +22,53 @@ class Masking(Layer):
 
     Parameters
     ----------
-    mask_value : float
-        What marks a step.
+    mask_value : float or sequence of float
+        What marks a step; one value for all features, or one for each.
     """
 
     makes_mask = True
     per_step = True
     config_keys = ("mask_value",)
 
-    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, mask_value: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.mask_value = mask_value
+        self.mask_value = numbers("mask_value", mask_value)
+        if np.ndim(self.mask_value) > 1:
+            raise NotImplementedError(
+                f"Masking takes one `mask_value`, or one for each feature. Received: {mask_value}"
+            )
+
+    def build_weights(self, input_shape: Any) -> None:
+        count = np.size(self.mask_value)
+        if count != 1 and input_shape[-1] not in (count, None):
+            raise ValueError(
+                f"Layer '{self.name}' has a mask_value for {count} features, its inputs {input_shape[-1]}."
+            )
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        value = inputs.dtype.type(self.mask_value)
-        return in_pieces(lambda x: (x != value).any(axis=-1), inputs, cut=-1)
+        value, seen = self._compared()
+        return in_pieces(lambda x: (cast(x, seen) != value).any(axis=-1), inputs, cut=-1)
+
+    def _compared(self) -> tuple[Array, Any]:
+        """The value as TensorFlow rounds it, and the type in which inputs are compared with it."""
+        value, seen = np.asarray(self.mask_value), self.policy.result
+        if self.of_keras_2:
+            return value.astype(seen), seen
+        if value.dtype.kind != "f" or hasattr(self.mask_value, "dtype"):
+            return value, seen
+        rounded = value.astype(np.float32)
+        # Keras 3 compares with what float32 makes of it; its `predict` makes that of float64 inputs, too
+        return rounded, FLOAT32 if seen is FLOAT64 and (rounded != value).any() else seen
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        value = float(self.mask_value)
+        value, seen = self._compared()
+        quick = not value.ndim and seen is self.policy.real
 
         def with_masks(x: Array) -> tuple[Array, Array]:
-            return _core.mask(contiguous(x), value)
+            if quick:
+                return _core.mask(contiguous(x), float(value))
+            mask = self.compute_mask(x)
+            return spread(np.where, mask[..., None], x, x.dtype.type(0)), mask
 
         def run(x: Array) -> Array:
             return with_masks(x)[0]

@@ -14,7 +14,7 @@ from lstmfast import _pieces
 from lstmfast._arrays import ordered_sum
 from lstmfast._graph import Shape
 from lstmfast._pieces import copied, in_pieces, joined, reduced, reshaped, spread, update
-from lstmfast.layers.base import Array, Layer, Run, register
+from lstmfast.layers.base import Array, Layer, Run, is_over_rows, register
 from lstmfast.layers.core import matmul
 
 
@@ -210,6 +210,10 @@ class Concatenate(Merge):
     @property
     def last_axis_only(self) -> bool:  # type: ignore[override]
         return self.axis == -1
+
+    def mixes_batch(self, training: bool | None) -> bool:
+        """Along the first axis, it puts whole batches behind each other."""
+        return is_over_rows(self.axis, self.build_shape and self.build_shape[0])
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         first = input_shape[0]

@@ -6,15 +6,28 @@ Next: base.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from lstmfast import _core, _pieces, initializers
-from lstmfast._arrays import ordered_mean, ordered_sum
+from lstmfast._arrays import as_array, ordered_mean, ordered_sum
 from lstmfast._graph import Shape
 from lstmfast._pieces import cast, contiguous, in_pieces, spread
-from lstmfast.layers.base import Array, Layer, Run, as_mask, keys_of, passing, positive, register
+from lstmfast.layers.base import (
+    Array,
+    Layer,
+    Run,
+    all_or_nothing,
+    as_mask,
+    is_over_rows,
+    keys_of,
+    numbers,
+    passing,
+    positive,
+    register,
+)
 
 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
@@ -68,7 +81,7 @@ class _Normalization(Layer):
         return {spec.name: value for spec, value in zip(self._specs, self.packed(weights), strict=True)}
 
 
-@register()
+@register("SyncBatchNormalization")
 class BatchNormalization(_Normalization):
     """Keras's BatchNormalization layer, with the statistics it was saved with.
 
@@ -92,7 +105,7 @@ class BatchNormalization(_Normalization):
     uses_mask = True
     row_by_row_in_training = False
     counts_masked = False  # made from one that has no mask here: all steps count
-    inert_arguments = ("renorm", "fused", "virtual_batch_size", "renorm_clipping", "renorm_momentum")
+    inert_arguments = ("fused", "virtual_batch_size")
 
     def __init__(
         self,
@@ -109,11 +122,13 @@ class BatchNormalization(_Normalization):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
+        renorm: bool = False,
+        renorm_clipping: Any = None,
+        renorm_momentum: float = 0.99,
         synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
         arguments = locals()
-        self.renorm = bool(kwargs.get("renorm"))
         self._by_parts = bool(kwargs.get("virtual_batch_size"))
         super().__init__(**kwargs)
         self._take(arguments)
@@ -125,6 +140,7 @@ class BatchNormalization(_Normalization):
     config_keys = keys_of(__init__)
 
     axis: int
+    renorm: bool
 
     @property
     def per_step(self) -> bool:  # type: ignore[override]
@@ -139,7 +155,10 @@ class BatchNormalization(_Normalization):
             self.add_weight(name, (size,), "zeros", trainable=False)  # of training alone
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | ({"renorm": True} if self.renorm else {})
+        """As Keras's, whose earlier versions know nothing of renormalizing."""
+        config = super().get_config()
+        left_out = () if self.renorm else ("renorm", "renorm_clipping", "renorm_momentum")
+        return {key: value for key, value in config.items() if key not in left_out}
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         values = self.named(weights)
@@ -493,6 +512,10 @@ class UnitNormalization(Layer):
     def per_step(self) -> bool:  # type: ignore[override]
         return self.axis in (-1, [-1], (-1,))
 
+    def mixes_batch(self, training: bool | None) -> bool:
+        """Over the first axis, it sees all rows."""
+        return is_over_rows(self.axis, self.build_shape)
+
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         axis = self.axis
         least = 1e-12 if self.of_keras_2 else 1e-24  # of the sum of squares
@@ -557,6 +580,50 @@ class Normalization(Layer):
             self.add_weight("variance", shape, "ones", trainable=False)
             self.add_weight("count", (), "zeros", trainable=False)
 
+    def adapt(self, data: Any) -> None:
+        """Take mean and variance from data.
+
+        Parameters
+        ----------
+        data : array, or iterable of batches
+            As the inputs. A list is one of batches.
+
+        Raises
+        ------
+        ValueError
+            If mean and variance were given, there is no batch, or one has another shape; nothing has changed then.
+        TypeError
+            If it holds anything but arrays of numbers.
+        """
+        if self.mean is not None:
+            raise ValueError(f"Cannot adapt layer '{self.name}': its mean and variance were given.")
+        whole = hasattr(data, "shape") or not hasattr(data, "__iter__")
+        with all_or_nothing([self]):
+            mean, variance = self._moments_of([data] if whole else data)
+            self.set_weights([mean, variance, self._own_weights()[2]])
+
+    def _moments_of(self, batches: Iterable[Any]) -> tuple[Any, Any]:
+        """Mean and variance of data, batch by batch: those of all so far and of the next one come together."""
+        total, mean, variance = 0, np.float64(0), np.float64(0)
+        for batch in batches:
+            own = batch[0] if isinstance(batch, tuple) else batch
+            if not hasattr(own, "shape"):
+                raise TypeError(f"Layer '{self.name}' is adapted to arrays, not to {type(own).__name__}.")
+            x = as_array(own)
+            self.check_shape(x.shape)
+            self.build(x.shape)
+            axes = tuple(axis for axis in range(x.ndim) if axis not in self._kept)
+            count = math.prod(x.shape[axis] for axis in axes)
+            if not count:
+                continue
+            total += count
+            change, share = np.mean(x, axes, np.float64) - mean, count / total
+            variance = (1 - share) * (variance + share * change**2) + share * np.var(x, axes, np.float64)
+            mean = mean + share * change
+        if not total:
+            raise ValueError(f"Layer '{self.name}' cannot be adapted to no data.")
+        return mean, variance
+
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         real, invert = self.policy.real, self.invert
         given = weights[:2] if weights else (self.mean, self.variance)
@@ -598,7 +665,18 @@ class Rescaling(Layer):
 
     def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.scale, self.offset = scale, offset
+        self.scale, self.offset = numbers("scale", scale), numbers("offset", offset)
+
+    def build_weights(self, input_shape: Any) -> None:
+        for name in ("scale", "offset"):
+            shape = np.shape(getattr(self, name))
+            if any(
+                1 not in pair and None not in pair and pair[0] != pair[1]
+                for pair in zip(shape[::-1], input_shape[::-1], strict=False)
+            ):
+                raise ValueError(
+                    f"Layer '{self.name}' has a {name} of shape {shape}, which does not go with inputs {input_shape}."
+                )
 
     @property
     def per_step(self) -> bool:  # type: ignore[override]

@@ -257,7 +257,7 @@ class Recurrent(Layer):
         if not self.built:
             self.build(shapes)
         if arguments.get("mask") is not None:
-            converted["mask"] = as_mask(arguments["mask"], shapes[:2], self.name)
+            converted["mask"] = self.checked_mask(arguments["mask"], shapes)
         if arguments.get("initial_state") is not None:
             converted["initial_state"] = self._checked_states(
                 arguments["initial_state"], shapes[1 if self.time_major else 0]
@@ -265,6 +265,10 @@ class Recurrent(Layer):
         if arguments.get("training") and self.dropping_cells():
             converted["training"] = True
         return converted
+
+    def checked_mask(self, mask: Any, shape: Shape) -> Array:
+        """A caller's mask for inputs of this shape."""
+        return as_mask(mask, shape[:2], self.name)
 
     def refuse_training(self) -> None:
         """Nothing to refuse: what cells alone cannot do, they can in the layer around them."""
@@ -289,6 +293,11 @@ class Recurrent(Layer):
         if self.states is None or self._batch is None:
             raise AttributeError("Layer must be stateful.")
         self.states = [state.copy() for state in self._checked_states(states, self._batch)]
+
+    # -- configs ------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | ({"time_major": True} if self.time_major else {})
 
     # -- streaming ----------------------------------------------------------------------------------------------
 
@@ -351,7 +360,7 @@ class CellLayer(Recurrent):
         self.recurrent_activation = activations.get(arguments.pop("recurrent_activation", None))
         for name, value in arguments.items():  # regularizers and their like are kept for the config alone
             if name in _INITIALIZERS:
-                value = initializers.get(value)
+                value = initializers.get("glorot_uniform" if value is None else value)
             setattr(self, name, bool(value) if name in FLAGS or name == "use_bias" else value)
         self.noise = Noise(arguments.get("seed"))
 

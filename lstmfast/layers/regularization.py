@@ -25,6 +25,10 @@ class Inert(Layer):
     call_arguments = ("inputs", "training")
     noise: Noise
 
+    @property
+    def keeps_integers(self) -> bool:  # type: ignore[override]
+        return not self.is_noisy()
+
     def is_noisy(self) -> bool:
         """Whether training changes anything."""
         return False
@@ -65,7 +69,7 @@ class Dropout(Inert):
     config_keys: tuple[str, ...] = ("rate", "seed", "noise_shape")
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: Any = None, **kwargs: Any) -> None:
-        if not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+        if not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
             raise ValueError(
                 f"Invalid value received for argument `rate`. Expected a float value between 0 and 1. "
                 f"Received: rate={rate}"
@@ -116,12 +120,10 @@ class _SpatialDropout(Dropout):
 
     inert_arguments = ("noise_shape",)
 
-    def __init__(self, rate: float, seed: Any = None, **kwargs: Any) -> None:
-        self.data_format = kwargs.pop("data_format", None)
+    def __init__(self, rate: float, data_format: Any = None, seed: Any = None, **kwargs: Any) -> None:
+        self.data_format = data_format
         kwargs.pop("noise_shape", None)
         super().__init__(rate, None, seed, **kwargs)
-
-    keyword_arguments = ("data_format",)
 
     def get_config(self) -> dict[str, Any]:
         """As Keras 3's, whose constructor knows no `trainable`."""
@@ -140,6 +142,9 @@ class SpatialDropout1D(_SpatialDropout):
 
     ndim = 3
     per_step = True
+
+    def __init__(self, rate: float, seed: Any = None, **kwargs: Any) -> None:
+        super().__init__(rate, kwargs.pop("data_format", None), seed, **kwargs)
 
 
 @register()

@@ -48,6 +48,7 @@ class RepeatVector(Layer):
     ndim = 2
     allocates = False
     repeats = True
+    keeps_integers = True
     supports_masking = False
     config_keys = ("n",)
 
@@ -86,6 +87,7 @@ class Flatten(Layer):
 
     min_ndim = 1
     allocates = False
+    keeps_integers = True
     supports_masking = False
     config_keys = ("data_format",)
 
@@ -118,6 +120,7 @@ class Reshape(Layer):
     """
 
     allocates = False
+    keeps_integers = True
     supports_masking = False
     config_keys = ("target_shape",)
 
@@ -155,6 +158,7 @@ class Permute(Layer):
         The order of the axes after the batch, counted from 1.
     """
 
+    keeps_integers = True
     supports_masking = False
     config_keys = ("dims",)
 
@@ -198,6 +202,7 @@ class _Spatial(Layer):
     """Base of cropping, padding and upsampling; a subclass gives the number of spatial axes."""
 
     rank: int
+    keeps_integers = True
     supports_masking = False
 
     def __init__(self, data_format: Any = None, **kwargs: Any) -> None:
@@ -374,6 +379,10 @@ class _UpSampling(_Spatial):
 
     config_keys: tuple[str, ...] = ("size", "data_format")
     interpolation = "nearest"
+
+    @property
+    def keeps_integers(self) -> bool:  # type: ignore[override]
+        return self.interpolation == "nearest"
 
     def __init__(self, size: Any = 2, data_format: Any = None, **kwargs: Any) -> None:
         super().__init__(data_format, **kwargs)

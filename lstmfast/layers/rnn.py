@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lstmfast._graph import Shape, flatten, map_tree
+import numpy as np
+
+from lstmfast._graph import KerasTensor, Shape, flatten, map_tree
 from lstmfast._pieces import cast
 from lstmfast.layers.base import Array, Layer, Run, deserialize_layer, fill, register, serialize_layer
 from lstmfast.layers.gru import GRU
@@ -21,7 +23,7 @@ class _Cell(CellLayer):
     """Base of the cells: a layer's weights and arguments without its way through time."""
 
     ndim = 2
-    uses_mask = False
+    uses_mask = supports_masking = False
     saved_vars = "vars"
     call_arguments = ("sequence", "states", "training")
 
@@ -45,7 +47,10 @@ class _Cell(CellLayer):
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         if not self.built:
             self.build(shapes)
-        return {"states": self._checked_states(arguments["states"], shapes[0])} if "states" in arguments else {}
+        if "states" not in arguments:
+            return {}
+        states = self._checked_states(arguments["states"], shapes[0])
+        return {"states": states if isinstance(arguments["states"], (list, tuple)) else states[0]}
 
     def refuse_training(self) -> None:
         """Raise where the cell drops out, which it does in an `RNN` alone."""
@@ -62,10 +67,16 @@ class _Cell(CellLayer):
         core = self.make_core(weights)
 
         def run(x: Array, states: Any = None, training: Any = False) -> Any:
-            y, *new = core.run(x[:, None], None, states, False, True, False, False, None, 0)
-            return y, new
+            alone = isinstance(states, np.ndarray)
+            given = (states,) if alone else states
+            y, *new = core.run(x[:, None], None, given, False, True, False, False, None, 0)
+            return y, new[0] if alone else new
 
         return run
+
+    def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        y, states = super()._record(inputs, kwargs)
+        return y, states[0] if isinstance(kwargs.get("states"), KerasTensor) else states
 
     def get_config(self) -> dict[str, Any]:
         left_out = (*FLAGS, "zero_output_for_mask", "activity_regularizer", "use_cudnn")
@@ -79,12 +90,18 @@ class LSTMCell(_Cell, LSTM):
 
 @register()
 class GRUCell(_Cell, GRU):
-    """Keras's GRUCell: one step of a `GRU`, whose arguments it takes; ``h, [h] = cell(x, [h])``."""
+    """Keras's GRUCell: one step of a `GRU`, whose arguments it takes.
+
+    ``h, [h] = cell(x, [h])``, ``h, h = cell(x, h)``.
+    """
 
 
 @register()
 class SimpleRNNCell(_Cell, SimpleRNN):
-    """Keras's SimpleRNNCell: one step of a `SimpleRNN`, whose arguments it takes; ``h, [h] = cell(x, [h])``."""
+    """Keras's SimpleRNNCell: one step of a `SimpleRNN`, whose arguments it takes.
+
+    ``h, [h] = cell(x, [h])``, ``h, h = cell(x, h)``.
+    """
 
 
 @register()
@@ -98,6 +115,7 @@ class StackedRNNCells(Layer):
     """
 
     ndim = 2
+    supports_masking = False
     call_arguments = ("inputs", "states", "training")
 
     def __init__(self, cells: Any, **kwargs: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core
-from lstmfast._graph import Node, map_tree
+from lstmfast._graph import Node, flatten, map_tree
 from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, contiguous, joined, put, reshaped, spread, update
 from lstmfast._stack import give_stage, has_stage, stage_of
@@ -31,6 +31,7 @@ class TimeDistributed(Layer):
 
     min_ndim = 3
     per_step = True
+    last_axis_only = False
     stops_mask_since_316 = True
     call_arguments = ("inputs", "training", "mask")
 
@@ -55,29 +56,39 @@ class TimeDistributed(Layer):
         return self.layer.uses_mask
 
     @property
+    def keeps_integers(self) -> bool:  # type: ignore[override]
+        return self.layer.keeps_integers and self.layer.policy.real is self.policy.real
+
+    @property
     def makes_mask(self) -> bool:  # type: ignore[override]
-        return self.of_keras_2 and self.layer.makes_mask
+        return self.of_keras_2 and (self.layer.makes_mask or self._makes_mask_inside())
+
+    def _makes_mask_inside(self) -> bool:
+        return self.layer.built and hasattr(self.layer.frozen(), "with_masks")
 
     def _takes(self, mask: Array | None) -> bool:
-        """Whether a mask of (batch, steps, ...) goes to the layer: one of its own steps, or of rows that it mixes.
+        """Whether a mask of (batch, steps, ...) goes to the layer: one of its own steps, or of rows, where these count.
 
         Most layers would take one of (batch, steps) for a mask of their own steps.
         """
-        return mask is not None and self.layer.uses_mask and (mask.ndim > 2 or self.layer.mixes_batch(True))
+        return mask is not None and self.layer.uses_mask and (mask.ndim > 2 or self._takes_rows())
+
+    def _takes_rows(self) -> bool:
+        """Whether the layer mixes rows, or merges such as are masked."""
+        return self.layer.mixes_batch(True) or any(inner.uses_mask_since_34 for inner in self.layer.all_layers())
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """The mask that came; of Keras 2 what the layer makes of it, and of a mask of more axes one of the steps."""
         if not self.of_keras_2:
             return previous_mask
+        hands_masks = getattr(self.frozen(), "hands_masks", None)
+        if hands_masks is not None:
+            return hands_masks(inputs, previous_mask)[1]
         rows = None if previous_mask is None else previous_mask.reshape(-1, *previous_mask.shape[2:])
         inner = None
         if self.layer.makes_mask or (rows is not None and self.layer.supports_masking):
             inner = self.layer.compute_mask(reshaped(inputs, (-1, *inputs.shape[2:])), rows)
-        if inner is not None:
-            return inner.reshape(*inputs.shape[:2], *inner.shape[1:])
-        if previous_mask is None or previous_mask.ndim == 2:
-            return previous_mask
-        return previous_mask.any(axis=tuple(range(2, previous_mask.ndim)))
+        return _of_steps(inner, previous_mask, inputs.shape[:2])
 
     def sublayers(self) -> tuple[Layer, ...]:
         return (self.layer,)
@@ -125,9 +136,24 @@ class TimeDistributed(Layer):
             return out
 
         run.takes_out = getattr(inner, "takes_out", False)  # type: ignore[attr-defined]
+        if self.of_keras_2 and hasattr(own, "hands_masks"):
+            self._hand_masks(run, own)
         if has_stage(inner) and type(stage_of(inner)) is _core.DenseStage:  # which takes the steps for rows by itself
             give_stage(run, inner.stage[1])  # type: ignore[attr-defined]
         return run
+
+    def _hand_masks(self, run: Run, own: Run) -> None:
+        """Let ``run`` give the masks, too, that the model inside makes and hands on in ``own``."""
+
+        def with_masks(x: Array, mask: Any = None, training: Any = None) -> tuple[Array, Any]:
+            rows = reshaped(x, (-1, *x.shape[2:]))
+            below = mask.reshape(-1, *mask.shape[2:]) if self._takes(mask) else None
+            y, masks = own.hands_masks(rows, below)  # type: ignore[attr-defined]
+            return y.reshape(*x.shape[:2], *y.shape[1:]), _of_steps(flatten([masks])[0], mask, x.shape[:2])
+
+        run.hands_masks = with_masks  # type: ignore[attr-defined]
+        if hasattr(own, "with_masks"):
+            run.with_masks = with_masks  # type: ignore[attr-defined]
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
         training = arguments.get("training")
@@ -175,6 +201,15 @@ class TimeDistributed(Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": serialize_layer(self.layer)}
+
+
+def _of_steps(inner: Array | None, mask: Array | None, sizes: tuple[int, ...]) -> Array | None:
+    """In Keras 2 the mask behind a TimeDistributed, given what its layer makes of the rows, and the mask before it."""
+    if inner is not None:
+        return inner.reshape(*sizes, *inner.shape[1:])
+    if mask is None or mask.ndim == 2:
+        return mask
+    return np.asarray(mask.any(axis=tuple(range(2, mask.ndim))))
 
 
 @register()

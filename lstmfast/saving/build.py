@@ -16,12 +16,23 @@ from typing import Any
 import numpy as np
 
 from lstmfast._graph import KerasTensor, flatten, snake_case
+from lstmfast.layers.attention import AdditiveAttention, Attention
 from lstmfast.layers.base import Layer, all_or_nothing, assign, is_plain_shape
 from lstmfast.layers.core import InputLayer
 from lstmfast.layers.operations import Operation
 from lstmfast.models import Functional, Model, Sequential, first_call
 from lstmfast.saving.archive import WeightTree
-from lstmfast.saving.config import MAX_DEPTH, Context, Version, graph_class, make_layer, parse_version, version_for
+from lstmfast.saving.config import (
+    MAX_DEPTH,
+    Context,
+    Version,
+    array_of,
+    graph_class,
+    is_array,
+    make_layer,
+    parse_version,
+    version_for,
+)
 from lstmfast.saving.files import Array, Saved, open_weights
 from lstmfast.saving.legacy import LayerWeights
 from lstmfast.saving.translate import keras_1_count, translated
@@ -29,8 +40,6 @@ from lstmfast.saving.weight_order import keras_2_order, saved_order
 
 NEWEST_KERAS: Version = (3, 15)
 _MAX_NODES = 10_000
-# What the arrays in a config may hold.
-_NUMBERS = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split())
 
 
 def build_model(saved: Saved, custom: dict[str, Any], keras_version: str | None = None) -> Model:
@@ -87,6 +96,8 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
             copy.build(shape)
     if any(layer.reads_strings for layer in copy.all_layers()):
         _take_vocabularies(model, copy)
+    if context.major < 3 and isinstance(copy, Functional):
+        _take_causal(model, copy)
     copy.set_weights(_by_layer(copy, weights) if context.major < 3 else weights)
     return copy
 
@@ -175,6 +186,16 @@ def _take_vocabularies(model: Any, copy: Model) -> None:
             words = model.get_layer(own.name).get_vocabulary(include_special_tokens=False)
             if words:
                 own.set_vocabulary(words)
+
+
+def _take_causal(model: Any, copy: Functional) -> None:
+    """An argument of attention layers that Keras 2 has, and does not tell of in their configs."""
+    own: Any
+    for own in copy.layers:
+        if isinstance(own, Functional):
+            _take_causal(model.get_layer(own.name), own)
+        elif isinstance(own, (Attention, AdditiveAttention)):
+            own.causal = bool(model.get_layer(own.name).causal)
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
@@ -545,11 +566,8 @@ class Edges:
                     return slice(*(revive(config.get(key), depth + 1) for key in ("start", "stop", "step")))
                 if value.get("class_name") == "__ellipsis__":
                     return ...
-                if value.get("class_name") in ("__numpy__", "__tensor__") and isinstance(config, dict):
-                    dtype = str(config.get("dtype", "float32"))
-                    if dtype not in _NUMBERS:
-                        raise ValueError(f"'{self.context.name}': layer '{layer.name}' is called on {dtype[:40]!r}.")
-                    return np.asarray(config.get("value"), dtype)
+                if is_array(value):
+                    return array_of(value)
                 return {key: revive(item, depth + 1) for key, item in value.items()}
             if isinstance(value, (list, tuple)):
                 return type(value)([revive(item, depth + 1) for item in value])

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from lstmfast import activations, initializers
 from lstmfast._model import Model
 from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY and OPERATIONS)
@@ -90,6 +92,8 @@ _SAYING_WHAT = ("module", "class_name", "registered_name", "config")
 _ACTIVATION_KEYS = ("activation", "recurrent_activation")
 # Operations of tf.keras 2 whose tensors are a `*args`, which its configs leave out.
 _WITHOUT_OPERANDS = ("einsum", "linalg.einsum")
+# What the arrays in a config may hold.
+_NUMBERS = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split())
 _CODE_LAYERS = ("Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 # What they hold that a layer in their place need not take.
 _OF_CODE = frozenset(
@@ -401,7 +405,32 @@ def arguments(
                 raise NotImplementedError(
                     f"the argument {key}={str(value)[:80]} is not supported: save a model without it"
                 )
+    if cls.call is Layer.call:  # a user's own class reads what it wrote
+        config = {key: array_of(value) if is_array(value) else value for key, value in config.items()}
     return config
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value of a Keras 3 config stands for an array or a tensor."""
+    is_of = isinstance(value, dict) and value.get("class_name") in ("__numpy__", "__tensor__")
+    return is_of and isinstance(value.get("config"), dict)
+
+
+def array_of(value: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """The array that a value of a config stands for.
+
+    Raises
+    ------
+    ValueError
+        If it is none of numbers.
+    """
+    dtype = str(value["config"].get("dtype", "float32"))
+    if dtype not in _NUMBERS:
+        raise ValueError(f"an array of {dtype[:40]!r} holds no numbers")
+    try:
+        return np.asarray(value["config"].get("value"), dtype)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"not an array of {dtype}: {error}") from None
 
 
 def _from_keras_1(class_name: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from typing import IO, Any
 
 from lstmfast._graph import snake_case
 from lstmfast._plan import MaskRules, Plan
+from lstmfast.layers.attention import AdditiveAttention, Attention
 from lstmfast.layers.base import Layer, numbering_shared, serialize_layer
 from lstmfast.layers.merging import MergeCosine
-from lstmfast.layers.normalization import BatchNormalization
 from lstmfast.layers.operations import Operation
+from lstmfast.layers.recurrent import Recurrent
 from lstmfast.layers.wrappers import TimeDistributed
 from lstmfast.models import Functional, Model, first_call
 from lstmfast.saving.config import parse_version
@@ -121,11 +122,12 @@ def _refuse_what_changed(layer: Layer) -> None:
             f"Layer '{layer.name}' merges by the mode cos of Keras 1, which Keras 3 does not have: the model cannot be "
             "written for it."
         )
-    if isinstance(layer, BatchNormalization) and layer.renorm:
-        raise NotImplementedError(
-            f"Layer '{layer.name}' renormalizes in training (renorm=True), which Keras 3 does not have: the model "
-            "cannot be written for it."
-        )
+    for argument in ("causal", "time_major"):
+        if isinstance(layer, (AdditiveAttention, Attention, Recurrent)) and getattr(layer, argument, False):
+            raise NotImplementedError(
+                f"Layer '{layer.name}' has {argument}=True, an argument of Keras 2, which Keras 3 does not have: the "
+                "model cannot be written for it."
+            )
     if isinstance(layer, TimeDistributed) and layer.makes_mask:
         raise NotImplementedError(
             f"Layer '{layer.name}' hands on the mask that its layer '{layer.layer.name}' makes, which that of Keras 3 "
