@@ -602,14 +602,20 @@ def test_attention_that_is_causal_in_keras_2(tf_keras, tmp_path):
     x = tf_keras.Input((5, 3))
     y = inner(x)
     made = [layers.Attention(causal=True, name="a")([y, y]), layers.AdditiveAttention(causal=True, name="b")([y, x])]
+    z = tf_keras.Input((5, 3))
+    deep = tf_keras.Model(z, layers.Attention(causal=True, name="c")([z, z]))
+    made += [deep(y), layers.TimeDistributed(deep)(layers.Reshape((1, 5, 3))(x))]
     theirs = tf_keras.Model(x, [*made, layers.Attention()([y, x])])
     mine = lstmfast.from_keras(theirs)
     for found, expected in zip(mine(A), theirs(A), strict=True):
         oracle.assert_close(found, np.asarray(expected), oracle.LOOSE)
     config = json.loads(theirs.to_json())
-    for layer in config["config"]["layers"]:
-        if layer["name"] in ("a", "b"):
-            layer["config"]["causal"] = True
+    for name in "abc":
+        config = json.loads(
+            json.dumps(config).replace(
+                f'"name": "{name}", "trainable"', f'"causal": true, "name": "{name}", "trainable"'
+            )
+        )
     loaded = lstmfast.model_from_json(json.dumps(config))
     loaded.set_weights(mine.get_weights())
     for found, expected in zip(loaded(A), mine(A), strict=True):

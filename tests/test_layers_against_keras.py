@@ -930,7 +930,7 @@ def test_masking_and_rescaling_of_each_feature_say_what_does_not_fit():
         layers.Masking(np.ones((4, 3)))
     with pytest.raises(ValueError, match=r"'m' has a mask_value for 2 features"):
         layers.Masking([1, 2], name="m")(x)
-    with pytest.raises(ValueError, match=r"'r' has a offset of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"'r' has offset of shape \(2,\)"):
         layers.Rescaling(2.0, [1, 2], name="r")(x)
     y = layers.Masking([1, 1, 1])(x)
     assert not y.any()

@@ -1017,7 +1017,7 @@ def at_least(least: int, name: str, value: Any) -> int:
 
 def numbers(name: str, value: Any) -> Any:
     """A number, or a sequence of them, as a layer keeps it; what has a dtype becomes NumPy's."""
-    array = np.asarray(value)
+    array = np.array(value)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"Received an invalid value for argument `{name}`, expected numbers, got {value}.")
     return array[()] if hasattr(value, "dtype") else value

@@ -675,7 +675,7 @@ class Rescaling(Layer):
                 for pair in zip(shape[::-1], input_shape[::-1], strict=False)
             ):
                 raise ValueError(
-                    f"Layer '{self.name}' has a {name} of shape {shape}, which does not go with inputs {input_shape}."
+                    f"Layer '{self.name}' has {name} of shape {shape}, which does not go with inputs {input_shape}."
                 )
 
     @property

@@ -20,6 +20,7 @@ from lstmfast.layers.attention import AdditiveAttention, Attention
 from lstmfast.layers.base import Layer, all_or_nothing, assign, is_plain_shape
 from lstmfast.layers.core import InputLayer
 from lstmfast.layers.operations import Operation
+from lstmfast.layers.wrappers import TimeDistributed
 from lstmfast.models import Functional, Model, Sequential, first_call
 from lstmfast.saving.archive import WeightTree
 from lstmfast.saving.config import (
@@ -40,6 +41,7 @@ from lstmfast.saving.weight_order import keras_2_order, saved_order
 
 NEWEST_KERAS: Version = (3, 15)
 _MAX_NODES = 10_000
+_ATTENTION = (Attention, AdditiveAttention)
 
 
 def build_model(saved: Saved, custom: dict[str, Any], keras_version: str | None = None) -> Model:
@@ -96,7 +98,7 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
             copy.build(shape)
     if any(layer.reads_strings for layer in copy.all_layers()):
         _take_vocabularies(model, copy)
-    if context.major < 3 and isinstance(copy, Functional):
+    if context.major < 3:
         _take_causal(model, copy)
     copy.set_weights(_by_layer(copy, weights) if context.major < 3 else weights)
     return copy
@@ -188,14 +190,16 @@ def _take_vocabularies(model: Any, copy: Model) -> None:
                 own.set_vocabulary(words)
 
 
-def _take_causal(model: Any, copy: Functional) -> None:
+def _take_causal(theirs: Any, own: Any) -> None:
     """An argument of attention layers that Keras 2 has, and does not tell of in their configs."""
-    own: Any
-    for own in copy.layers:
-        if isinstance(own, Functional):
-            _take_causal(model.get_layer(own.name), own)
-        elif isinstance(own, (Attention, AdditiveAttention)):
-            own.causal = bool(model.get_layer(own.name).causal)
+    if isinstance(own, Functional):
+        for inner in own.layers:
+            if isinstance(inner, (Functional, TimeDistributed, *_ATTENTION)):
+                _take_causal(theirs.get_layer(inner.name), inner)
+    elif isinstance(own, TimeDistributed):
+        _take_causal(theirs.layer, own.layer)
+    elif isinstance(own, _ATTENTION):
+        own.causal = bool(theirs.causal)
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
