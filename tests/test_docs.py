@@ -166,6 +166,13 @@ def test_a_stale_page_is_noticed(script, made, tmp_path, capsys):
 # ---- links and names ---------------------------------------------------------------------------------------------
 
 
+def test_no_file_holds_two_versions_of_a_passage():
+    """What a merge leaves where it could not decide."""
+    for page in (*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"):
+        marks = re.findall(r"^(?:<{7} |>{7} |={7}$).*", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not marks, f"{page}: {marks}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_files(page):
     assert broken_links(page.read_text(encoding="utf-8"), page.parent) == []
