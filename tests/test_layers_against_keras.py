@@ -790,6 +790,8 @@ def test_attention_over_axes_that_are_not_there_is_refused():
 # The arguments of classes that need some.
 NEEDED: dict[str, Any] = {
     "Activation": ("relu",),
+    "CategoryEncoding": (3,),
+    "Discretization": ([0.0],),
     "Dense": (2,),
     "EinsumDense": ("abc,cd->abd", (None, 2)),
     "Embedding": (5, 2),
