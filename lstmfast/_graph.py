@@ -39,8 +39,13 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
         mapped = {key: map_tree(function, tree[key]) for key in sorted(tree)}  # in the order of `flatten`
         return {key: mapped[key] for key in tree}
     if isinstance(tree, (list, tuple)):
-        return type(tree)([map_tree(function, value) for value in tree])
+        return _alike(tree, [map_tree(function, value) for value in tree])
     return function(tree)
+
+
+def _alike(sequence: Any, values: list[Any]) -> Any:
+    """A list, tuple or named tuple as the one given, of other values."""
+    return type(sequence)(*values) if hasattr(sequence, "_fields") else type(sequence)(values)
 
 
 def flatten(tree: Any) -> list[Any]:
@@ -53,7 +58,9 @@ def flatten(tree: Any) -> list[Any]:
 
 
 def is_shape(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and not any(isinstance(size, (tuple, list, dict)) for size in value)
+    if not isinstance(value, (tuple, list)):
+        return hasattr(value, "as_list")  # TensorFlow's
+    return not any(isinstance(size, (tuple, list, dict)) or hasattr(size, "as_list") for size in value)
 
 
 def common_shape(one: Shape, other: Shape) -> Shape:
@@ -68,7 +75,9 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
     if isinstance(shapes, dict):
         mapped = {key: map_shapes(function, shapes[key]) for key in sorted(shapes)}
         return {key: mapped[key] for key in shapes}
-    return type(shapes)([map_shapes(function, value) for value in shapes])
+    if not isinstance(shapes, (list, tuple)):
+        raise TypeError(f"Expected a shape, or a list or dict of them. Received: {shapes!r}")
+    return _alike(shapes, [map_shapes(function, value) for value in shapes])
 
 
 class KerasTensor:

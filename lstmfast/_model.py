@@ -15,7 +15,8 @@ import numpy as np
 
 from lstmfast._graph import KerasTensor, Shape, flatten, map_shapes, map_tree
 from lstmfast._pieces import joined
-from lstmfast.layers.base import Array, Layer, lock, positive
+from lstmfast._plan import keepers_in
+from lstmfast.layers.base import Array, Layer, keeping_states, lock, positive
 from lstmfast.layers.core import Input
 from lstmfast.layers.operations import Operation
 from lstmfast.layers.own import parts_of, revived
@@ -23,6 +24,7 @@ from lstmfast.layers.own import parts_of, revived
 if TYPE_CHECKING:
     from lstmfast.models import Functional
 
+DEFAULT_BATCH = 32
 _MOST_WHOLE = 64
 _KERAS_VERSION = (3, 15)
 
@@ -105,7 +107,7 @@ class Model(Layer):
         return [layer for layer in self.sublayers() if not isinstance(layer, Operation)]
 
     def saved_parts(self) -> list[tuple[str, Any]]:
-        return parts_of({**vars(self), "layers": self.layers})  # `layers` is among the attributes that Keras looks at
+        return parts_of(self, layers=self.layers)  # which is among the attributes that Keras looks at
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by its name or its place in `layers`.
@@ -249,8 +251,15 @@ class Model(Layer):
         for array in arrays:
             if not array.ndim:
                 raise ValueError(f"Model '{self.name}' needs inputs with a batch axis, got a scalar.")
-        whole = self._whole_of(map_tree(lambda array: _Like(array.shape, array.dtype), x))
+        rows = self._rows_at_once(min(batch_size or DEFAULT_BATCH, max(1, len(arrays[0]))))
+        sizes = (rows,) if lengths is None else (rows, None)
+        whole = self._whole_of(map_tree(lambda array: _Like((*sizes, *array.shape[len(sizes) :]), array.dtype), x))
         return whole.predict(arrays if len(arrays) > 1 else arrays[0], batch_size, verbose, steps, None, out, lengths)
+
+    def _rows_at_once(self, rows: int) -> int | None:
+        """How many a stateful layer inside takes, or where none is built yet is to take; None where there is none."""
+        keepers = list(keepers_in(self))
+        return next((layer._batch for layer in keepers if layer._batch), rows) if keepers else None
 
     def _whole_of(self, inputs: Any) -> Functional:
         """The functional model of this one as its one layer, for inputs like these."""
@@ -270,7 +279,7 @@ class Model(Layer):
         return whole
 
     def _keeping_states(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
+        return keeping_states(list(keepers_in(self)))
 
     def _predict_batches(self, batches: Any, verbose: int | str, steps: int | None, known: int | None) -> Any:
         parts: list[list[Array]] = []
@@ -303,6 +312,11 @@ class Model(Layer):
             raise ValueError("Unexpected result of `predict`: the iterable gave an empty batch.")
         return batch[0]
 
+    def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
+        if arguments:
+            raise ValueError(f"Model '{self.name}': `lengths` and `{next(iter(arguments))}` do not go together.")
+        return self.predict(inputs, out=out, lengths=lengths)
+
     def predict_on_batch(self, x: Any) -> Any:
         """As calling the model."""
         return self(x)
@@ -329,7 +343,8 @@ class Model(Layer):
         from lstmfast.streaming import Stream
 
         self._require_built()
-        like = map_shapes(lambda shape: _Like(shape, self.policy.real), self.build_shape)
+        rows = self._rows_at_once(batch_size)
+        like = map_shapes(lambda shape: _Like((rows, *shape[1:]), self.policy.real), self.build_shape)
         return Stream(self._whole_of(like), batch_size)
 
     # -- files --------------------------------------------------------------------------------------------------
@@ -491,10 +506,10 @@ class Model(Layer):
 
 
 class _Like:
-    """What a model is made for: arrays of a shape but for the rows, and of a type."""
+    """What a model is made for: arrays of a shape, which may leave open the rows, and of a type."""
 
     def __init__(self, shape: Shape, dtype: Any) -> None:
-        self.shape: Shape = (None, *shape[1:])
+        self.shape = shape
         self.dtype = np.dtype(dtype)
 
     def __repr__(self) -> str:

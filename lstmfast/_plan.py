@@ -18,6 +18,7 @@ from lstmfast._arrays import BOOL, STRING, as_array, as_strings, convert, numpy_
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_shapes, map_tree
 from lstmfast._pieces import cast, copied
 from lstmfast._stack import stacked, stage_of
+from lstmfast.layers.base import keeping_states
 from lstmfast.layers.core import identity
 
 Array = np.ndarray[Any, Any]
@@ -456,15 +457,9 @@ class Plan:
                 x = stage.run(x) if place != last else run(x, out=out)
         return x  # type: ignore[no-any-return]
 
-    @contextlib.contextmanager
-    def keeping_states(self) -> Iterator[None]:
+    def keeping_states(self) -> contextlib.AbstractContextManager[None]:
         """Give stateful layers their states back where the block raises, be it for Ctrl-C."""
-        states = [layer.states for layer in self.keepers]
-        try:
-            yield
-        except BaseException:
-            self._give_back(states)
-            raise
+        return keeping_states(self.keepers)
 
     def _give_back(self, states: list[Any]) -> None:
         for layer, state in zip(self.keepers, states, strict=True):

@@ -80,7 +80,12 @@ def output_shape(layer: Any) -> str:
         built = layer.build_shape
         if not getattr(layer, "stateful", False):  # which is built for a number of rows
             built = map_shapes(lambda shape: (None, *shape[1:]), built)
-        map_shapes(lambda shape: shapes.append(text(shape)), layer.compute_output_shape(built))
+        try:
+            map_shapes(lambda shape: shapes.append(text(shape)), layer.compute_output_shape(built))
+        except Exception:  # of a `call` that cannot do with the input alone, perhaps
+            if not layer.is_own():
+                raise
+            return "?"
     else:
         return "?"
     return shapes[0] if len(shapes) == 1 else f"[{', '.join(shapes)}]"

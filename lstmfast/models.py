@@ -15,8 +15,8 @@ import numpy as np
 from lstmfast import _core, _graph
 from lstmfast._arrays import as_array, as_strings
 from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_graph, map_tree
+from lstmfast._model import DEFAULT_BATCH, as_version, flat_shapes, make_progress
 from lstmfast._model import Model as Model
-from lstmfast._model import as_version, flat_shapes, make_progress
 from lstmfast._pieces import put
 from lstmfast._plan import MaskRules, Plan, as_masks, mixes_batch
 from lstmfast.layers.base import (
@@ -34,6 +34,7 @@ from lstmfast.layers.base import (
 from lstmfast.layers.core import InputLayer
 from lstmfast.layers.masking import Embedding
 from lstmfast.layers.operations import Operation
+from lstmfast.layers.variable import in_training, inherits_training, passing_on
 
 if TYPE_CHECKING:
     from lstmfast.saving import load_model as load_model
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 # many rows they are at least, whatever they take.
 SLICE_BYTES = 2 << 20
 SLICE_ROWS = 16
-_DEFAULT_BATCH = 32
 _MOST_SHAPES = 64
 
 
@@ -400,6 +400,12 @@ class Functional(Model):
         NotImplementedError
             If ``training`` is true and reaches a layer that cannot do what Keras's does then, which is named.
         """
+        if in_training[0] and inherits_training():
+            if training is None:
+                training = True
+            elif not training:
+                with passing_on(False):
+                    return self(inputs, training, mask, out, lengths)
         entry = self._plan
         quiet = training is None or not (training or self._trains)
         if entry is not None and entry[0] == changes[0] and quiet and mask is out is lengths is None:
@@ -523,7 +529,7 @@ class Functional(Model):
         plan = self.plan()
         arrays = self._adjusted(plan, x)
         rows = arrays[0].shape[0]
-        batch = batch_size or (plan.stateful and self._fixed_batch()) or _DEFAULT_BATCH
+        batch = batch_size or (plan.stateful and self._fixed_batch()) or DEFAULT_BATCH
         if steps is not None and steps * batch < rows:
             rows = steps * batch
             arrays = [array[:rows] for array in arrays]
@@ -586,7 +592,7 @@ class Functional(Model):
     def _slice_rows(self, plan: Plan, shapes: list[Shape], batch: int | None) -> int:
         """How many rows to run at once: see SLICE_BYTES."""
         threads = _core.get_num_threads()
-        least = max(SLICE_ROWS * threads, _DEFAULT_BATCH)
+        least = max(SLICE_ROWS * threads, DEFAULT_BATCH)
         return max(SLICE_BYTES * threads // plan.row_bytes(shapes), least if batch is None else min(batch, least))
 
     def _predict_slices(

@@ -5,6 +5,7 @@ Formulas: keras/src/utils/{sequence,timeseries_dataset}_utils.py of Keras 3, tf_
 
 from __future__ import annotations
 
+import codecs
 import collections
 import io
 import json
@@ -31,11 +32,12 @@ Array = np.ndarray[Any, Any]
 _FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 _MODES = ("binary", "count", "freq", "tfidf")
 _TABLES = ("word_index", "index_word", "word_counts", "word_docs", "index_docs")
-# Of pickles of protocols 2 to 5.
+# Of pickles of protocols 0 to 5.
 _OPCODES = frozenset(
-    "APPEND APPENDS BINFLOAT BINGET BININT BININT1 BININT2 BINPUT BINSTRING BINUNICODE BINUNICODE8 BUILD EMPTY_DICT "
-    "EMPTY_LIST EMPTY_TUPLE FRAME GLOBAL LONG1 LONG_BINGET LONG_BINPUT MARK MEMOIZE NEWFALSE NEWOBJ NEWTRUE NONE PROTO "
-    "REDUCE SETITEM SETITEMS SHORT_BINSTRING SHORT_BINUNICODE STACK_GLOBAL STOP TUPLE TUPLE1 TUPLE2 TUPLE3".split()
+    "APPEND APPENDS BINFLOAT BINGET BININT BININT1 BININT2 BINPUT BINSTRING BINUNICODE BINUNICODE8 BUILD DICT "
+    "EMPTY_DICT EMPTY_LIST EMPTY_TUPLE FLOAT FRAME GET GLOBAL INT LIST LONG LONG1 LONG_BINGET LONG_BINPUT MARK MEMOIZE "
+    "NEWFALSE NEWOBJ NEWTRUE NONE PROTO PUT REDUCE SETITEM SETITEMS SHORT_BINSTRING SHORT_BINUNICODE STACK_GLOBAL STOP "
+    "STRING TUPLE TUPLE1 TUPLE2 TUPLE3 UNICODE".split()
 )
 _OPTIONS = ("num_words", "filters", "lower", "split", "char_level", "oov_token", "document_count")
 
@@ -374,6 +376,14 @@ class Tokenizer:
         self.index_word = {number: word for word, number in self.word_index.items()}
         self.index_docs = {self.word_index[word]: count for word, count in documents.items()}
 
+    def fit_on_sequences(self, sequences: Sequence[Iterable[int]]) -> None:
+        """Count in how many lists of numbers each occurs, for `sequences_to_matrix`."""
+        counts = collections.Counter(self.index_docs)
+        for numbers in sequences:
+            counts.update(set(numbers))
+        self.document_count += len(sequences)
+        self.index_docs = dict(counts)
+
     def texts_to_sequences(self, texts: Iterable[Any]) -> list[list[int]]:
         """The numbers of each text's words; a text may be a list of words."""
         unknown = self.word_index.get(self.oov_token) if self.oov_token is not None else None
@@ -499,7 +509,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         If it holds no Tokenizer.
     """
     with open(path, "rb") as file:
-        content = file.read()
+        content = file.read().removeprefix(codecs.BOM_UTF8)
     if content.lstrip()[:1] in (b"{", b'"'):
         try:
             return tokenizer_from_json(content.decode("utf-8"))
@@ -554,6 +564,13 @@ class _Pickled:
     """Takes the attributes of a Tokenizer in a pickle."""
 
 
+def _reconstructed(kind: Any, base: Any, state: Any) -> _Pickled:
+    """What pickles of Python 2 make an object by."""
+    if kind is not _Pickled or base is not object:
+        raise pickle.UnpicklingError("it makes something else than a Tokenizer")
+    return _Pickled()
+
+
 class _Reader(pickle.Unpickler):
     """Makes nothing but a Tokenizer and the tables in it."""
 
@@ -562,6 +579,8 @@ class _Reader(pickle.Unpickler):
             return _Pickled
         if (module, name) in (("collections", "OrderedDict"), ("collections", "defaultdict")):
             return getattr(collections, name)
-        if module in ("builtins", "__builtin__") and name in ("int", "long"):
-            return int
+        if module in ("builtins", "__builtin__") and name in ("int", "long", "object"):
+            return object if name == "object" else int
+        if (module, name) in (("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")):
+            return _reconstructed
         raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no part of one")

@@ -178,6 +178,22 @@ def test_training_reaches_the_cell():
     assert_same_bits(net(X, training=True), 2 * net(X))
 
 
+def test_training_reaches_layers_in_the_cell():
+    class Drops(layers.Layer):
+        state_size = 64
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = layers.Dropout(0.5)
+
+        def call(self, inputs: Any, states: Any) -> Any:
+            return self.drop(states[0] + 1), [states[0]]
+
+    layer = layers.RNN(Drops())
+    assert_same_bits(layer(X), np.ones((6, 64), "float32"))
+    assert set(np.unique(layer(X, training=True))) == {0, 2}
+
+
 def test_weights_are_those_of_the_cell():
     cell = classes(lstmfast, np)["Minimal"](4)
     layer = layers.RNN(cell)
@@ -224,3 +240,16 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="state"):
         layers.RNN(classes(lstmfast, np)["Minimal"](4))(X, initial_state=[np.zeros((6, 3))])
     assert Model
+
+
+def test_first_states_by_the_signature_of_keras_2():
+    class Counts(layers.Layer):
+        state_size = 2
+
+        def call(self, inputs: Any, states: Any) -> Any:
+            return states[0], [states[0] + 1]
+
+        def get_initial_state(self, inputs: Any, batch_size: Any, dtype: Any) -> Any:
+            return np.full((batch_size, 2), 3, dtype)
+
+    assert_same_bits(layers.RNN(Counts())(X), np.full((6, 2), 7, "float32"))

@@ -507,7 +507,7 @@ def test_masks_that_would_be_lost():
         Embedded()(np.ones((2, 4), int))
 
 
-def test_training_that_would_be_lost():
+def test_training_reaches_layers_inside():
     class Own(layers.Layer):
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
@@ -522,16 +522,16 @@ def test_training_that_would_be_lost():
 
     chain = Sequential([Input((5, 3)), Own()])
     assert_same_bits(chain(X), X)
-    with pytest.raises(NotImplementedError, match="let `call` take `training`"):
-        chain(X, training=True)
+    assert (chain(X, training=True) == 0).sum() > (X == 0).sum()
+    assert_same_bits(chain(X), X)
     x = Input((5, 3))
-    with pytest.raises(NotImplementedError, match="let `call` take `training`"):
-        Own()(x, training=True)
+    always = Model(x, Own()(x, training=True))
+    assert (always(X) == 0).sum() > (X == 0).sum()
+    assert_same_bits(always(X, training=False), X)
     layer = Own()
     layer.build((None, 5, 3))
-    layer(X)
-    with pytest.raises(NotImplementedError, match="let `call` take `training`"):
-        layer(X, training=True)
+    assert_same_bits(layer(X), X)
+    assert (layer(X, training=True) == 0).sum() > (X == 0).sum()
     chain = Sequential([Input((5, 3)), Passing()])
     assert_same_bits(chain(X), X)
     assert (chain(X, training=True) == 0).sum() > (X == 0).sum()
@@ -542,6 +542,48 @@ def test_training_that_would_be_lost():
     assert (over(X) == 0).sum() > (X == 0).sum()
     older = Model(x, layers.Dropout(0.5)(x, training=True), keras_version=(2, 15))
     assert (older(X[:, 4], training=False) == 0).sum() > (X[:, 4] == 0).sum()
+
+
+def test_training_is_inherited_as_in_keras(keras):
+    """By layers that are called without it, unless a call between says something else."""
+
+    def kind(module: Any) -> Any:
+        some = module.layers
+
+        class Inner(some.Layer):
+            def __init__(self) -> None:
+                super().__init__()
+                self.norm = some.BatchNormalization()
+                self.chain = module.Sequential([some.BatchNormalization(), some.Dense(3)])
+
+            def call(self, inputs: Any, training: Any = None) -> Any:
+                return self.chain(self.norm(inputs) * (2 if training else 1))
+
+        class Silent(Inner):
+            def call(self, inputs: Any) -> Any:
+                return self.norm(self.chain(inputs))
+
+        class Net(module.Model):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner, self.silent, self.still = Inner(), Silent(), Inner()
+                self.quiet = module.Sequential([Silent()])
+
+            def call(self, inputs: Any, training: bool = False) -> Any:
+                y = self.silent(self.inner(inputs))
+                return self.quiet(self.still(y, training=False) * 2, training=False)
+
+        return Net
+
+    live, mine = kind(keras)(), kind(lstmfast)()
+    live(X)
+    mine(X)
+    mine.set_weights(live.get_weights())
+    for training in (False, True, None):
+        found, expected = (np.asarray(model(X, training=training)) for model in (mine, live))
+        oracle.assert_close(found, expected, oracle.LOOSE * (1 + np.abs(expected)))
+        live.set_weights(mine.get_weights())  # which a call that trains has moved
+    assert_same_bits(mine(X), mine(X, training=False))
 
 
 def test_calls_for_shapes_are_few_and_small():

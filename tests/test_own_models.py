@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import Any, NamedTuple
 
 import layer_cases
 import model_cases
@@ -379,3 +379,415 @@ def test_what_is_refused(tmp_path):
         class Chain(Sequential):
             def call(self, inputs: Any) -> Any:
                 return inputs
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_of_keras_2_come_in_its_order(tf_keras, tmp_path):
+    """Which has dicts by their keys, lists where they were first set, and nested lists among `layers` alone."""
+
+    def kind(module: Any) -> Any:
+        some = module.layers
+
+        class Heads(module.Model):
+            def __init__(self) -> None:
+                super().__init__()
+                self.steps: list[Any] = []
+                self.late = None
+                self.nested = [[some.Dense(3)], [some.Dense(3)]]
+                self.heads = {"z": some.Dense(3), "a": [some.Dense(3)]}
+                self.norms = [some.BatchNormalization(), module.Sequential([some.BatchNormalization(), some.Dense(3)])]
+                self.late = some.Dense(3)
+                self.steps.append(some.Dense(3))
+
+            def call(self, x: Any) -> Any:
+                for layer in (*self.nested[0], *self.nested[1], *self.norms, *self.steps, self.late):
+                    x = layer(x)
+                return [self.heads["z"](x), self.heads["a"][0](x)]
+
+        return Heads
+
+    live = kind(tf_keras)()
+    live(X)
+    live.set_weights(model_cases.weights([(w.name, tuple(w.shape)) for w in live.weights], 3))
+    live.save_weights(tmp_path / "m.h5")
+    live.save(tmp_path / "m.keras")
+    fresh = kind(lstmfast)()
+    fresh(X)
+    fresh.load_weights(tmp_path / "m.h5")
+    own = {"Heads": kind(lstmfast)}
+    loaded = lstmfast.load_model(tmp_path / "m.keras", custom_objects=own)
+    for one in (fresh, loaded, lstmfast.from_keras(live, custom_objects=own)):
+        assert_alike(one(X), live(X))
+
+
+class Shared(Model):
+    """The cell of an RNN is called alone too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = layers.LSTMCell(4)
+        self.read = layers.RNN(self.cell, return_state=True)
+        self.out = layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        y, *states = self.read(x)
+        return self.out(self.cell(self.out(y), states)[0])
+
+
+def test_files_with_a_cell_that_is_in_two_places(keras, tmp_path):
+    class Theirs(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = keras.layers.LSTMCell(4)
+            self.read = keras.layers.RNN(self.cell, return_state=True)
+            self.out = keras.layers.Dense(3)
+
+        call = Shared.call
+
+    live, mine = Theirs(), Shared()
+    live(X)
+    live.save_weights(tmp_path / "m.weights.h5")
+    mine(X)
+    mine.load_weights(tmp_path / "m.weights.h5")
+    assert_alike(mine(X), live(X))
+    mine.save(tmp_path / "m.keras")
+    assert_same_bits(lstmfast.load_model(tmp_path / "m.keras", custom_objects={"Shared": Shared})(X), mine(X))
+
+
+def test_tables_of_layers_that_take_more_than_their_input(capsys):
+    class Net(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attends = Attends(4)
+
+        def call(self, x: Any) -> Any:
+            return self.attends(x, np.zeros((len(x), 6, 4)))
+
+    model = Net()
+    model(X)
+    model.summary()
+    assert "?" in capsys.readouterr().out
+
+
+def test_models_without_weights(keras, tmp_path):
+    class Mean(keras.Model):
+        def call(self, x: Any) -> Any:
+            return keras.ops.mean(x, axis=1)
+
+    class Mine(Model):
+        def call(self, x: Any) -> Any:
+            return x.mean(1)
+
+    live, mine = Mean(), Mine()
+    live(X)
+    live.save_weights(tmp_path / "m.weights.h5")
+    mine(X)
+    mine.load_weights(tmp_path / "m.weights.h5")
+    assert_alike(mine.predict(X), live(X))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_live_models_without_a_config(keras, tf_keras):
+    def live(module: Any) -> Any:
+        class Around(module.Model):
+            def __init__(self, inner: Any) -> None:
+                super().__init__()
+                self.inner = inner
+
+            def call(self, x: Any) -> Any:
+                return self.inner(x)
+
+        model = Around(module.layers.Dense(2))
+        model(X)
+        return model
+
+    class Around(Model):
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def call(self, x: Any) -> Any:
+            return self.inner(x)
+
+    with pytest.raises(NotImplementedError, match=r"no config: .* weights: set_weights\("):
+        lstmfast.from_keras(live(keras), custom_objects={"Around": Around})
+    with pytest.raises(ValueError, match="layer of class Around cannot be made"):
+        lstmfast.from_keras(live(tf_keras), custom_objects={"Around": Around})
+    with pytest.raises(NotImplementedError, match=r"weights: load_weights\('weights\.h5'\) of what save_weights"):
+        lstmfast.from_keras(live(tf_keras))
+
+
+@pytest.mark.parametrize("name", ["stateful", "input_shape", "layers", "nodes", "_whole", "keras_version"])
+def test_names_of_attributes_that_models_have(name):
+    model = Plain()
+    with pytest.raises(AttributeError, match=f"as `{name}`, which is an attribute"):
+        setattr(model, name, [layers.Dense(2)])
+
+
+class Pieces(NamedTuple):
+    y: Any
+    state: Any
+
+
+def test_named_tuples_come_and_go():
+    class Net(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.read = layers.GRU(4, return_state=True)
+
+        def call(self, pieces: Any) -> Any:
+            y, state = self.read(pieces.y, initial_state=pieces.state)
+            return Pieces(y, state)
+
+    model = Net()
+    inputs = Pieces(X, np.ones((7, 4), "float32"))
+    for found in (model(inputs), model.predict(inputs)):
+        assert isinstance(found, Pieces)
+        assert_same_bits(found.y, found.state)
+
+
+class Kept(Model):
+    """Its layer keeps its state from call to call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = layers.LSTM(4, stateful=True)
+        self.fails = False
+
+    def call(self, x: Any) -> Any:
+        y = self.read(x)
+        if self.fails:
+            raise RuntimeError("fails")
+        return y
+
+
+def test_states_from_call_to_call():
+    plain = Sequential([Input(batch_shape=(7, 5, 3)), layers.LSTM(4, stateful=True)])
+    model = Kept()
+    assert model.predict(X, batch_size=7).shape == (7, 4)  # and is built by that
+    model.set_weights(plain.get_weights())
+    model.reset_states()
+    for _ in range(2):
+        assert_same_bits(model(X), plain(X))
+        assert_same_bits(model.predict(X), plain.predict(X))
+        assert_same_bits(model.predict(np.tile(X, (2, 1, 1)), batch_size=7), plain.predict(np.tile(X, (2, 1, 1))))
+    with pytest.raises(ValueError, match="batch size"):
+        model.predict(X[:3])
+    with pytest.raises(ValueError, match="cannot be streamed"):
+        model.stream()
+
+
+def test_states_are_as_before_where_a_call_fails():
+    model = Kept()
+    model(X)
+    before = [state.copy() for state in model.read.states]
+
+    def batches() -> Any:
+        yield X
+        raise RuntimeError("fails")
+
+    with pytest.raises(RuntimeError):
+        model.predict(batches())
+    model.fails = True
+    for run in (model, model.predict):
+        with pytest.raises(RuntimeError):
+            run(X)
+    for state, known in zip(model.read.states, before, strict=True):
+        assert_same_bits(state, known)
+
+
+def test_weights_of_layers_that_are_not_built_are_not_lost(keras, tf_keras, tmp_path):
+    def kind(module: Any) -> Any:
+        class Optional(module.Model):
+            def __init__(self) -> None:
+                super().__init__()
+                self.read = module.layers.LSTM(4, name="read")
+                self.more = module.layers.Dense(4, name="more")
+                self.drop = module.layers.Dropout(0.5)
+
+            def call(self, x: Any, other: Any = None, training: bool = False) -> Any:
+                x = self.drop(x, training=True) if training else x
+                return self.read(x) if other is None else self.read(x) + self.more(other)
+
+        return Optional
+
+    live, mine = kind(keras)(), kind(lstmfast)()
+    live(X, X[:, 0])
+    live.save_weights(tmp_path / "m.weights.h5")
+    mine(X)
+    with pytest.raises(ValueError, match="'more' of class Dense, which is not built"):
+        mine.load_weights(tmp_path / "m.weights.h5")
+    older = kind(tf_keras)()
+    older(X, X[:, 0])
+    older.save_weights(tmp_path / "m.h5")
+    with pytest.raises(ValueError, match="'more' of class Dense, which is not built"):
+        mine.load_weights(tmp_path / "m.h5", by_name=True)
+    with pytest.raises(ValueError, match="is not built: call it on data"):
+        kind(lstmfast)().load_weights(tmp_path / "m.h5")
+    mine(X, X[:, 0])
+    mine.load_weights(tmp_path / "m.weights.h5")
+    assert_alike(mine(X, X[:, 0]), live(X, X[:, 0]))
+
+
+def test_arguments_of_any_name():
+    class Around(Model):
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            return inputs + self.inner(inputs, *args, **kwargs)
+
+    inner = layers.LSTM(3, return_sequences=True)
+    model = Around(inner)
+    mask = np.array([[1, 1, 0, 0, 1]] * 7, bool)
+    assert_same_bits(model(X, mask=mask), X + inner(X, mask=mask))
+    states = [np.ones((7, 3), "float32")] * 2
+    assert_same_bits(model(X, initial_state=states), X + inner(X, initial_state=states))
+
+
+def test_what_a_call_cannot_take_or_give():
+    class Nothing(Model):
+        def call(self, x: Any) -> Any:
+            return x, None
+
+    class Unnamed(Model):
+        def call(self, *x: Any) -> Any:
+            return x[0]
+
+    class Forgets(Model):
+        def __init__(self) -> None:
+            self.read = layers.LSTM(4)
+
+        def call(self, x: Any) -> Any:
+            return self.read(x)
+
+    with pytest.raises(TypeError, match="returned None, alone or among others"):
+        Nothing()(X)
+    with pytest.raises(TypeError, match="None among them"):
+        Nothing()([X, None])
+    with pytest.raises(TypeError, match="has to name its arguments"):
+        Unnamed()(X, X)
+    for run in (Forgets(), Forgets().predict):
+        with pytest.raises(RuntimeError, match=r"Forgets has to call `super\(\)\.__init__\(\)`"):
+            run(X)
+
+
+def test_shapes_to_build_for(tmp_path):
+    class TensorShape:
+        """As TensorFlow's."""
+
+        def __init__(self, sizes: list[Any]) -> None:
+            self.as_list = sizes.copy
+            self.sizes = sizes
+
+        def __iter__(self) -> Any:
+            return iter(self.sizes)
+
+    class Two(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.read = layers.LSTM(4)
+
+        def call(self, inputs: Any) -> Any:
+            return self.read(inputs[0]) + self.read(inputs[1])
+
+    shape = TensorShape([None, 5, 3])
+    for given in ([shape, shape], (shape, shape), [(None, 5, 3)] * 2, [[None, 5, 3]] * 2):
+        model = Two()
+        model.build(given)
+        assert model.predict([X, X]).shape == (7, 4)
+    model = Plain()
+    for unknown in (None, 3, "abc", [shape, 3]):
+        with pytest.raises((TypeError, ValueError), match=r"Expected a shape|to a shape"):
+            model.build(unknown)
+    with pytest.raises(ValueError, match=r"of shape \(None, 5, None\), where a None may be 2, but then not 3"):
+        model.build((None, 5, None))
+    assert not model.read.built
+    model.build(shape)
+    model.save_weights(tmp_path / "m.weights.h5")
+    with pytest.raises(ValueError, match="not built"):
+        Plain().load_weights(tmp_path / "m.weights.h5")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_text_that_goes_to_layers_inside(keras, tmp_path):
+    def kind(module: Any) -> Any:
+        some = module.layers
+
+        class Reader(module.Model):
+            def __init__(self) -> None:
+                super().__init__()
+                self.words = some.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=4)
+                self.embed = some.Embedding(4, 3)
+                self.read = some.LSTM(2)
+
+            def call(self, x: Any) -> Any:
+                return self.read(self.embed(self.words(x)))
+
+        return Reader
+
+    import tensorflow as tf
+
+    texts = ["good or bad", "good"]
+    live, mine = kind(keras)(), kind(lstmfast)()
+    expected = live(tf.constant(texts))
+    live.save(tmp_path / "m.keras")
+    mine(texts)
+    mine.set_weights(live.get_weights())
+    own = {"Reader": kind(lstmfast)}
+    chain = Sequential([Input((), dtype="string"), mine])
+    sources = [lstmfast.load_model(tmp_path / "m.keras", custom_objects=own), lstmfast.from_keras(live, own), chain]
+    for one in (mine, *sources):
+        assert_alike(one(texts), expected)
+        assert_alike(one.predict(np.array(texts)), expected)
+    with pytest.raises(TypeError, match="real numbers"):
+        Plain()(texts)
+
+
+def test_rows_of_different_lengths():
+    model = Plain()
+    model(X)
+    lengths = [1, 5, 3, 3, 2, 5, 4]
+    for found in (model.predict(X, lengths=lengths), model(X, lengths=lengths)):
+        for row, length in enumerate(lengths):
+            assert_same_bits(found[row : row + 1], model(X[row : row + 1, :length]))
+    with pytest.raises(ValueError, match="do not go together"):
+        classes(lstmfast, np)["Forecast"](3)(X, lengths=lengths, training=True)
+
+
+def test_files_with_layers_that_are_properties_too(keras, tmp_path):
+    def kind(module: Any) -> Any:
+        class Net(module.Model):
+            def __init__(self) -> None:
+                super().__init__()
+                self._read = module.layers.LSTM(4)
+                self._scores = [module.layers.Dense(3), module.layers.Dense(3)]
+
+            @property
+            def core(self) -> Any:
+                return self._read
+
+            @property
+            def scores(self) -> Any:
+                return self._scores
+
+            @property
+            def missing(self) -> Any:
+                raise AttributeError("not yet")
+
+            def call(self, x: Any) -> Any:
+                return self.scores[0](self.core(x)) * 2 + self.scores[1](self.core(x))
+
+        return Net
+
+    live, mine = kind(keras)(), kind(lstmfast)()
+    live(X)
+    live.save_weights(tmp_path / "m.weights.h5")
+    mine(X)
+    mine.load_weights(tmp_path / "m.weights.h5")
+    assert_alike(mine(X), live(X))
+    mine.set_weights([2 * weight for weight in mine.get_weights()])
+    mine.save_weights(tmp_path / "mine.weights.h5")
+    live.load_weights(tmp_path / "mine.weights.h5")
+    assert_alike(mine(X), live(X))

@@ -52,7 +52,8 @@ def test_tokenizer_is_that_of_keras(tf_keras, options, tmp_path):
     if "analyzer" not in options:
         (tmp_path / "t.json").write_text(theirs.to_json())
         (tmp_path / "twice.json").write_text(json.dumps(theirs.to_json()))
-        for protocol in (2, pickle.HIGHEST_PROTOCOL):
+        (tmp_path / "marked.json").write_text(theirs.to_json(), "utf-8-sig")
+        for protocol in (0, 1, 2, pickle.HIGHEST_PROTOCOL):
             (tmp_path / f"t{protocol}.pickle").write_bytes(pickle.dumps(theirs, protocol))
         mine += [load_tokenizer(path) for path in tmp_path.iterdir()]
         mine += [tokenizer_from_json(fitted.to_json())]
@@ -67,6 +68,15 @@ def test_tokenizer_is_that_of_keras(tf_keras, options, tmp_path):
         for mode in ("binary", "count", "freq", "tfidf"):
             expected = theirs.texts_to_matrix(NEW, mode)
             np.testing.assert_allclose(one.texts_to_matrix(NEW, mode), expected, 1e-15)
+
+
+def test_counts_of_sequences_are_those_of_keras(tf_keras):
+    tokenizers = tf_keras.preprocessing.text.Tokenizer(num_words=6), Tokenizer(num_words=6)
+    for tokenizer in tokenizers:
+        tokenizer.fit_on_sequences([[1, 2, 2], [2, 5], []])
+        tokenizer.fit_on_sequences([[1]])
+    theirs, mine = (tokenizer.sequences_to_matrix([[1, 1, 2], [3, 5]], "tfidf") for tokenizer in tokenizers)
+    np.testing.assert_allclose(mine, theirs, 1e-15)
 
 
 @pytest.mark.parametrize("maxlen", [None, 0, 2, 7])
@@ -114,6 +124,10 @@ def test_what_padding_refuses(arguments, message):
         pad_sequences(*arguments)
 
 
+class Plain:
+    pass
+
+
 class Harmful:
     def __reduce__(self) -> Any:
         return print, ("run",)
@@ -137,8 +151,10 @@ class Harmful:
         (pickle.dumps(np.ones(3)), "opcode SHORT_BINBYTES"),
         (pickle.dumps(np.float32), "no part of one"),
         (pickle.dumps({"a": 1})[:-4], "not the JSON or the pickle"),
+        (pickle.dumps(object.__new__(Plain), 0), "no part of one"),
+        (b"ccopy_reg\n_reconstructor\n(c__builtin__\nint\nc__builtin__\nint\nI3\ntR.", "something else"),
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_hostile_tokenizers(content, message, tmp_path, capsys):
     path = tmp_path / "tokenizer"

@@ -33,7 +33,7 @@ from lstmfast._graph import (
 )
 from lstmfast._pieces import contiguous, copied, put
 from lstmfast._stack import has_stage, stage_of
-from lstmfast.layers.variable import Variable
+from lstmfast.layers.variable import Variable, in_training, inherits_training, passing_on
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., Any]
@@ -96,6 +96,7 @@ class Layer:
 
     config_keys: tuple[str, ...] = ()
     call_arguments: tuple[str, ...] = ("inputs",)
+    takes_any_name = False  # call arguments of any other name too
     ndim: int | None = None
     min_ndim: int | None = None
     uses_mask = False  # run takes mask=
@@ -112,6 +113,8 @@ class Layer:
     keeps_integers = False  # it takes such as they are, too, for it only moves values
     reads_strings = False  # run takes arrays of strings, and looks them up in a vocabulary
     allocates = True  # False where the output is a view of the input
+    nodes: list[Node]  # the calls on symbolic tensors
+    _specs: list[Weight]
     repeats = False  # the output is one step of memory seen many times, or a view that no input tells of
     stops_mask_since_316 = False  # Keras 3.16 stopped handing masks on here
     stops_mask_before_3 = False  # Keras 2 did not hand masks on here
@@ -149,8 +152,7 @@ class Layer:
         self.activity_regularizer = activity_regularizer
         self.built = self._building = False
         self.build_shape: Any = None
-        self.nodes: list[Node] = []
-        self._specs: list[Weight] = []
+        self.__dict__.update(nodes=[], _specs=[])  # which no assignment replaces; see own.py
         self._values: tuple[Array, ...] | None = None
         self._frozen: _Frozen | None = None
         self._noisy: tuple[Run, Run] | None = None  # `frozen`, and what it is in training
@@ -190,6 +192,10 @@ class Layer:
     def sublayers(self) -> tuple[Layer, ...]:
         """The layers inside this one, in the order of their weights."""
         return ()
+
+    def parts_of_keras_2(self) -> list[Any]:
+        """The same in the order of Keras 2's weights: layers, and lists of those in one attribute."""
+        return list(self.sublayers())
 
     def all_layers(self) -> Iterator[Layer]:
         """This layer and those inside it, however deep."""
@@ -569,7 +575,7 @@ class Layer:
         TypeError
             If the input does not hold numbers, or ``out`` has another dtype.
         """
-        if len(args) == 1:
+        if len(args) == 1 and not in_training[0]:
             entry = self._frozen
             if entry is not None and (entry[0] is None or entry[0] == changes[0]):
                 if not kwargs:
@@ -580,8 +586,12 @@ class Layer:
                         return entry[2](x)
                 elif self._known.takes(args[0], False) and self.takes_unchecked(args[0], kwargs):
                     return entry[1](args[0], **kwargs)
+        inherits = inherits_training()
+        if inherits and kwargs.get("training") is False:
+            with passing_on(False):
+                return self(*args, **kwargs)
         out = lengths = None
-        if len(args) != 1 or kwargs:
+        if len(args) != 1 or kwargs or inherits:
             out, lengths = kwargs.pop("out", None), kwargs.pop("lengths", None)
             inputs, kwargs = self._bind(args, kwargs)
         else:
@@ -679,19 +689,23 @@ class Layer:
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         names = self.call_arguments
+        if not names:
+            raise TypeError(f"`call` of {type(self).__name__} has to name its arguments: call(self, inputs, ...).")
         if len(args) > len(names):
             raise TypeError(f"{type(self).__name__} takes at most {len(names)} call arguments, got {len(args)}.")
         bound = dict(zip(names, args, strict=False))
         for name, value in kwargs.items():
             if name in bound:
                 raise TypeError(f"{type(self).__name__} got several values for the argument '{name}'.")
-            if name not in names and name not in ("inputs", "mask", "training"):
+            if name not in names and name not in ("inputs", "mask", "training") and not self.takes_any_name:
                 raise TypeError(f"{type(self).__name__} got an unexpected call argument '{name}'.")
             bound[name] = value
         first = names[0] if names[0] in bound else "inputs"
         if first not in bound:
             raise TypeError(f"{type(self).__name__} needs its inputs.")
         inputs = bound.pop(first)
+        if inherits_training():
+            bound.setdefault("training", True)
         takes = "training" in names or self.is_own()
         if "training" in bound and not (takes and (bound["training"] or self.trains)):
             del bound["training"]
@@ -881,6 +895,18 @@ def all_or_nothing(layers: Iterable[Layer]) -> Iterator[None]:
             if not built:
                 layer._frozen = layer._noisy = None
                 layer.chained()[:] = chained
+        raise
+
+
+@contextlib.contextmanager
+def keeping_states(keepers: list[Any]) -> Iterator[None]:
+    """Give stateful layers their states back where the block raises, be it for Ctrl-C."""
+    before = [(layer, layer.states) for layer in keepers]
+    try:
+        yield
+    except BaseException:
+        for layer, states in before:
+            layer.states = layer.zero_states(layer._batch) if states is None and layer._batch else states
         raise
 
 

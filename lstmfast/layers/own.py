@@ -7,6 +7,7 @@ Next: base.py, whose methods these stand for.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import warnings
@@ -16,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast._arrays import DTypePolicy, as_array, numpy_dtype
+from lstmfast._arrays import STRING, DTypePolicy, as_array, as_strings, numpy_dtype
 from lstmfast._core import KnownInputs
 from lstmfast._graph import KerasTensor, Node, common_shape, flatten, map_shapes, map_tree
 from lstmfast.activations import Activation
 from lstmfast.initializers import Initializer
-from lstmfast.layers.base import Array, Layer, Run, lock, serialize
-from lstmfast.layers.variable import under_way
+from lstmfast.layers.base import Array, Layer, Run, keeping_states, lock, serialize
+from lstmfast.layers.variable import passing_on, under_way
 
 _PROBED = (2, 3)  # sizes of what may vary, to find the shape of an output
 _MOST_VALUES = 1 << 26
@@ -43,10 +44,22 @@ class _Place:
         self.shape, self.dtype = tuple(shape), dtype
 
     def zeros(self, size: int) -> Array:
-        return np.zeros([size if own is None else own for own in self.shape], numpy_dtype(self.dtype))
+        shape = [size if own is None else own for own in self.shape]
+        return np.full(shape, "", STRING) if self.dtype == "string" else np.zeros(shape, numpy_dtype(self.dtype))
+
+
+class _Forgotten:
+    """What all layers have from the constructor of `Layer` on, and a layer that did not call it lacks."""
+
+    def __get__(self, layer: Any, cls: type) -> Any:
+        if layer is None:
+            return self
+        raise RuntimeError(f"`__init__` of {cls.__name__} has to call `super().__init__()`, as its first statement.")
 
 
 class _Own(Layer):
+    _frozen: Any = _Forgotten()
+    built: Any = _Forgotten()
     row_by_row = False  # it may look at all of them
     supports_masking = False
     saved_module = None
@@ -75,8 +88,13 @@ class _Own(Layer):
         ordered = {id(layer): layer for layer in tuple(known.get("_came", ())) if id(layer) in inside}
         return tuple((ordered | inside).values())
 
+    def parts_of_keras_2(self) -> list[Any]:
+        """Attribute by attribute, as they were set last, and dicts by their keys."""
+        values = (value for name, value in vars(self).copy().items() if name not in _NOTES)
+        return [value if isinstance(value, Layer) else list(_layers_in(value, by_key=True)) for value in values]
+
     def saved_parts(self) -> list[tuple[str, Any]]:
-        return parts_of(vars(self))
+        return parts_of(self)
 
     def build_from_shapes(self, shapes: dict[str, Any]) -> None:
         """Build for a call on several arguments, whose shapes are named after them, as ``query_shape``."""
@@ -126,9 +144,30 @@ class _Own(Layer):
     # -- calls --------------------------------------------------------------------------------------------------
 
     def convert_inputs(self, inputs: Any) -> Any:
+        if any(leaf is None for leaf in flatten(inputs)):
+            raise TypeError(
+                f"Layer '{self.name}' is called on inputs with a None among them: leave it out, or let `call` take it "
+                "as an argument of its own."
+            )
         if any(hasattr(leaf, "shape") for leaf in flatten(inputs)):
-            return map_tree(as_array, inputs)
-        return as_array(inputs)
+            return map_tree(self._as_input, inputs)
+        return self._as_input(inputs)
+
+    def _as_input(self, value: Any) -> Array:
+        try:
+            return as_array(value)
+        except TypeError:
+            if not self._reads_inside():
+                raise
+            return as_strings(value)
+
+    def _reads_inside(self) -> bool:
+        """Whether a layer inside takes text."""
+        return any(inner.reads_strings for inner in self.all_layers())
+
+    def refuse_strings(self, inputs: Any) -> None:
+        if not self._reads_inside():
+            Layer.refuse_strings(self, inputs)
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         if not self.built:
@@ -146,6 +185,7 @@ class _Own(Layer):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         real = self.policy.real
         takes = self.call_arguments
+        keepers = self._keepers()
         defaults = {name: value for name, value in (("training", False), ("mask", None)) if name in self._required}
 
         def seen(x: Any) -> Any:
@@ -158,18 +198,21 @@ class _Own(Layer):
 
         def given(y: Any) -> Array:
             if y is None:
-                raise TypeError(f"`call` of layer '{self.name}' returned None.")
+                raise TypeError(f"`call` of layer '{self.name}' returned None, alone or among others: not an array.")
             array: Array = np.asarray(y)
             return array.astype(real, copy=False) if array.dtype.kind == "f" else array
 
         def run(inputs: Any, **arguments: Any) -> Any:
             arguments = {name: map_tree(seen, value) for name, value in (defaults | arguments).items()}
+            training = arguments.get("training")
             if "training" not in takes:
                 arguments.pop("training", None)
+            passing = contextlib.nullcontext() if training is None else passing_on(bool(training))
             before = getattr(under_way, "values", {})
             under_way.values = before | {id(self): weights} if len(weights) == len(self._specs) else before
             try:
-                return map_tree(given, self.call(map_tree(seen, inputs), **arguments))
+                with passing, keeping_states(keepers) if keepers else contextlib.nullcontext():
+                    return map_tree(given, self.call(map_tree(seen, inputs), **arguments))
             finally:
                 under_way.values = before
 
@@ -180,13 +223,8 @@ class _Own(Layer):
         if training is None or not (training or self.trains):
             return self.frozen()
         frozen = self.frozen()
-        if "training" not in self.call_arguments:
-            for inner in self.all_layers():
-                if inner is not self and inner.built and inner.is_noisy():
-                    raise NotImplementedError(
-                        f"Layer '{self.name}' is called with training=True, which its `call` does not take, and its "
-                        f"layer '{inner.name}' would: let `call` take `training`, and pass it on."
-                    )
+        inside = (inner for inner in self.all_layers() if inner is not self and inner.built)
+        if "training" not in self.call_arguments and not any(inner.is_noisy() for inner in inside):
             return frozen
 
         def run(inputs: Any, **others: Any) -> Any:
@@ -243,7 +281,8 @@ class _Own(Layer):
         flat: list[Any] = []
         map_shapes(flat.append, input_shape)
         known = getattr(self, "_dtypes", None)
-        dtypes = known if known and len(known) == len(flat) else [None] * len(flat)
+        text = "string" if len(flat) == 1 and self._reads_inside() else None
+        dtypes = known if known and len(known) == len(flat) else [text] * len(flat)
         batches = {shape[0] for shape in flat if shape}
         batch = batches.pop() if len(batches) == 1 else None
         if batch is not None and not self._keepers():
@@ -300,11 +339,19 @@ class _Own(Layer):
                     known = states.get(id(layer))
                     layer.states = layer.zero_states(layer._batch) if known is None and layer._batch else known
 
-        first, second = outputs(_PROBED[0]), outputs(_PROBED[1])
+        first = outputs(_PROBED[0])
+        try:
+            second = outputs(_PROBED[1])
+        except ValueError as error:
+            shapes = map_tree(lambda leaf: getattr(leaf, "shape", leaf), inputs)
+            raise ValueError(
+                f"Layer '{self.name}' is called on inputs of shape {shapes}, where a None may be {_PROBED[0]}, but "
+                f"then not {_PROBED[1]}: {error}"
+            ) from error
         twins = iter(flatten(second))
 
         def place(array: Array) -> _Place:
-            dtype = self.policy.compute_dtype if array.dtype.kind == "f" else array.dtype.name
+            dtype = self.policy.compute_dtype if array.dtype.kind == "f" else _name_of(array.dtype)
             return _Place(common_shape(array.shape, next(twins).shape), dtype)
 
         return map_tree(place, first)
@@ -337,15 +384,26 @@ class _Own(Layer):
         return config
 
 
-def parts_of(attributes: dict[str, Any]) -> list[tuple[str, Any]]:
+def parts_of(layer: Layer, **others: Any) -> list[tuple[str, Any]]:
     """The attributes that are layers, or hold some: by name, private ones last, as Keras looks for them."""
+    attributes = {**_properties(layer), **vars(layer), **others}
     parts: list[tuple[str, Any]] = []
-    for name, value in sorted(attributes.copy().items(), key=lambda item: (item[0].startswith("_"), item[0])):
+    for name, value in sorted(attributes.items(), key=lambda item: (item[0].startswith("_"), item[0])):
         if isinstance(value, Layer):
             parts.append((name, value))
         elif name not in _NOTES and any(_layers_in(value)):
             parts.append((name, _members(value)))
     return parts
+
+
+def _properties(layer: Layer) -> dict[str, Any]:
+    """What the properties of users' classes give."""
+    classes = [base for base in type(layer).__mro__ if not base.__module__.startswith("lstmfast.")]
+    found: dict[str, Any] = {}
+    for name in {name for base in classes for name, value in vars(base).items() if isinstance(value, property)}:
+        with contextlib.suppress(Exception):  # one may need what is not there yet
+            found[name] = getattr(layer, name)
+    return found
 
 
 class _List(list[Any]):
@@ -418,14 +476,13 @@ def _kept(owner: Layer, value: Any) -> Any:
     return value
 
 
-# What all layers have: methods and properties, and attributes of these types.
+# What all layers have: methods and properties, and attributes of these types, or of none.
 _METHODS = frozenset(
     name
     for name in dir(Layer)
     if callable(getattr(Layer, name)) or isinstance(inspect.getattr_static(Layer, name), property)
 )
 _OF_ALL: dict[str, Any] = {
-    "nodes": list,
     "policy": DTypePolicy,
     "name": str,
     "_arguments": dict,
@@ -434,21 +491,43 @@ _OF_ALL: dict[str, Any] = {
     "_frozen": (tuple, NoneType),
     "_known": KnownInputs,
     "_noisy": (tuple, NoneType),
-    "_specs": list,
     "_values": (tuple, NoneType),
+    "_building": bool,
+    "_required": frozenset,
+    "build_shape": (tuple, list, dict, NoneType),
+    "call_arguments": tuple,
+    "class_in_file": (str, NoneType),
+    "config_keys": tuple,
+    "inert_arguments": tuple,
+    "keras_version": tuple,
+    "reads_strings": bool,
+    "saved_module": (str, NoneType),
+    "saved_vars": str,
+    **dict.fromkeys((*_NOTES, "_specs", "nodes"), ()),
 }
 
 
 def _set(self: Layer, name: str, value: Any) -> None:
     """`setattr` that notes what comes, and lets nothing take the place of what all layers have."""
     kind = _OF_ALL.get(name)
-    settable = getattr(getattr(type(self), name, None), "fset", None) is not None
-    if (name in _METHODS and not settable) or (kind is not None and not isinstance(value, kind)):
+    if (kind is not None and not isinstance(value, kind)) or (
+        _is_of_all(type(self), name) and getattr(getattr(type(self), name), "fset", None) is None
+    ):
         raise AttributeError(
             f"Layer '{vars(self).get('name', '?')}' cannot keep anything of its own as `{name}`, which is an attribute "
-            "of every layer: choose another name."
+            "of every layer or model: choose another name."
         )
-    object.__setattr__(self, name, _kept(self, value) if kind is None else value)
+    if kind is None:
+        value = _kept(self, value)
+        if any(_layers_in(value)):  # the attributes are in the order in which they were set last
+            vars(self).pop(name, None)
+    object.__setattr__(self, name, value)
+
+
+def _is_of_all(cls: type, name: str) -> bool:
+    """Whether all layers, or all models, have a method or property of this name."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), object)
+    return name in _METHODS or (owner.__module__.startswith("lstmfast.") and isinstance(vars(owner)[name], property))
 
 
 def revived(cls: type[Layer], config: dict[str, Any]) -> Layer:
@@ -468,16 +547,22 @@ def _placed(leaf: Any) -> Any:
 
 
 def _of_array(leaf: Any) -> Any:
-    return _Place(leaf.shape, leaf.dtype.name) if isinstance(leaf, np.ndarray) else leaf
+    return _Place(leaf.shape, _name_of(leaf.dtype)) if isinstance(leaf, np.ndarray) else leaf
 
 
-def _layers_in(value: Any, depth: int = 0) -> Iterator[Layer]:
-    """The layers in a value, and in lists and dicts in it."""
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return "string" if dtype.kind in "OSU" else dtype.name
+
+
+def _layers_in(value: Any, depth: int = 0, by_key: bool = False) -> Iterator[Layer]:
+    """The layers in a value, and in lists and dicts in it, of a dict as they came or by its keys."""
     if isinstance(value, Layer):
         yield value
     elif isinstance(value, (list, tuple, dict)) and depth < _MOST_NESTED:
-        for member in value.values() if isinstance(value, dict) else value:
-            yield from _layers_in(member, depth + 1)
+        if isinstance(value, dict):
+            value = [value[key] for key in sorted(value, key=str)] if by_key else value.values()
+        for member in value:
+            yield from _layers_in(member, depth + 1, by_key)
 
 
 def _members(value: Any, depth: int = 0) -> list[Any]:
@@ -525,7 +610,9 @@ def adopt(cls: type[Layer]) -> None:
         takes = tuple(one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL))
         required = (one for one in parameters[1:] if one.name in takes and one.default is one.empty)
         cls._required = frozenset(one.name for one in required)  # type: ignore[attr-defined]
-        for name, value in (("call_arguments", takes), ("uses_mask", "mask" in takes)):
+        takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
+        own_values = (("call_arguments", takes), ("uses_mask", "mask" in takes), ("takes_any_name", takes_any))
+        for name, value in own_values:
             if name not in vars(cls):
                 setattr(cls, name, value)
     own = [vars(base) for base in cls.__mro__[: cls.__mro__.index(Layer)]]

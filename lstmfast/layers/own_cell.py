@@ -5,6 +5,7 @@ Next: rnn.py, which runs them; own.py, for what they may hold.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -63,12 +64,15 @@ class OwnCell:
         method = getattr(self.layer, "get_initial_state", None)
         if method is None:
             return [np.zeros((batch_size, size), self.policy.real) for size in self.state_sizes]
-        given = method(batch_size=batch_size)
+        taken = inspect.signature(method).parameters
+        others = {"inputs": None, "dtype": self.policy.compute_dtype}  # of Keras 2
+        given = method(batch_size=batch_size, **{name: value for name, value in others.items() if name in taken})
         return list(self._checked_states(list(given) if isinstance(given, (list, tuple)) else [given], batch_size))
 
     def dropping_cells(self) -> list[Any]:
         """The cell, where it does something else in training."""
-        return [self] if "training" in self.layer.call_arguments else []
+        inside = (inner for inner in self.layer.all_layers() if inner is not self.layer and inner.built)
+        return [self] if "training" in self.layer.call_arguments or any(inner.is_noisy() for inner in inside) else []
 
     def one_step(self, arguments: dict[str, Any] | None = None) -> Step:
         """A function of (batch, features) and the states, by the cell's present weights."""

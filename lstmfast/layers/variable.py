@@ -5,6 +5,7 @@ Next: own.py.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +14,34 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-# `values`: of the layers whose `call` runs in this thread, by their id, the weights that it began with
+# Of the layers whose `call` runs in this thread, `values`: by their id, the weights that it began with; `training`:
+# whether it is one with training=True, which layers inside inherit. How many calls of that kind run, in any thread.
 under_way = threading.local()
+in_training = [0]
+_count = threading.Lock()
+
+
+def inherits_training() -> bool:
+    """Whether a layer that is called now, without `training`, is called with True."""
+    return bool(in_training[0]) and getattr(under_way, "training", False)
+
+
+@contextlib.contextmanager
+def passing_on(training: bool) -> Iterator[None]:
+    """What layers that are called in the block inherit."""
+    before = getattr(under_way, "training", False)
+    if training == before:
+        yield
+        return
+    with _count:
+        in_training[0] += training
+    under_way.training = training
+    try:
+        yield
+    finally:
+        under_way.training = before
+        with _count:
+            in_training[0] -= training
 
 
 class Variable(np.lib.mixins.NDArrayOperatorsMixin):

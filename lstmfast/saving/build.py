@@ -37,7 +37,7 @@ from lstmfast.saving.config import (
 from lstmfast.saving.files import Array, Saved, open_weights
 from lstmfast.saving.legacy import LayerWeights
 from lstmfast.saving.translate import keras_1_count, translated
-from lstmfast.saving.weight_order import keras_2_order, saved_order
+from lstmfast.saving.weight_order import inside, keras_2_order, saved_order
 
 NEWEST_KERAS: Version = (3, 15)
 _MAX_NODES = 10_000
@@ -80,10 +80,17 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
             raise NotImplementedError(
                 f"Model '{getattr(model, 'name', '?')}' is a subclass of keras.Model with code of its own. Pass "
                 f"custom_objects={{{class_name!r}: a subclass of lstmfast.Model}}; or make one of these, build it, and "
-                "call its set_weights(model.get_weights())."
+                f"give it the weights: {_by_hand(context)}."
             )
     _refuse_what_configs_lack(model, custom)
-    entry = {"class_name": class_name, "config": _plain(model.get_config()), "module": None}
+    try:
+        config = model.get_config()
+    except NotImplementedError as error:
+        raise NotImplementedError(
+            f"Model '{getattr(model, 'name', '?')}' of class {class_name} gives no config: let its get_config say how "
+            f"it is made; or make a model here, build it, and give it the weights: {_by_hand(context)}."
+        ) from error
+    entry = {"class_name": class_name, "config": _plain(config), "module": None}
     _note_shared(model, entry, {})
     if callable(getattr(model, "get_build_config", None)):
         entry["build_config"] = _plain(model.get_build_config())
@@ -105,6 +112,13 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
 
 
 _KERAS_MODULES = ("keras", "tf_keras", "tensorflow")
+
+
+def _by_hand(context: Context) -> str:
+    """How a model that is made in code gets the weights of a live one; Keras 2 lists them in another order."""
+    if context.major < 3:
+        return "load_weights('weights.h5') of what save_weights('weights.h5') wrote"
+    return "set_weights(model.get_weights())"
 
 
 def _live_layers(layer: Any) -> Iterator[Any]:
@@ -181,11 +195,14 @@ def _calls_as_keras(kind: type) -> bool:
 def _take_vocabularies(model: Any, copy: Model) -> None:
     """The words of a live model's layers: those that a config lists may have been replaced."""
     own: Any
-    for own in copy.layers:
+    for place, own in enumerate(copy.layers):
+        if not any(layer.reads_strings for layer in own.all_layers()):
+            continue
+        live = model.layers[place] if copy.is_own() else model.get_layer(own.name)  # a class may name its layers anew
         if isinstance(own, Model):
-            _take_vocabularies(model.get_layer(own.name), own)
+            _take_vocabularies(live, own)
         elif own.reads_strings:
-            words = model.get_layer(own.name).get_vocabulary(include_special_tokens=False)
+            words = live.get_vocabulary(include_special_tokens=False)
             if words:
                 own.set_vocabulary(words)
 
@@ -711,6 +728,13 @@ def _without_weights(layer: Layer, context: Context, more: str = "") -> ValueErr
     )
 
 
+def _not_built(layer: Layer, context: Context) -> ValueError:
+    return ValueError(
+        f"'{context.name}' holds the weights of layer '{layer.name}' of class {type(layer).__name__}, which is not "
+        "built: the `build` of what it is in has to build it, where a call on the input alone does not reach it."
+    )
+
+
 def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch: bool = False) -> None:
     """Weights of a ``.keras`` file into its model.
 
@@ -736,6 +760,8 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
                 collector.add(layer, [tree.arrays[key] for key in keys])
             else:
                 collector.refuse(_without_weights(layer, context, f" (looked for {prefix}0)"))
+        elif not layer.built and f"{path}{layer.saved_vars}/0" in tree.arrays:
+            collector.refuse(_not_built(layer, context))
         if _lacks_words(layer):
             place = f"{path}vocabulary.txt"
             if place not in tree.texts:
@@ -745,6 +771,9 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
         parts = layer.saved_parts()
         if context.major < 3:  # it looked from the last to the first, which matters to a layer that is in two of them
             parts.sort(key=lambda part: part[0], reverse=True)
+            if layer.is_own() and isinstance(layer, Model):
+                in_order = inside(layer)
+                parts = [(name, in_order if name == "layers" else inner) for name, inner in parts]
         for attribute, inner in parts:
             below = f"{path}{attribute}/"
             if not any(key.startswith(below) for key in (*tree.arrays, *tree.texts)):
@@ -763,10 +792,16 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
                     )
                     break
 
+    def of_class(prefix: str, groups: set[str]) -> list[str]:
+        """Those groups that are named after a class, by their numbers."""
+        matches = (re.fullmatch(re.escape(prefix) + r"(?:_(\d+))?", group) for group in groups)
+        return [match[0] for match in sorted(filter(None, matches), key=lambda match: int(match[1] or 0))]
+
     def container(members: list[Any], path: str) -> None:
         """A list of layers, and of such lists: groups are named after classes and counted per class."""
         layers = [member for member in members if isinstance(member, Layer)]
-        for number, member in enumerate(member for member in members if isinstance(member, list)):
+        nested = [member for member in members if isinstance(member, list)] if context.major >= 3 else []
+        for number, member in enumerate(nested):  # which Keras 2 kept in `layers` alone
             container(member, f"{path}container{f'_{number}' if number else ''}/")
         groups = {key[len(path) :].split("/", 1)[0] for key in (*tree.arrays, *tree.texts) if key.startswith(path)}
         by_class: dict[str, list[Layer]] = {}
@@ -777,14 +812,15 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
             if any(inner._specs or _lacks_words(inner) for inner in new) or (new and layer.is_own() and name in groups):
                 by_class.setdefault(name, []).append(layer)
             met.update(map(id, new))
+        for layer in layers:
+            name = snake_case(layer.saved_class())
+            if not layer.built and name not in by_class:
+                below = tuple(f"{path}{group}/" for group in of_class(name, groups))
+                if any(key.startswith(below) and array.is_float for key, array in tree.arrays.items()):
+                    collector.refuse(_not_built(layer, context))
         places: dict[int, str] = {}
         for prefix, members in by_class.items():
-            numbered = sorted(
-                (int(match[1] or 0), group)
-                for group in groups
-                if (match := re.fullmatch(re.escape(prefix) + r"(?:_(\d+))?", group))
-            )
-            names = [group for _, group in numbered]
+            names = of_class(prefix, groups)
             if len(names) != len(members):
                 if all(map(_lacks_words, members)):
                     raise _without_words(members[0], context)
@@ -823,7 +859,7 @@ def assign_layers(
             raise _without_words(inner, context)
     stored = [(name, arrays) for name, arrays in weights.layers if arrays]
     with contextlib.nullcontext() if model.built else all_or_nothing([model]):
-        if stored and not model.built:
+        if stored and not model.built and not model.is_own():
             _build_from_weights(model, stored)
         model._require_built()
         _assign_stored(model, stored, weights, context, _Collector(context, skip_mismatch), by_name)
@@ -837,9 +873,12 @@ def _assign_stored(
     collector: _Collector,
     by_name: bool,
 ) -> None:
-    layers = [layer for layer in model.layers if layer.owners()]
+    layers = [layer for layer in inside(model) if layer.owners()]
     named = {layer.name: layer for layer in layers}
     if by_name:
+        for layer in model.layers:
+            if not layer.built and layer.name in dict(stored):
+                raise _not_built(layer, context)
         stored = [(name, arrays) for name, arrays in stored if name in named]
     elif len(stored) != len(layers):
         raise ValueError(

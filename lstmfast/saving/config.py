@@ -298,7 +298,8 @@ def _make_layer(entry: Any, context: Context, depth: int) -> Layer:
             return _as_lambda(function, config, name, context)
     is_cosine = class_name == _MERGE_MODES["cos"]
     cls = MergeCosine if is_cosine else layer_class(class_name, name, context, _is_own(entry))
-    where = f"'{context.name}': layer '{name}' of class {class_name}"
+    called = "" if name is None else f"'{name}' "
+    where = f"'{context.name}': layer {called}of class {class_name}"
     try:
         layer = cls.from_config(arguments(class_name, cls, config, context, depth))
         if cls is not REGISTRY.get(class_name) and not is_cosine:
