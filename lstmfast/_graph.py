@@ -48,6 +48,11 @@ def _alike(sequence: Any, values: list[Any]) -> Any:
     return type(sequence)(*values) if hasattr(sequence, "_fields") else type(sequence)(values)
 
 
+def copy_tree(tree: Any) -> Any:
+    """``tree`` in branches of its own: a caller may go on to fill a list that a call or a model was given."""
+    return map_tree(lambda leaf: leaf, tree)
+
+
 def flatten(tree: Any) -> list[Any]:
     """The leaves of ``tree`` in order; dicts by sorted key, as in Keras."""
     if isinstance(tree, dict):
@@ -135,8 +140,7 @@ class Node:
 
     def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
         self.layer = layer
-        self.args = args
-        self.kwargs = kwargs
+        self.args, self.kwargs = copy_tree((args, kwargs))
         self.outputs = flatten(outputs)
         self.inputs = [leaf for leaf in flatten([args, kwargs]) if isinstance(leaf, KerasTensor)]
         index = len(layer.nodes)
@@ -154,6 +158,24 @@ def contains_symbolic(values: Any) -> bool:
         if isinstance(value, dict) and contains_symbolic(value.values()):
             return True
     return False
+
+
+def depths(nodes: list[Node]) -> tuple[dict[int, int], dict[int, int]]:
+    """How far from the outputs Keras counts nodes, and layers, each by identity; ``nodes`` come after their inputs.
+
+    Keras runs the nodes from the deepest on, those of one depth in the order of this dict.
+    """
+    node_depths: dict[int, int] = {}
+    layer_depths: dict[int, int] = {}
+    known = {id(node) for node in nodes}
+    for node in reversed(nodes):
+        depth = max(node_depths.get(id(node), 0), layer_depths.get(id(node.layer), 0))
+        node_depths[id(node)] = layer_depths[id(node.layer)] = depth
+        for tensor in node.inputs:
+            source = tensor.history[0].nodes[tensor.history[1]] if tensor.history else None
+            if source is not None and id(source) in known:
+                node_depths[id(source)] = max(depth + 1, node_depths.get(id(source), 0))
+    return node_depths, layer_depths
 
 
 def map_graph(inputs: list[KerasTensor], outputs: list[KerasTensor]) -> tuple[list[Node], list[Any]]:
@@ -195,15 +217,7 @@ def map_graph(inputs: list[KerasTensor], outputs: list[KerasTensor]) -> tuple[li
             pending = iter(node.inputs)
             stack.append((node, pending))
     order = list(finished.values())
-    node_depths: dict[int, int] = {}
-    layer_depths: dict[int, int] = {}
-    for node in reversed(order):
-        depth = max(node_depths.get(id(node), 0), layer_depths.get(id(node.layer), 0))
-        node_depths[id(node)] = layer_depths[id(node.layer)] = depth
-        for tensor in node.inputs:
-            source = tensor.history[0].nodes[tensor.history[1]] if tensor.history else None
-            if source is not None and id(source) in finished:
-                node_depths[id(source)] = max(depth + 1, node_depths.get(id(source), 0))
+    _, layer_depths = depths(order)
     for tensor in inputs:  # inputs that no output needs
         layer = tensor.history[0] if tensor.history else None
         if layer is not None and id(layer) not in layers and not layer.nodes[tensor.history[1]].inputs:  # type: ignore[index]

@@ -15,7 +15,7 @@ import numpy as np
 
 from lstmfast import _core
 from lstmfast._arrays import BOOL, STRING, as_array, as_strings, convert, numpy_dtype, real_of
-from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_shapes, map_tree
+from lstmfast._graph import KerasTensor, Node, Shape, depths, flatten, map_shapes, map_tree
 from lstmfast._pieces import cast, copied
 from lstmfast._stack import stacked, stage_of
 from lstmfast.layers.base import keeping_states
@@ -102,6 +102,7 @@ class Operation:
         "single",
         "stops_mask",
         "supports_mask",
+        "unmasked",
         "uses_mask",
     )
 
@@ -134,6 +135,7 @@ class Operation:
         self.release: list[int] = []
         self.cast: np.dtype[Any] | None = None
         self.auto_mask = self.masked = self.stops_mask = False
+        self.unmasked: frozenset[int] = frozenset()  # the places whose masks another operation has taken away
         self.uses_mask: bool = node.layer.uses_mask
         self.supports_mask: bool = node.layer.supports_masking
         self.compute_mask: Callable[[Any, Any], Any] = node.layer.compute_mask
@@ -291,6 +293,37 @@ class Plan:
             )
             if operation.masked:
                 live.update(operation.outputs)
+        if not rules.is_keras_2:
+            self._plan_removals()
+
+    def _plan_removals(self) -> None:
+        """Keep masks from what runs after a layer that takes them away from its inputs, as Keras 3's attention does.
+
+        That is so for masks that a nested model hands on, which Keras finds in the call: others it put in the graph.
+        """
+        removers = [operation for operation in self.operations if operation.layer.removes_masks and operation.masked]
+        if not removers:
+            return
+        handed: set[int] = set()
+        same: dict[int, int] = {}  # the place of the tensor that an operation hands on as it is
+        for operation in self.operations:
+            places = [leaf.index for leaf in flatten(operation.inputs) if isinstance(leaf, Slot)]
+            if operation.carrying is not None or any(place in handed for place in places):
+                handed.update(operation.outputs)
+            if operation.run is identity and len(places) == 1:
+                same[operation.outputs[0]] = same.get(places[0], places[0])
+        node_depths, _ = depths(self.nodes)
+        order = sorted(node_depths, key=lambda node: -node_depths[node])
+        turns = {node: turn for turn, node in enumerate(order)}
+        for remover, node in zip(self.operations, self.nodes, strict=True):
+            if remover not in removers:
+                continue
+            leaves = flatten([remover.inputs, remover.arguments])
+            taken = {same.get(leaf.index, leaf.index) for leaf in leaves if isinstance(leaf, Slot)} & handed
+            unmasked = frozenset(place for place in range(self.size) if same.get(place, place) in taken)
+            for later, its_node in zip(self.operations, self.nodes, strict=True):
+                if turns[id(its_node)] > turns[id(node)]:
+                    later.unmasked |= unmasked
 
     def _plan_casts(self, nodes: list[Node]) -> None:
         for node, operation in zip(nodes, self.operations, strict=True):
@@ -483,7 +516,10 @@ class Plan:
         if masked or operation.auto_mask or some_mask:
             incoming = arguments.get("mask")
             if incoming is None:
-                incoming = operation.of_inputs(known, None)
+                there = known
+                if operation.unmasked:
+                    there = [None if place in operation.unmasked else mask for place, mask in enumerate(known)]
+                incoming = operation.of_inputs(there, None)
                 auto = operation.auto_mask or (some_mask and operation.uses_mask and not arguments)
                 if auto and (operation.single is None or incoming is not None):
                     arguments = {**arguments, "mask": incoming}

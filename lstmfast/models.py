@@ -14,7 +14,7 @@ import numpy as np
 
 from lstmfast import _core, _graph
 from lstmfast._arrays import as_array, as_strings
-from lstmfast._graph import KerasTensor, Node, Shape, flatten, map_graph, map_tree
+from lstmfast._graph import KerasTensor, Node, Shape, copy_tree, flatten, map_graph, map_tree
 from lstmfast._model import DEFAULT_BATCH, as_version, flat_shapes, make_progress
 from lstmfast._model import Model as Model
 from lstmfast._pieces import put
@@ -84,6 +84,7 @@ class Functional(Model):
         alone = (list, tuple) if self.keras_version[0] >= 3 else list
         if isinstance(outputs, alone) and len(outputs) == 1:  # as in Keras, which returns it alone
             outputs = outputs[0]
+        inputs, outputs = copy_tree(inputs), copy_tree(outputs)
         flat_inputs, flat_outputs = flatten(inputs), flatten(outputs)
         for what, tensors in (("inputs", flat_inputs), ("outputs", flat_outputs)):
             for tensor in tensors:
@@ -98,6 +99,8 @@ class Functional(Model):
         self._inputs_struct = inputs if isinstance(inputs, (list, tuple, dict)) else [inputs]
         self._outputs_struct = outputs
         self._by_name_alone = isinstance(inputs, dict) and list(inputs) != sorted(inputs)
+        branches = inputs.values() if isinstance(inputs, dict) else self._inputs_struct
+        self._nests_inputs = not all(isinstance(branch, KerasTensor) for branch in branches)
         self._lists_outputs = type(outputs) is list and all(isinstance(leaf, KerasTensor) for leaf in outputs)
         self.inputs: list[KerasTensor] = flat_inputs
         self.outputs: list[KerasTensor] = flat_outputs
@@ -297,8 +300,11 @@ class Functional(Model):
             If their number or their names are wrong.
         """
         struct = self._inputs_struct
+        if self._nests_inputs and _alike(inputs, struct):
+            return flatten(inputs)
         if isinstance(inputs, dict):
-            names = sorted(struct) if isinstance(struct, dict) else self.input_names
+            plain = isinstance(struct, dict) and not self._nests_inputs
+            names = sorted(struct) if plain else self.input_names
             missing = [name for name in names if name not in inputs]
             if missing:
                 raise ValueError(

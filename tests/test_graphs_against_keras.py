@@ -443,6 +443,24 @@ def test_an_explicit_mask_ends_in_a_nested_model(framework):
     oracle.assert_close(lstmfast.from_keras(model)(A, mask=mask), expected, oracle.LOOSE)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["once", "twice", "of the same values"])
+def test_attention_behind_a_nested_model_takes_its_mask_away(framework, kind, tmp_path):
+    """What Keras 3 runs after it, such as the residual sum, finds no mask."""
+    layers = framework.layers
+    ids = framework.Input((6,))
+    embedding = framework.Sequential([layers.Embedding(9, 8, mask_zero=True), layers.Dropout(0.1)])
+    x = embedding(ids)
+    read = layers.Dropout(0.1)(x) if kind == "of the same values" else x
+    y = layers.MultiHeadAttention(2, 4)(read, read)
+    if kind == "twice":
+        y = layers.MultiHeadAttention(2, 4)(y, read)
+    total = layers.LayerNormalization()(layers.Add()([x, y]))
+    pooled = [layers.GlobalAveragePooling1D()(z) for z in (total, layers.Dense(3)(x), y)]
+    tokens = np.array([[3, 4, 5, 0, 0, 0], [1, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]])
+    compare(framework.Model(ids, [*pooled, layers.LSTM(4)(total)]), tokens, tmp_path)
+
+
 # ---- the order of weights, and what versions see differently ---------------------------------------------------------
 
 

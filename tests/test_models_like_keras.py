@@ -20,6 +20,7 @@ from programs import run_python
 
 import lstmfast
 from lstmfast import Input, Model, Sequential, layers
+from lstmfast._graph import flatten
 
 X = np.random.default_rng(1).uniform(-1, 1, (4, 5, 3)).astype("float32")
 
@@ -75,6 +76,28 @@ def test_a_graph_with_operations_is_written_after_a_part_of_it(tmp_path):
     for model in (whole, part):
         model.save(tmp_path / "m.keras")
         assert_same_bits(lstmfast.load_model(tmp_path / "m.keras")(X), model(X))
+
+
+def test_lists_that_grow_after_a_call(keras, tmp_path):
+    """As of densely connected layers, which each take what came before."""
+
+    def dense(module: Any) -> Any:
+        kept = [module.Input((5, 3))]
+        states: list[Any] = []
+        for _ in range(2):
+            x = module.layers.Concatenate()(kept) if len(kept) > 1 else kept[0]
+            x, *found = module.layers.LSTM(4, return_sequences=True, return_state=True)(x, initial_state=states or None)
+            kept.append(x)
+            states.clear()
+            states += found
+        model = module.Model(kept[:1], kept)
+        kept.append(x)
+        return model
+
+    theirs, mine = dense(keras), dense(lstmfast)
+    same_weights(theirs, mine)
+    for one in twins(mine, theirs, tmp_path, keras):
+        assert_like(one(X), theirs(X))
 
 
 def test_masks_by_comparison(keras):
@@ -780,6 +803,37 @@ def test_a_nested_model_of_named_inputs(keras, tmp_path):
         assert_like(twin(x), theirs(x))
     part = Model(mine.inputs, mine.layers[-1].input)
     np.testing.assert_allclose(part(x), x[1] - x[0])
+
+
+def structured(module: Any, kind: str) -> Any:
+    """A decoder that takes its states in a branch of its inputs."""
+    x, h, c = module.Input((5, 3), name="x"), module.Input((4,), name="h"), module.Input((4,), name="c")
+    y, *states = module.layers.LSTM(4, return_sequences=True, return_state=True)(x, initial_state=[h, c])
+    if kind == "a dict of dicts":
+        return module.Model({"x": x, "states": {"h": h, "c": c}}, [y, states])
+    if kind == "a dict of lists":
+        return module.Model({"x": x, "states": [h, c]}, {"y": y, "states": states})
+    decoder = module.Model([x, [h, c]], [y, states], name="decoder")
+    if kind == "a list of lists":
+        return decoder
+    again, z = module.Input((5, 3)), module.Input((4,))
+    y, states = decoder([again, [z, z]])
+    return module.Model([again, z], decoder([again, states]))
+
+
+@pytest.mark.parametrize("kind", ["a list of lists", "a dict of lists", "a dict of dicts", "inside"])
+def test_inputs_in_branches(keras, kind, tmp_path):
+    theirs, mine = structured(keras, kind), structured(lstmfast, kind)
+    same_weights(theirs, mine)
+    states: Any = {"h": X[:, 0, [0, 1, 2, 0]], "c": X[:, 1, [0, 1, 2, 0]]}
+    if kind != "a dict of dicts":
+        states = [states["h"], states["c"]]
+    x: Any = {"x": X, "states": states} if "dict" in kind else [X, states if kind != "inside" else states[0]]
+    for twin in twins(mine, theirs, tmp_path, keras):
+        assert_like(flatten(twin(x)), flatten(theirs(x)))
+        assert_like(flatten(twin.predict(x, verbose=0)), flatten(theirs(x)))
+    with pytest.raises(ValueError, match="Missing data" if "dict" in kind else "expects [23] input"):
+        mine({**x, "states": states[:1]} if kind == "a dict of lists" else {"x": X} if "dict" in kind else [X])
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

@@ -269,6 +269,7 @@ class MultiHeadAttention(_Dropping):
     """
 
     uses_mask = True
+    removes_masks = True
     masks_each_argument = True
     min_ndim = 3
     inert_arguments = ("query_shape", "key_shape", "value_shape")

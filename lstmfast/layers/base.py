@@ -102,6 +102,7 @@ class Layer:
     uses_mask = False  # run takes mask=
     uses_mask_since_34 = False  # so it does by the rules of Keras 3.4 and later
     masks_each_argument = False  # Keras 3 looks for masks of its inputs also where there are other tensors
+    removes_masks = False  # in Keras 3, from its inputs: layers that run later do not find them
     makes_mask = False  # gives its output a mask whatever came in
     supports_masking = True  # passes its input's mask on
     per_step = False  # step t of the output depends on step t of the input alone
