@@ -90,6 +90,7 @@ class Operation:
         "carrying",
         "cast",
         "compute_mask",
+        "finds_mask",
         "hands_masks",
         "inputs",
         "layer",
@@ -134,11 +135,25 @@ class Operation:
         self.outputs = [slots[id(tensor)] for tensor in node.outputs]
         self.release: list[int] = []
         self.cast: np.dtype[Any] | None = None
+        self.finds_mask = False  # is run with the mask of its inputs, if there is one
         self.auto_mask = self.masked = self.stops_mask = False
         self.unmasked: frozenset[int] = frozenset()  # the places whose masks another operation has taken away
         self.uses_mask: bool = node.layer.uses_mask
         self.supports_mask: bool = node.layer.supports_masking
         self.compute_mask: Callable[[Any, Any], Any] = node.layer.compute_mask
+
+    def hands_on(self, incoming: bool) -> bool:
+        """Whether masks are made of its outputs, where its input has one or has none."""
+        if self.carrying is not None or (incoming and self.hands_masks is not None):
+            return True
+        return not self.stops_mask and (self.layer.makes_mask or (incoming and self.supports_mask))
+
+    def masked_outputs(self, incoming: bool) -> list[int]:
+        """The places of the outputs that may then have a mask."""
+        if not self.hands_on(incoming):
+            return []
+        kept = self.layer.masked_outputs(len(self.outputs), incoming)
+        return [slot for slot, may in zip(self.outputs, kept, strict=True) if may]
 
     def of_inputs(self, values: list[Any], other: Any = _SAME) -> Any:
         """What stands in the places of its inputs; a constant among these stays, or gives way to ``other``."""
@@ -203,6 +218,8 @@ class Plan:
         Whether the number of steps of the inputs is not to be held to what the model was built with.
     training : bool, optional
         What all layers are called with, whatever the graph calls them with.
+    masked_inputs : bool
+        Whether the inputs are known to have masks; without, a call finds out.
     """
 
     def __init__(
@@ -213,6 +230,7 @@ class Plan:
         rules: MaskRules,
         any_steps: bool = False,
         training: bool | None = None,
+        masked_inputs: bool = False,
     ) -> None:
         self.ports = [Port(tensor, any_steps) for tensor in inputs]
         self.dtype = self.ports[0].dtype
@@ -232,7 +250,7 @@ class Plan:
             {id(layer): layer for node in nodes for layer in keepers_in(node.layer)}.values()
         )
         self.stateful = bool(self.keepers)
-        self._plan_masks(rules)
+        self._plan_masks(rules, masked_inputs)
         self._plan_casts(nodes)
         self._plan_lookups()
         self._plan_release()
@@ -265,8 +283,9 @@ class Plan:
 
     # -- planning -----------------------------------------------------------------------------------------------
 
-    def _plan_masks(self, rules: MaskRules) -> None:
-        live: set[int] = set()
+    def _plan_masks(self, rules: MaskRules, masked_inputs: bool) -> None:
+        live = set(self.input_slots if masked_inputs else ())  # what has a mask
+        possible = set(self.input_slots)  # what has one where all inputs have
         for operation in self.operations:
             layer = operation.layer
             first = [leaf.index for leaf in flatten(operation.inputs) if isinstance(leaf, Slot)]
@@ -278,21 +297,24 @@ class Plan:
             operation.uses_mask = layer.uses_mask or (layer.uses_mask_since_34 and rules.merges == "or")
             operation.compute_mask = layer.mask_function(rules.merges)
             operation.supports_mask = layer.supports_masking and not (rules.is_keras_2 and layer.stops_mask_before_3)
-            operation.auto_mask = (
+            operation.finds_mask = (
                 operation.uses_mask
                 and not explicit
-                and incoming
                 and (rules.mask_beside_state or layer.masks_each_argument or not other)
             )
+            operation.auto_mask = operation.finds_mask and incoming
             elsewhere = any(leaf.index in live for leaf in flatten(operation.arguments) if isinstance(leaf, Slot))
             if elsewhere or (incoming and not explicit and not operation.uses_mask):
                 layer.refuse_mask(elsewhere)
             operation.stops_mask = rules.recurrent_stops and layer.stops_mask_since_316
-            operation.masked = operation.carrying is not None or (
-                not operation.stops_mask and (layer.makes_mask or (incoming and operation.supports_mask))
-            )
-            if operation.masked:
-                live.update(operation.outputs)
+            operation.masked = operation.hands_on(incoming)
+            live.update(operation.masked_outputs(incoming))
+            possible.update(operation.masked_outputs(explicit or any(index in possible for index in first)))
+        # for each output whether it may have a mask, where no input has one and where inputs have
+        self.masked_outputs = {
+            incoming: [slot in masked for slot in self.output_slots]
+            for incoming, masked in ((False, live), (True, possible))
+        }
         if not rules.is_keras_2:
             self._plan_removals()
 
@@ -520,7 +542,7 @@ class Plan:
                 if operation.unmasked:
                     there = [None if place in operation.unmasked else mask for place, mask in enumerate(known)]
                 incoming = operation.of_inputs(there, None)
-                auto = operation.auto_mask or (some_mask and operation.uses_mask and not arguments)
+                auto = operation.auto_mask or (some_mask and operation.finds_mask)
                 if auto and (operation.single is None or incoming is not None):
                     arguments = {**arguments, "mask": incoming}
             masked = masked or (some_mask and operation.supports_mask and not operation.stops_mask)

@@ -212,6 +212,9 @@ class Functional(Model):
                     f"Model '{self.name}' is called with training=True, which reaches its layer '{layer.name}': {error}"
                 ) from None
 
+    def masked_outputs(self, count: int, incoming: bool) -> list[bool]:
+        return self.plan().masked_outputs[incoming]
+
     def mixes_batch(self, training: bool | None) -> bool:
         return any(mixes_batch(node, training) for node in self._graph_nodes)
 
@@ -256,7 +259,7 @@ class Functional(Model):
             return with_masks(inputs, mask)[0]
 
         run.hands_masks = with_masks  # type: ignore[attr-defined]
-        if any(operation.masked for operation in plan.operations):
+        if any(plan.masked_outputs[False]):
             run.with_masks = with_masks  # type: ignore[attr-defined]
         return run
 

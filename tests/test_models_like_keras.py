@@ -908,6 +908,69 @@ def test_a_mask_that_keras_3_does_not_make(tf_keras, tmp_path):
         mine.save(tmp_path / "m.keras")
 
 
+def merges_masked(module: Any, kind: str) -> Any:
+    """A model of Keras 2 of two inputs of ids, in which a layer merges what comes of masked steps."""
+    some = module.layers
+    one, two = module.Input((6,)), module.Input((6,))
+    x, plain = some.Embedding(3, 4, mask_zero=True)(one), some.Embedding(3, 4)(two)
+    if kind == "no steps":
+        y = some.Dense(2)(some.Concatenate()([some.LSTM(3)(x), some.Bidirectional(some.LSTM(3))(plain)]))
+    elif kind == "states":
+        y = some.Add()(some.LSTM(3, return_state=True)(x)[1:])
+    elif kind == "a tower":
+        tower = module.Sequential([module.Input((6, 4)), some.GRU(3), some.Dense(3)])
+        y = some.Multiply()([tower(x), tower(plain)])
+    elif kind == "a tower over steps":
+        ids = module.Input((6,))
+        tower = module.Model(ids, some.LSTM(4)(some.Embedding(3, 4, mask_zero=True)(ids)))
+        y = some.GRU(3)(some.TimeDistributed(tower)(some.Reshape((2, 6))(some.Concatenate()([one, two]))))
+    elif kind == "not used":
+        y = some.TimeDistributed(some.Dense(2))(some.Concatenate()([some.LSTM(3, return_sequences=True)(x), plain]))
+    elif kind == "one mask":
+        h = some.Bidirectional(some.LSTM(2, return_sequences=True))(x)
+        h = some.Add()([some.Dropout(0.5)(x), some.GRU(4, return_sequences=True)(h)])
+        y = some.LSTM(3)(some.Concatenate()([h, x, h]))
+    elif kind == "used":
+        y = some.LSTM(3)(some.Concatenate()([x, plain]))
+    else:
+        pair = [module.Input((6, 4)), module.Input((6, 4))]
+        both = some.Concatenate()(pair)
+        y = module.Model(pair, some.LSTM(3)(both) if kind == "used inside" else both)([x, plain])
+        y = y if kind == "used inside" else some.LSTM(3)(y)
+    return module.Model([one, two], y)
+
+
+MERGED = ("no steps", "states", "a tower", "a tower over steps", "not used", "one mask")
+
+
+@pytest.mark.parametrize("kind", [*MERGED, "used", "used inside", "used outside"])
+def test_merged_masks_of_keras_2_written_for_keras_3(tf_keras, kind, tmp_path):
+    theirs = merges_masked(tf_keras, kind)
+    mine = lstmfast.from_keras(theirs)
+    ids = list(np.random.default_rng(0).integers(0, 3, (2, 4, 6)))
+    assert_like(mine(ids), theirs(ids))
+    if kind in MERGED:
+        mine.save(tmp_path / "m.keras")
+        assert_like(lstmfast.load_model(tmp_path / "m.keras")(ids), theirs(ids))
+    else:
+        with pytest.raises(
+            NotImplementedError, match=r"'concatenate\w*' .* hands on another mask by the rules of Keras 3"
+        ):
+            mine.save(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize("module", ["keras", "tf_keras"])
+def test_a_mask_from_outside_beside_a_state(request, module):
+    theirs = request.getfixturevalue(module)
+    some = theirs.layers
+    x, inside = theirs.Input((5, 3)), theirs.Input((5, 3))
+    y = some.GRU(3, return_sequences=True)(inside, initial_state=some.Dense(3)(some.Flatten()(inside)))
+    theirs = theirs.Model(x, theirs.Model(inside, y)(some.Masking()(x)))
+    masked = X.copy()
+    masked[0, 2:4] = masked[1, :2] = 0
+    assert_like(lstmfast.from_keras(theirs)(masked), theirs(masked))
+
+
 def test_a_call_of_keras_2_on_a_dict_with_training(tf_keras, tmp_path):
     named = {name: tf_keras.Input((3,), name=name) for name in "ab"}
     inner = tf_keras.Model(named, tf_keras.layers.BatchNormalization()(tf_keras.layers.Add()(list(named.values()))))

@@ -186,6 +186,10 @@ class Layer:
         """The mask of the output, given the input and its mask."""
         return previous_mask
 
+    def masked_outputs(self, count: int, incoming: bool) -> list[bool]:
+        """Which of its so many outputs may have a mask, where its input has one or has none."""
+        return [True] * count
+
     def mask_function(self, merges: str) -> Callable[[Any, Any], Any]:
         """`compute_mask` by the rules for merging layers, "and", "none" or "or", of ../_plan.py's `MaskRules`."""
         return self.compute_mask

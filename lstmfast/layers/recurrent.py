@@ -112,6 +112,9 @@ class Recurrent(Layer):
         mask = mask if self.return_sequences else None
         return [mask, *[None] * self.states_count] if self.return_state else mask
 
+    def masked_outputs(self, count: int, incoming: bool) -> list[bool]:
+        return [mask is not None for mask in flatten([self.compute_mask(None, True)])]
+
     def get_initial_state(self, batch_size: Any) -> list[Any]:
         """Zeros, (batch, units) for each array of the state; as in Keras 2, also for an array of so many rows."""
         batch_size = batch_size.shape[0] if getattr(batch_size, "shape", ()) else batch_size

@@ -316,6 +316,9 @@ class Bidirectional(Layer):
         states = [None] * (2 * self.forward_layer.states_count)
         return [*(outputs if isinstance(outputs, list) else [outputs]), *states]
 
+    def masked_outputs(self, count: int, incoming: bool) -> list[bool]:
+        return [mask is not None for mask in flatten([self.compute_mask(None, True)])]
+
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         converted: dict[str, Any] = {}
         if not self.built:

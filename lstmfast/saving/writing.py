@@ -16,19 +16,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from lstmfast._graph import snake_case
-from lstmfast._plan import MaskRules, Plan
+from lstmfast._graph import flatten, snake_case
+from lstmfast._plan import MaskRules, Plan, Slot
 from lstmfast.layers.attention import AdditiveAttention, Attention
 from lstmfast.layers.base import Layer, numbering_shared, serialize_layer
-from lstmfast.layers.merging import MergeCosine
+from lstmfast.layers.merging import Merge, MergeCosine
 from lstmfast.layers.operations import Operation
 from lstmfast.layers.recurrent import Recurrent
-from lstmfast.layers.wrappers import TimeDistributed
+from lstmfast.layers.wrappers import Bidirectional, TimeDistributed
 from lstmfast.models import Functional, Model, first_call
 from lstmfast.saving.config import parse_version
 
 # Of the Keras whose format is written.
 KERAS_VERSION = "3.15.1"
+# Layers with these hand a mask on as it is, where it is one alone.
+_HANDING_ON = (Layer.compute_mask, Merge.compute_mask, Recurrent.compute_mask, Bidirectional.compute_mask)
 
 
 def save_model(model: Model, path: str | os.PathLike[str], overwrite: bool = True) -> None:
@@ -85,8 +87,11 @@ def architecture(model: Model) -> dict[str, Any]:
     NotImplementedError
         If a layer of an older Keras has no equal there.
     """
+    masked: set[int] = set()
     for layer in model.all_layers():
         _refuse_what_changed(layer)
+        if isinstance(layer, Functional) and layer.built:
+            _refuse_other_masks(layer, layer is not model, masked)
     with numbering_shared(_in_several_graphs(model)):
         entry = serialize_layer(model)
     return {**entry, "registered_name": model.saved_class(), "build_config": {"input_shape": model.build_shape}}
@@ -137,24 +142,47 @@ def _refuse_what_changed(layer: Layer) -> None:
         raise NotImplementedError(
             f"Layer '{layer.name}' has a '/' in its name, which Keras 3 refuses: give its attribute `name` another one."
         )
-    if isinstance(layer, Functional) and layer.built and layer.keras_version < (3, 4):
-        for newer in _other_masks(layer):
-            raise NotImplementedError(
-                f"Layer '{newer.name}' of a model of Keras {layer.keras_version[0]}.{layer.keras_version[1]} gets or "
-                "hands on another mask by the rules of Keras 3: the model cannot be written for it."
-            )
 
 
-def _other_masks(model: Functional) -> Iterator[Layer]:
-    """The layers of a model whose masks the rules of the written version change."""
-    version = parse_version(KERAS_VERSION)
+def _refuse_other_masks(model: Functional, is_nested: bool, masked: set[int]) -> None:
+    """Refuse a model that uses, or hands to the model around it, masks which the rules of the written version change.
+
+    Layers that get a mask, and those inside them, come into ``masked``, by their id.
+    """
+    given = id(model) in masked
     old, new = (
-        Plan(model.inputs, model.outputs, model._graph_nodes, MaskRules(one)) for one in (model.keras_version, version)
+        Plan(model.inputs, model.outputs, model._graph_nodes, MaskRules(version), masked_inputs=given)
+        for version in (model.keras_version, parse_version(KERAS_VERSION))
     )
+    other: dict[int, Layer] = {}  # the places of masks that differ, and whose they are
+    origin: dict[int, int] = {}  # the places of masks that were handed on as they were, and where they come from
+    wrong: list[Layer] = []
     for before, after in zip(old.operations, new.operations, strict=True):
-        changed = before.compute_mask != after.compute_mask and (before.masked or after.masked)
-        if changed or (before.auto_mask, before.masked) != (after.auto_mask, after.masked):
-            yield before.layer
+        if before.auto_mask or "mask" in before.arguments:
+            masked.update(id(inner) for inner in before.layer.all_layers())
+        if before.auto_mask != after.auto_mask:
+            wrong.append(before.layer)
+        hands_on = before.masked or after.masked
+        places = [
+            leaf.index for leaf in flatten([before.inputs, before.arguments.get("mask")]) if isinstance(leaf, Slot)
+        ]
+        origins = {origin.get(place, place) for place in places}
+        is_one = isinstance(before.layer, Merge) and model.keras_version[0] < 3 and len(origins) == 1
+        is_other = (before.compute_mask != after.compute_mask and not is_one) or before.masked != after.masked
+        found = [other[place] for place in places if place in other]
+        if before.auto_mask:
+            wrong.extend(found)
+        handed = before.masked_outputs(incoming=True) if hands_on else []
+        if is_other or found:
+            other.update(dict.fromkeys(handed, before.layer))
+        elif len(origins) == 1 and type(before.layer).compute_mask in _HANDING_ON:
+            origin.update(dict.fromkeys(handed, *origins))
+    wrong.extend(other[slot] for slot in old.output_slots if is_nested and slot in other)
+    for layer in wrong:
+        raise NotImplementedError(
+            f"Layer '{layer.name}' of a model of Keras {model.keras_version[0]}.{model.keras_version[1]} gets or hands "
+            "on another mask by the rules of Keras 3: the model cannot be written for it."
+        )
 
 
 def _umask() -> int:
