@@ -147,7 +147,8 @@ class Model(Layer):
     @property
     def stateful(self) -> bool:
         """Whether a layer carries state from call to call."""
-        return any(getattr(layer, "stateful", False) for layer in self.all_layers() if layer is not self)
+        inside = (layer for layer in self.all_layers() if not isinstance(layer, Model))  # or each would look for itself
+        return any(getattr(layer, "stateful", False) for layer in inside)
 
     def weight_sizes(self) -> Iterator[tuple[bool, int, int]]:
         """For each weight whether it is trainable, how many scalars it has, and the bytes of one."""

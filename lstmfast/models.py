@@ -216,7 +216,9 @@ class Functional(Model):
         return self.plan().masked_outputs[incoming]
 
     def mixes_batch(self, training: bool | None) -> bool:
-        return any(mixes_batch(node, training) for node in self._graph_nodes)
+        # a layer once, though called many times: of models in models there may be 2**depth calls
+        calls = {(id(node.layer), str(node.kwargs.get("training"))): node for node in self._graph_nodes}
+        return any(mixes_batch(node, training) for node in calls.values())
 
     @property
     def trains(self) -> bool:
