@@ -135,8 +135,7 @@ static int environment_threads(const char *name) {
     if (text == NULL) return 0;
     char *end;
     const long number = strtol(text, &end, 10);
-    while (*end == ' ' || *end == '\t' || *end == '\n' || *end == '\r')
-        end++;
+    while (*end == ' ' || *end == '\t' || *end == '\n' || *end == '\r') end++;
     return end != text && (*end == '\0' || *end == ',') && number >= 1 && number <= MOST_THREADS ? (int)number : 0;
 }
 
