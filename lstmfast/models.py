@@ -15,6 +15,7 @@ import numpy as np
 from lstmfast import _core, _graph
 from lstmfast._arrays import as_array, as_strings
 from lstmfast._graph import KerasTensor, Node, Shape, copy_tree, flatten, map_graph, map_tree
+from lstmfast._mask_order import in_keras_order
 from lstmfast._model import DEFAULT_BATCH, as_version, flat_shapes, make_progress
 from lstmfast._model import Model as Model
 from lstmfast._pieces import put
@@ -105,12 +106,18 @@ class Functional(Model):
         self.inputs: list[KerasTensor] = flat_inputs
         self.outputs: list[KerasTensor] = flat_outputs
         self._graph_nodes: list[Node] = graph_nodes
-        self._layers = layers
+        self._layers = self._in_order(layers)
         self.built = True
         self.build_shape = self.input_shape
         self._shapes = {}  # which models in models, each twice, would ask for 2**depth times
         self._trains = any(node.kwargs.get("training") or node.layer.trains for node in graph_nodes)
         self._forget_plans()
+
+    def _in_order(self, layers: list[Any]) -> list[Any]:
+        """The layers that `map_graph` found, in Keras's order, which masks move in Keras 3."""
+        if self.keras_version < (3, 4):
+            return layers
+        return in_keras_order(self.inputs, self.outputs, self._graph_nodes) or layers
 
     def _forget_plans(self) -> None:
         self._frozen = self._plan = None
@@ -758,7 +765,8 @@ class Functional(Model):
 
     def layers_as_saved(self) -> list[Layer]:
         """The layers in the order in which Keras finds them in what `get_config` says, and then their weights."""
-        return map_graph(self.inputs, self.outputs)[1]
+        found = in_keras_order(self.inputs, self.outputs, self._graph_nodes)
+        return map_graph(self.inputs, self.outputs)[1] if found is None else found
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Model:

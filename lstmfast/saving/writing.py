@@ -10,6 +10,7 @@ import datetime
 import io
 import json
 import os
+import re
 import tempfile
 import zipfile
 from collections import Counter
@@ -20,7 +21,7 @@ from lstmfast._graph import flatten, snake_case
 from lstmfast._plan import MaskRules, Plan, Slot
 from lstmfast.layers.attention import AdditiveAttention, Attention
 from lstmfast.layers.base import Layer, numbering_shared, serialize_layer
-from lstmfast.layers.merging import Merge, MergeCosine
+from lstmfast.layers.merging import Concatenate, Merge, MergeCosine
 from lstmfast.layers.operations import Operation
 from lstmfast.layers.recurrent import Recurrent
 from lstmfast.layers.wrappers import Bidirectional, TimeDistributed
@@ -37,9 +38,10 @@ def save_model(model: Model, path: str | os.PathLike[str], overwrite: bool = Tru
     """Write a model to a ``.keras`` file, whole or not at all; see `Model.save`."""
     name = _name(path, ".keras", overwrite)
     model._require_built()
-    config = json.dumps(architecture(model))
     metadata = {"keras_version": KERAS_VERSION, "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")}
-    weights = _weights(model, lambda graph: graph.layers_as_saved(), _in_several_graphs(model))
+    with _other_names(model):
+        config = json.dumps(architecture(model))
+        weights = _weights(model, lambda graph: graph.layers_as_saved(), _in_several_graphs(model))
     with _whole_file(name) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata))
         archive.writestr("config.json", config)
@@ -92,9 +94,29 @@ def architecture(model: Model) -> dict[str, Any]:
         _refuse_what_changed(layer)
         if isinstance(layer, Functional) and layer.built:
             _refuse_other_masks(layer, layer is not model, masked)
-    with numbering_shared(_in_several_graphs(model)):
+    with numbering_shared(_in_several_graphs(model)), _other_names(model):
         entry = serialize_layer(model)
     return {**entry, "registered_name": model.saved_class(), "build_config": {"input_shape": model.build_shape}}
+
+
+@contextlib.contextmanager
+def _other_names(model: Model) -> Iterator[None]:
+    """Let a Concatenate that may get a mask have a name that Keras does not give to an operation on masks."""
+    graphs = [layer for layer in model.all_layers() if isinstance(layer, Functional)]
+    before = {
+        id(layer): (layer, layer.name)
+        for graph in graphs
+        if any(each.makes_mask for each in graph._layers)
+        for layer in graph._layers
+        if isinstance(layer, Concatenate) and re.fullmatch(r"concatenate(_\d+)?", layer.name)
+    }
+    try:
+        for layer, name in before.values():
+            layer.name = f"{name}_layer"
+        yield
+    finally:
+        for layer, name in before.values():
+            layer.name = name
 
 
 def _in_several_graphs(model: Model) -> set[int]:
