@@ -46,6 +46,7 @@ class _Copy:
         self._count = 0
         self.tensors: dict[int, KerasTensor] = {}
         self._masks: dict[int, _Mask] = {}
+        self.joining: list[Any] = []  # the layers that put masks behind each other
         for tensor in inputs:
             self._call(self._of(tensor.history[0]), (), {}, [tensor])  # type: ignore[index]
         for node in nodes:
@@ -98,6 +99,7 @@ class _Copy:
         if all(mask is None for mask in masks) or not layer.supports_masking or layer.makes_mask:
             return None
         if isinstance(layer, Concatenate):
+            self.joining.append(layer)
             parts = []
             for tensor, mask in zip(inputs, masks, strict=True):
                 if mask is None:
@@ -125,9 +127,18 @@ def takes_mask(layer: Any) -> bool:
     return issubclass(kind, _TAKING) or bool(layer.uses_mask)
 
 
+def joins_of_masks(inputs: list[KerasTensor], nodes: list[Node]) -> list[Any]:
+    """The layers of a graph that put masks behind each other, by an operation of their name in Keras."""
+    return _Copy(inputs, nodes).joining if _has_masks(inputs, nodes) else []
+
+
+def _has_masks(inputs: list[KerasTensor], nodes: list[Node]) -> bool:
+    return any(node.layer.makes_mask for node in nodes) and all(tensor.history for tensor in inputs)
+
+
 def in_keras_order(inputs: list[KerasTensor], outputs: list[KerasTensor], nodes: list[Node]) -> list[Any] | None:
     """The layers of a graph in Keras 3's order; None where no layer makes a mask, which leaves that of `map_graph`."""
-    if not any(node.layer.makes_mask for node in nodes) or not all(tensor.history for tensor in inputs):
+    if not _has_masks(inputs, nodes):
         return None
     copy = _Copy(inputs, nodes)
     _, shadows = map_graph([copy.tensors[id(one)] for one in inputs], [copy.tensors[id(one)] for one in outputs])

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from lstmfast._graph import flatten, snake_case
+from lstmfast._mask_order import joins_of_masks
 from lstmfast._plan import MaskRules, Plan, Slot
 from lstmfast.layers.attention import AdditiveAttention, Attention
 from lstmfast.layers.base import Layer, numbering_shared, serialize_layer
-from lstmfast.layers.merging import Concatenate, Merge, MergeCosine
+from lstmfast.layers.merging import Merge, MergeCosine
 from lstmfast.layers.operations import Operation
 from lstmfast.layers.recurrent import Recurrent
 from lstmfast.layers.wrappers import Bidirectional, TimeDistributed
@@ -101,14 +102,14 @@ def architecture(model: Model) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _other_names(model: Model) -> Iterator[None]:
-    """Let a Concatenate that may get a mask have a name that Keras does not give to an operation on masks."""
+    """Let a Concatenate that gets a mask have a name that Keras does not give to the operation on the masks."""
     graphs = [layer for layer in model.all_layers() if isinstance(layer, Functional)]
     before = {
         id(layer): (layer, layer.name)
         for graph in graphs
-        if any(each.makes_mask for each in graph._layers)
-        for layer in graph._layers
-        if isinstance(layer, Concatenate) and re.fullmatch(r"concatenate(_\d+)?", layer.name)
+        if graph.built
+        for layer in joins_of_masks(graph.inputs, graph._graph_nodes)
+        if re.fullmatch(r"concatenate(_\d+)?", layer.name)
     }
     try:
         for layer, name in before.values():
