@@ -682,24 +682,6 @@ class Functional(Model):
         return self._layers, {key: ", ".join(value) for key, value in connections.items()}
 
     def stream(self, batch_size: int = 1) -> Any:
-        """The model one step at a time, with a state of its own.
-
-        Parameters
-        ----------
-        batch_size : int
-            How many sequences to step at once.
-
-        Returns
-        -------
-        Stream
-            Its ``step(x_t)``, x_t (batch, features), gives what the model would give for the sequence up to this step
-            (its last step, where the model returns sequences): the same bits.
-
-        Raises
-        ------
-        ValueError
-            If an output depends on later steps, naming the layer.
-        """
         from lstmfast.streaming import Stream
 
         return Stream(self, batch_size)

@@ -18,6 +18,7 @@ from lstmfast.layers.base import Array, as_mask, keys_of, positive, register
 from lstmfast.layers.convolution import Convolving, Windows, output_spatial, per_axis, to_channels_last
 from lstmfast.layers.noise import Noise
 from lstmfast.layers.recurrent import Recurrent
+from lstmfast.layers.steps import stepped
 
 _GATES = 4
 
@@ -226,29 +227,24 @@ class _Core:
         zero_output_for_mask: bool,
     ) -> Any:
         """As `run`, by calls of ``step``; a mask of more axes than two is one of the places of each step."""
-        first, (batch, steps) = self.channels_first, x.shape[:2]
-        if not steps:
-            raise ValueError("expected at least one step")
-        state: Any = None
+        first = self.channels_first
         if initial_state is not None:
-            state = tuple(to_channels_last(array, first) for array in initial_state)
-        outputs: Any = None
-        y: Any = None
-        for position, at in enumerate(range(steps - 1, -1, -1) if go_backwards else range(steps)):
-            new: tuple[Array, ...] = step(to_channels_last(np.ascontiguousarray(x[:, at]), first), state)
-            last, y = y, new[0]
-            if mask is not None:
-                valid = self._valid(mask[:, at], y)
-                y = np.where(valid, y, y.dtype.type(0) if zero_output_for_mask or last is None else last)
-                before = state or [np.zeros_like(array) for array in new]
-                new = tuple(np.where(valid, *pair) for pair in zip(new, before, strict=True))
-            state = new
-            if not return_sequences:
-                continue
-            if outputs is None:
-                outputs = np.empty((batch, steps, *y.shape[1:]), x.dtype)
-            outputs[:, position] = y
-        outputs = outputs if return_sequences else y
+            initial_state = tuple(to_channels_last(array, first) for array in initial_state)
+
+        def whole(x: Array, state: Any) -> tuple[Array, tuple[Array, Array]]:
+            h, c = step(x, state)
+            return h, (h, c)
+
+        outputs, state = stepped(
+            whole,
+            lambda time: to_channels_last(np.ascontiguousarray(x[:, time]), first),
+            x.shape[1],
+            initial_state,
+            return_sequences,
+            go_backwards,
+            zero_output_for_mask,
+            None if mask is None else lambda time, y: self._valid(mask[:, time], y),
+        )
         if first:
             outputs = _to_channels_first(outputs, return_sequences)
             state = tuple(_to_channels_first(array, False) for array in state)

@@ -15,8 +15,9 @@ from lstmfast._graph import Shape, flatten
 from lstmfast._pieces import put
 from lstmfast.layers.base import Array, Layer
 from lstmfast.layers.recurrent import Recurrent
+from lstmfast.layers.steps import State, stepped
 
-Step = Callable[[Array, list[Array]], tuple[Array, list[Array]]]
+Step = Callable[[Array, State], tuple[Array, list[Array]]]
 
 
 class OwnCell:
@@ -80,7 +81,7 @@ class OwnCell:
         states_name = self.layer.call_arguments[1]
         sizes, name = self.state_sizes, self.name
 
-        def step(x: Array, states: list[Array]) -> tuple[Array, list[Array]]:
+        def step(x: Array, states: Any) -> tuple[Array, list[Array]]:
             found = run(x, **{states_name: list(states)}, **(arguments or {}))
             if not isinstance(found, (list, tuple)) or len(found) != 2:
                 raise ValueError(f"`call` of cell '{name}' has to return its output and its states.")
@@ -127,28 +128,22 @@ class OwnSteps:
         threads: int,
     ) -> Any:
         """As `_core.PackedLayer.run`."""
-        rows, steps = x.shape[:2]
-        if not steps:
-            raise ValueError("There are no steps.")
-        states = list(self.cell.get_initial_state(rows) if initial_state is None else initial_state)
-        nothing = last = np.zeros((rows, self.cell.output_size), self.cell.policy.real)
-        outputs = out
+        state = tuple(self.cell.get_initial_state(len(x)) if initial_state is None else initial_state)
+        outputs, state = stepped(
+            self.step,
+            lambda time: x[:, time],
+            x.shape[1],
+            state,
+            return_sequences,
+            go_backwards,
+            zero_output_for_mask,
+            None if mask is None else lambda time, _: mask[:, time, None],
+        )
         if out is None:
-            outputs = np.empty((rows, steps, *last.shape[1:]) if return_sequences else last.shape, last.dtype)
-        assert outputs is not None
-        for position in range(steps):
-            time = steps - 1 - position if go_backwards else position
-            y, new = self.step(x[:, time], states)
-            if mask is not None:  # as in Keras: a masked step leaves the states, and gives the last output again
-                there = mask[:, time, None]
-                new = [np.where(there, one, before) for one, before in zip(new, states, strict=True)]
-                y = np.where(there, y, nothing if zero_output_for_mask else last)
-            states, last = new, y
-            if return_sequences:
-                put(outputs[:, position], y)
-        if not return_sequences:
-            put(outputs, last)
-        return (outputs, *map(np.array, states)) if return_state else outputs
+            out = outputs if return_sequences else np.array(outputs)  # which may be the user's
+        else:
+            put(out, outputs)
+        return (out, *map(np.array, state)) if return_state else out
 
 
 def _size(size: Any, layer: Layer) -> int:
