@@ -18,7 +18,7 @@ from lstmfast._arrays import BOOL, STRING, as_array, as_strings, convert, numpy_
 from lstmfast._graph import KerasTensor, Node, Shape, depths, flatten, map_shapes, map_tree
 from lstmfast._pieces import cast, copied
 from lstmfast._stack import stacked, stage_of
-from lstmfast.layers.base import keeping_states
+from lstmfast.layers.base import give_back, keeping_states
 from lstmfast.layers.core import identity
 
 Array = np.ndarray[Any, Any]
@@ -466,7 +466,8 @@ class Plan:
             try:
                 return self.through(x)
             except BaseException:
-                self._give_back(states)
+                for layer, state in zip(self.keepers, states, strict=True):
+                    give_back(layer, state)
                 raise
         if len(x) * self.most_bytes >= _LARGE_BYTES:
             return self.through(x)
@@ -515,10 +516,6 @@ class Plan:
     def keeping_states(self) -> contextlib.AbstractContextManager[None]:
         """Give stateful layers their states back where the block raises, be it for Ctrl-C."""
         return keeping_states(self.keepers)
-
-    def _give_back(self, states: list[Any]) -> None:
-        for layer, state in zip(self.keepers, states, strict=True):
-            layer.states = state
 
     def make(self, operation: Operation, values: list[Any], known: list[Any], some_mask: bool) -> None:
         """Put an operation's outputs and their masks among those there are, the inputs and theirs."""

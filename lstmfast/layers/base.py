@@ -903,6 +903,11 @@ def all_or_nothing(layers: Iterable[Layer]) -> Iterator[None]:
         raise
 
 
+def give_back(layer: Any, states: Any) -> None:
+    """Let a stateful layer have the states that it had; zeros, where it was built since."""
+    layer.states = layer.zero_states(layer._batch) if states is None and layer._batch else states
+
+
 @contextlib.contextmanager
 def keeping_states(keepers: list[Any]) -> Iterator[None]:
     """Give stateful layers their states back where the block raises, be it for Ctrl-C."""
@@ -911,7 +916,7 @@ def keeping_states(keepers: list[Any]) -> Iterator[None]:
         yield
     except BaseException:
         for layer, states in before:
-            layer.states = layer.zero_states(layer._batch) if states is None and layer._batch else states
+            give_back(layer, states)
         raise
 
 

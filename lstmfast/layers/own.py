@@ -22,7 +22,7 @@ from lstmfast._core import KnownInputs
 from lstmfast._graph import KerasTensor, Node, common_shape, flatten, map_shapes, map_tree
 from lstmfast.activations import Activation
 from lstmfast.initializers import Initializer
-from lstmfast.layers.base import Array, Layer, Run, keeping_states, lock, serialize
+from lstmfast.layers.base import Array, Layer, Run, give_back, keeping_states, lock, serialize
 from lstmfast.layers.variable import passing_on, under_way
 
 _PROBED = (2, 3)  # sizes of what may vary, to find the shape of an output
@@ -336,8 +336,7 @@ class _Own(Layer):
                         return run(x, **arguments, mask=np.ones(x.shape[:2], bool))
             finally:
                 for layer in self._keepers():
-                    known = states.get(id(layer))
-                    layer.states = layer.zero_states(layer._batch) if known is None and layer._batch else known
+                    give_back(layer, states.get(id(layer)))
 
         first = outputs(_PROBED[0])
         try:
