@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import figures, imports, machine, report
-from bench.cases import CASES, Case, select
+from bench.cases import CASES, Case, drawn, select
 from bench.compare import compare
 from bench.peers import PEERS
 from bench.runner import Bench, joined
@@ -23,6 +23,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="lstmfast beside its peers, on equal terms")
     parser.add_argument("--full", action="store_true", help="every case of the table, not only the short form")
     parser.add_argument("--cases", nargs="+", metavar="PATTERN", help="shell patterns over names, groups and kinds")
+    parser.add_argument("--drawn", type=int, metavar="COUNT", help="this many layers of random sizes instead")
+    parser.add_argument("--seed", type=int, default=0, help="of --drawn (default %(default)s)")
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), help="runners; default: all that are installed")
     parser.add_argument("--threads", nargs="+", type=int, help="thread counts; default: 1 and all")
     parser.add_argument("--isa", choices=["avx2", "generic"], help="hold lstmfast and the peers that allow it to this")
@@ -31,11 +33,14 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rounds",
         type=int,
-        help="at most; from the second on, of cases whose repeats disagree (default 1, with --full 3)",
+        help="at most; from the second on, of cases whose repeats disagree (default 1, with --full and --drawn 3)",
     )
     parser.add_argument("--out", type=Path, help="result path without suffix; default: bench/results/short, full, ...")
     parser.add_argument(
-        "--into", type=Path, metavar="RESULT.json", help="measure the cases of --cases again, for those of this result"
+        "--into",
+        type=Path,
+        metavar="RESULT.json",
+        help="measure the cases of --cases, for those of this result or beside them",
     )
     parser.add_argument("--list", action="store_true", help="show the table of cases and stop")
     parser.add_argument(
@@ -97,7 +102,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     names = options.peers or [name for name, peer in PEERS.items() if peer.available()]
     if options.isa:
         names = [name for name in names if PEERS[name].held_to_isa]
-    cases = select(options.cases, options.full)
+    cases = drawn(options.drawn, options.seed) if options.drawn else select(options.cases, options.full)
     counts = options.threads or sorted({1, machine.cores()})
     load = machine.load()
     if load and load > _BUSY:
@@ -115,7 +120,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": options.seconds,
         "versions": runs[0]["versions"],
         "runs": runs,
-        "imports": {} if options.cases else imports.measure([PEERS[name] for name in names]),
+        "imports": {} if options.cases or options.drawn else imports.measure([PEERS[name] for name in names]),
     }
 
 
@@ -131,10 +136,9 @@ def _replaced(result: dict[str, Any], options: argparse.Namespace) -> dict[str, 
     again = _measure(options)
     cases = {run["threads"]: run["cases"] for run in again["runs"]}
     for run in result["runs"]:
-        unknown = cases.get(run["threads"], {}).keys() - run["cases"].keys()
-        if unknown:
-            raise SystemExit(f"that result has no {', '.join(sorted(unknown))}")
-        run["cases"].update(cases.get(run["threads"], {}))
+        joint = run["cases"] | cases.get(run["threads"], {})
+        order = [case.name for case in CASES if case.name in joint]  # the result may be older than a case
+        run["cases"] = {name: joint[name] for name in dict.fromkeys([*order, *joint])}
     result.setdefault("again", []).append(again["command"])
     return result
 
@@ -163,13 +167,13 @@ def main(arguments: list[str] | None = None) -> int:
         _write(json.loads(options.render.read_text(encoding="utf-8")), options.render.with_suffix(""))
         return 0
     if options.rounds is None:
-        options.rounds = 3 if options.full else 1
+        options.rounds = 3 if options.full or options.drawn else 1
     started = time.monotonic()
     if options.into:
         _write(_replaced(json.loads(options.into.read_text(encoding="utf-8")), options), options.into.with_suffix(""))
         return 0
     result = _measure(options)
-    form = "full" if options.full else "cases" if options.cases else "short"
+    form = "drawn" if options.drawn else "full" if options.full else "cases" if options.cases else "short"
     _write(result, options.out or RESULTS / (form + (f"-{options.isa}" if options.isa else "")))
     print(f"took {time.monotonic() - started:.0f} s")
     return 0

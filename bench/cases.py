@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-GATES = 4  # i, f, c, o: Keras's order
+GATES = 4  # of an LSTM: i, f, c, o, Keras's order
+GRU_GATES = 3  # z, r, h
+_GAIN = 0.6  # of recurrent kernels: below 1, float32 and float64 stay on one trajectory; the check is not of chaos
 _DRAWS, _MANY_ROWS, _MANY_WEIGHTS = 8, 8, 1 << 20
 EPSILON = 1e-3  # what Keras's normalizations add to a variance
 
@@ -42,7 +44,8 @@ class Layer:
 class Case:
     """What is computed: layers over an input of (batch, steps, *grid, features); features 0 means integer tokens.
 
-    A "layer" case is one LSTM that returns its sequence, in the memory layout each runner likes best; a "model" case
+    A "layer" case is one LSTM that returns its sequence, in the memory layout each runner likes best, a "gru" case one
+    GRU; a "model" case
     takes and gives Keras's layout, as does a "mixed" one, of which LSTMs are not nearly all; a "stream" case is one
     step of one sequence per call, the state kept between calls; a "convolutional" case is a model with a convolutional
     LSTM, whose steps are grids.
@@ -61,8 +64,13 @@ class Case:
     draw: int = 0  # other weights and inputs of the same case
 
     @property
+    def is_layer(self) -> bool:
+        """Whether it is one recurrent layer, which every runner gets in the memory layout that it likes best."""
+        return self.kind in ("layer", "gru")
+
+    @property
     def units(self) -> int:
-        """Units of a case of one LSTM."""
+        """Units of a case of one recurrent layer."""
         return self.layers[0].options["units"]
 
     def kinds(self) -> set[str]:
@@ -117,6 +125,10 @@ def _weights(random: np.random.Generator, layer: Layer, width: int) -> tuple[lis
         return [_uniform(random, width, units), random.uniform(-0.1, 0.1, units)], units
     if layer.kind == "LSTM":
         return _gates(random, width, options["units"], options["units"]), options["units"]
+    if layer.kind == "GRU":  # its bias has two rows: of the inputs' products and of the state's
+        units = options["units"]
+        matrices = [_columns(random, rows, units, GRU_GATES, gain) for rows, gain in ((width, 1.0), (units, _GAIN))]
+        return [*matrices, random.uniform(-0.1, 0.1, (2, GRU_GATES * units))], units
     if layer.kind == "Conv1D":
         (window,), filters = options["kernel_size"], options["filters"]
         kernel = _uniform(random, window * width, filters).reshape(window, width, filters)
@@ -135,11 +147,14 @@ def _weights(random: np.random.Generator, layer: Layer, width: int) -> tuple[lis
     return [], width
 
 
+def _columns(random: np.random.Generator, rows: int, units: int, gates: int, gain: float = 1.0) -> np.ndarray:
+    return np.concatenate([_uniform(random, rows, units, gain) for _ in range(gates)], axis=1)
+
+
 def _gates(random: np.random.Generator, inputs: int, states: int, units: int) -> list[np.ndarray]:
     """Kernel (inputs, 4 * units), recurrent kernel (states, 4 * units) and bias."""
-    kernel = np.concatenate([_uniform(random, inputs, units) for _ in range(GATES)], axis=1)
-    # A gain below 1 keeps float32 and float64 on one trajectory: the check is of arithmetic, not of chaos.
-    recurrent = np.concatenate([_uniform(random, states, units, 0.6) for _ in range(GATES)], axis=1)
+    kernel = _columns(random, inputs, units, GATES)
+    recurrent = _columns(random, states, units, GATES, _GAIN)
     bias = random.uniform(-0.1, 0.1, GATES * units)
     bias[units : 2 * units] += 1  # Keras's unit_forget_bias
     return [kernel, recurrent, bias]
@@ -151,6 +166,18 @@ def single(group: str, batch: int, steps: int, features: int, units: int, short:
     layer = Layer("LSTM", {"units": units, "return_sequences": True})
     name = f"{batch}x{steps}x{features}-u{units}{suffix}"
     return Case(name, "layer", batch, steps, features, (layer,), short, group, dtype)
+
+
+def drawn(count: int, seed: int) -> list[Case]:
+    """Cases of one LSTM layer whose sizes nobody chose: drawn evenly on a log scale, 20 kflop to 4 Gflop in all."""
+    random, cases = np.random.default_rng(seed), {}
+    while len(cases) < count:
+        units, features, steps = (int(2 ** random.uniform(*bounds)) for bounds in ((2, 10.3), (0, 9.5), (1, 7)))
+        batch = int(2 ** random.choice([0, random.uniform(0, 4), random.uniform(3, 11)]))
+        if 2e4 < 2 * GATES * units * (features + units) * batch * steps < 4e9:
+            case = single("drawn", batch, steps, features, units)
+            cases[case.name] = case
+    return list(cases.values())
 
 
 def _lstm(units: int, **options: Any) -> Layer:
@@ -211,6 +238,22 @@ _SINGLE = (
 _DEEPBENCH = {256: (150, SHORT), 512: (25, FULL), 1024: (25, FULL), 1536: (50, FULL), 2048: (25, FULL)}
 
 _DOUBLE = ((1, 40, 1, 100), (32, 100, 64, 64), (64, 25, 512, 512), (1, 50, 256, 256))
+
+# As LSTMs, above, but GRUs.
+_GRUS = (
+    (1, 40, 1, 100, FULL),
+    (32, 40, 1, 100, FULL),
+    (2000, 40, 1, 100, FULL),
+    (32, 100, 8, 32, FULL),
+    (1, 100, 64, 64, FULL),
+    (32, 100, 64, 64, SHORT),
+    (256, 80, 128, 128, FULL),
+    (1, 50, 256, 256, FULL),
+    (8, 50, 256, 256, FULL),
+    (64, 25, 512, 512, FULL),
+    (1, 25, 1024, 1024, FULL),
+    (2000, 14, 8, 10, FULL),
+)
 
 _DROPPED = {"dropout": 0.2, "recurrent_dropout": 0.2}
 # name: steps, features, batches, in the short form, layers
@@ -330,6 +373,10 @@ def _table() -> list[Case]:
     for units, (steps, short) in _DEEPBENCH.items():
         table += [single("DeepBench", batch, steps, 1, units, short and batch == 1) for batch in (1, 2, 4)]
     table += [single("float64", *row, dtype="float64") for row in _DOUBLE]
+    for batch, steps, features, units, short in _GRUS:
+        layer = Layer("GRU", {"units": units, "return_sequences": True})
+        name = f"gru-{batch}x{steps}x{features}-u{units}"
+        table.append(Case(name, "gru", batch, steps, features, (layer,), short, "GRU"))
     for kind, group, models in (("model", "models", _MODELS), ("mixed", "mixed models", _MIXED)):
         for name, (steps, features, batches, short, layers) in models.items():
             for batch in batches:

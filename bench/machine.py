@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.cases import GATES, Case, Layer
+from bench.cases import GATES, GRU_GATES, Case, Layer
 
 # Flags of the probe per instruction set, best first; the names are those of LSTMFAST_ISA.
 _X86 = {"avx512": ["-mavx512f", "-mprefer-vector-width=512"], "avx2": ["-mavx2", "-mfma"], "generic": []}
@@ -127,12 +127,13 @@ def _works(layers: tuple[Layer, ...], rows: int, steps: int, width: int) -> Iter
     distinct = steps  # steps of x that differ: a repeated one need be projected only once
     for layer in layers:
         units = layer.options.get("units")
-        if layer.kind in ("LSTM", "Bidirectional"):
+        if layer.kind in ("LSTM", "GRU", "Bidirectional"):
             inner = layer.inner or layer
             units = inner.options["units"]
+            columns = units * (GRU_GATES if inner.kind == "GRU" else GATES)
             for _ in range(2 if layer.inner else 1):
-                yield _Work(rows * distinct, 1, width, GATES * units), False
-                yield _Work(rows, steps, units, GATES * units), True
+                yield _Work(rows * distinct, 1, width, columns), False
+                yield _Work(rows, steps, units, columns), True
             width = units * (2 if layer.inner else 1)
             steps = distinct = steps if inner.options.get("return_sequences") else 1
         elif layer.kind in ("ConvLSTM1D", "ConvLSTM2D"):

@@ -43,6 +43,21 @@ def _lstm(x: np.ndarray, weights: list[np.ndarray], options: dict, backwards: bo
     return np.stack(outputs, axis=1) if options.get("return_sequences") else h
 
 
+def _gru(x: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
+    """All steps of a GRU with `reset_after`, as Keras has it by default."""
+    kernel, recurrent_kernel, bias = weights
+    projected = x @ kernel + bias[0]  # (batch, steps, 3 * units)
+    h = np.zeros((len(x), len(recurrent_kernel)), x.dtype)
+    outputs = []
+    for t in range(x.shape[1]):
+        x_z, x_r, x_h = np.split(projected[:, t], 3, axis=-1)
+        h_z, h_r, h_h = np.split(h @ recurrent_kernel + bias[1], 3, axis=-1)
+        z = _sigmoid(x_z + h_z)
+        h = z * h + (1 - z) * np.tanh(x_h + _sigmoid(x_r + h_r) * h_h)
+        outputs.append(h)
+    return np.stack(outputs, axis=1)
+
+
 def _windows(x: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
     """(batch, *grid, channels) -> (batch, *grid, taps * channels) with "same" padding, for odd windows."""
     axes = tuple(range(1, 1 + len(window)))
@@ -69,6 +84,8 @@ def _apply(layer: Layer, weights: list[np.ndarray], x: np.ndarray) -> np.ndarray
     options = layer.options
     if layer.kind == "LSTM":
         return _lstm(x, weights, options)
+    if layer.kind == "GRU":
+        return _gru(x, weights)
     if layer.kind in ("ConvLSTM1D", "ConvLSTM2D"):
         return _conv_lstm(x, weights, options)
     if layer.kind == "Conv1D":

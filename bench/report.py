@@ -12,6 +12,7 @@ Result = dict[str, Any]
 _NONE = "-"
 _KINDS = {
     "layer": "single layers",
+    "gru": "single GRUs",
     "model": "whole models",
     "mixed": "models with other layers",
     "stream": "streaming steps",

@@ -31,7 +31,7 @@ class Peer:
     title: str  # as in tables and charts
     module: str  # what must be importable
     distribution: str  # whose version is recorded
-    kinds = ("layer", "model", "mixed", "stream")  # kinds of cases that it has an entry for
+    kinds = ("layer", "gru", "model", "mixed", "stream")  # kinds of cases that it has an entry for
     ours = False  # lstmfast itself: compared, not compared with
     held_to_isa = True  # can be held to an older instruction set
 

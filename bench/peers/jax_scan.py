@@ -35,7 +35,7 @@ class JaxScan(Peer):
         constants = [[jax.device_put(array) for array in arrays] for arrays in weights]
         if case.kind == "stream":
             return _stream(jax, case, constants[0], x)
-        layer = case.kind == "layer"
+        layer = case.is_layer
 
         def whole(given):
             for each, arrays in zip(case.layers, constants, strict=True):
@@ -77,6 +77,21 @@ def _lstm(jax, x, weights, options, reverse=False):
     return h if outputs is None else outputs
 
 
+def _gru(jax, x, weights):
+    """All steps of a GRU over (steps, batch, features)."""
+    kernel, recurrent_kernel, bias = weights
+
+    def body(h, projected):
+        x_z, x_r, x_h = jax.numpy.split(projected, 3, axis=-1)
+        h_z, h_r, h_h = jax.numpy.split(h @ recurrent_kernel + bias[1], 3, axis=-1)
+        z = jax.nn.sigmoid(x_z + h_z)
+        h = z * h + (1 - z) * jax.numpy.tanh(x_h + jax.nn.sigmoid(x_r + h_r) * h_h)
+        return h, h
+
+    zeros = jax.numpy.zeros((x.shape[1], recurrent_kernel.shape[0]), x.dtype)
+    return jax.lax.scan(body, zeros, x @ kernel + bias[0])[1]
+
+
 def _normalized(x, mean, variance, gamma, beta):
     return (x - mean) / (variance + x.dtype.type(EPSILON)) ** 0.5 * gamma + beta
 
@@ -86,6 +101,8 @@ def _apply(jax, layer: Layer, weights, x, time_major: bool):
     if layer.kind == "LSTM":
         y = _lstm(jax, x if time_major else x.swapaxes(0, 1), weights, options)
         return y if time_major or y.ndim == 2 else y.swapaxes(0, 1)
+    if layer.kind == "GRU":
+        return _gru(jax, x, weights)  # single layers only
     if layer.kind == "Bidirectional":
         x = x.swapaxes(0, 1)
         halves = (_lstm(jax, x, weights[3 * i : 3 * i + 3], layer.inner.options, reverse=i == 1) for i in range(2))

@@ -42,7 +42,7 @@ class KerasPredict(Peer):
     title = "Keras predict"
     module = "tensorflow"
     distribution = "keras"
-    kinds = ("layer", "model", "mixed", "stream", "convolutional")
+    kinds = ("layer", "gru", "model", "mixed", "stream", "convolutional")
 
     def version(self) -> str:
         """Of Keras and of what runs it."""

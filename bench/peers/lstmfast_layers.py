@@ -14,7 +14,7 @@ class Lstmfast(Peer):
     name = "lstmfast"
     title = "lstmfast"
     module = distribution = "lstmfast"
-    kinds = ("layer", "model", "mixed", "stream", "convolutional")
+    kinds = ("layer", "gru", "model", "mixed", "stream", "convolutional")
     ours = True
 
     def environment(self, threads: int, isa: str | None) -> dict[str, str]:
@@ -39,7 +39,7 @@ class Lstmfast(Peer):
         import lstmfast
 
         lstmfast.set_num_threads(threads)
-        if case.kind == "layer":
+        if case.is_layer:
             layer = case.layers[0].build(lstmfast.layers, case.dtype)
             layer.build((None, None, case.features))
             layer.set_weights(weights[0])

@@ -35,6 +35,13 @@ class _Graph:
         self.nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
         self.flow = next(name for name in outputs if name)
 
+    def gru(self, layer: Layer, weights: list[np.ndarray], outputs: list[str]) -> None:
+        """GRU over (steps, batch, features); Keras's gate order is ONNX's, and so are its two biases."""
+        kernel, recurrent, bias = weights
+        arrays = (kernel.T[None], recurrent.T[None], bias.reshape(1, -1))
+        inputs = [self.flow, *map(self.constant, arrays)]
+        self.node("GRU", inputs, outputs, hidden_size=layer.options["units"], linear_before_reset=1)
+
     def lstm(self, layer: Layer, weights: list[np.ndarray], state: list[str], outputs: list[str] | None = None) -> None:
         """LSTM over (steps, batch, features); two directions when `weights` holds six arrays."""
         directions = [weights[i : i + 3] for i in range(0, len(weights), 3)]
@@ -60,9 +67,12 @@ def _model(case: Case, graph: _Graph, inputs: list, outputs: list) -> bytes:
 
 
 def layer_model(case: Case, weights: list[list[np.ndarray]]) -> bytes:
-    """One LSTM in ONNX's own layout: x (steps, batch, features) -> y (steps, 1, batch, units)."""
+    """One LSTM or GRU in ONNX's own layout: x (steps, batch, features) -> y (steps, 1, batch, units)."""
     graph = _Graph("x")
-    graph.lstm(case.layers[0], weights[0], [], ["y"])
+    if case.kind == "gru":
+        graph.gru(case.layers[0], weights[0], ["y"])
+    else:
+        graph.lstm(case.layers[0], weights[0], [], ["y"])
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [case.steps, case.batch, case.features])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [case.steps, 1, case.batch, case.units])
     return _model(case, graph, [x], [y])

@@ -32,7 +32,7 @@ class OnnxRuntime(Peer):
 
         if case.kind == "stream":
             return self._stream(session(onnx_graph.step_model(case, weights)), case, x)
-        if case.kind == "layer":
+        if case.is_layer:
             run, feed = session(onnx_graph.layer_model(case, weights)).run, {"x": time_major(x)}
             return Prepared(lambda: run(None, feed), lambda: time_major(run(None, feed)[0][:, 0]))
         run, feed = session(onnx_graph.whole_model(case, weights)).run, {"x": x}

@@ -39,7 +39,7 @@ class OpenVino(Peer):
 
         if case.kind == "stream":
             return self._stream(request(onnx_graph.step_model(case, weights)), case, x)
-        layer = case.kind == "layer"
+        layer = case.is_layer
         ready = request((onnx_graph.layer_model if layer else onnx_graph.whole_model)(case, weights))
         ready.get_input_tensor(0).data[:] = time_major(x) if layer else x
 

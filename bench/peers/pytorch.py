@@ -43,9 +43,9 @@ class PyTorch(Peer):
         if case.kind in ("model", "mixed"):
             model, x_in = _model(torch, case, weights), torch.from_numpy(x)
             return Prepared(lambda: model(x_in), lambda: model(x_in).numpy())
-        lstm = _lstm(torch, case.layers[0], weights[0], batch_first=False)
+        lstm = (_gru if case.kind == "gru" else _lstm)(torch, case.layers[0], weights[0], batch_first=False)
         x_in = torch.from_numpy(time_major(x))
-        if case.kind == "layer":
+        if case.is_layer:
             return Prepared(lambda: lstm(x_in), lambda: time_major(lstm(x_in)[0].numpy()))
         state = [None]
 
@@ -77,6 +77,19 @@ def _lstm(torch, layer: Layer, weights: list[np.ndarray], batch_first: bool):
         getattr(lstm, f"bias_ih_{suffix}").copy_(bias)
         getattr(lstm, f"bias_hh_{suffix}").zero_()
     return lstm.eval()
+
+
+def _gru(torch, layer: Layer, weights: list[np.ndarray], batch_first: bool):
+    """nn.GRU, whose gates come in the order r, z, h."""
+    units = layer.options["units"]
+    gru = torch.nn.GRU(len(weights[0]), units, batch_first=batch_first)
+    order = np.r_[units : 2 * units, :units, 2 * units : 3 * units]
+    kernel, recurrent, biases = (torch.from_numpy(np.ascontiguousarray(array[:, order])) for array in weights)
+    gru.weight_ih_l0.copy_(kernel.T)
+    gru.weight_hh_l0.copy_(recurrent.T)
+    gru.bias_ih_l0.copy_(biases[0])
+    gru.bias_hh_l0.copy_(biases[1])
+    return gru.eval()
 
 
 def _stage(torch, layer: Layer, weights: list[np.ndarray]):
