@@ -45,10 +45,9 @@ class Case:
     """What is computed: layers over an input of (batch, steps, *grid, features); features 0 means integer tokens.
 
     A "layer" case is one LSTM that returns its sequence, in the memory layout each runner likes best, a "gru" case one
-    GRU; a "model" case
-    takes and gives Keras's layout, as does a "mixed" one, of which LSTMs are not nearly all; a "stream" case is one
-    step of one sequence per call, the state kept between calls; a "convolutional" case is a model with a convolutional
-    LSTM, whose steps are grids.
+    GRU; a "model" case takes and gives Keras's layout, as does a "mixed" one, of which LSTMs are not nearly all; a
+    "stream" case is one step of one sequence per call, the state kept between calls; a "convolutional" case is a model
+    with a convolutional LSTM, whose steps are grids.
     """
 
     name: str

@@ -34,6 +34,7 @@ SHORT = (
     case("LSTM", 16, 10_000, 4, 32),
     case("GRU", 16, 10_000, 4, 32),
     case("SimpleRNN", 16, 10_000, 4, 32),
+    case("LSTM", 14, 100, 24, 96),
     case("LSTM", 64, 20, 200, 130),
     case("GRU", 64, 20, 200, 130),
     case("SimpleRNN", 64, 20, 200, 130),

@@ -117,7 +117,7 @@ static void lay_out(lf_panels *panels, const lf_kernels *kernels) {
 /* See LF_CHAIN. */
 static void choose_chains(const lf_layer_config *config, lf_panels *panels) {
     const size_t state = config->recurrent_kernel == NULL ? 0 : config->units, depth = config->features + state;
-    const int hardly_longer = depth <= LF_JOINED_CHAIN || config->features <= state / 4;
+    const int hardly_longer = depth <= LF_JOINED_CHAIN || config->features <= state / LF_JOINED_SHARE;
     panels->chain = config->cell == LF_LSTM && depth >= LF_DEEP ? LF_DEEP_CHAIN
                     : config->real == LF_F64                    ? LF_DOUBLE_CHAIN
                                                                 : LF_CHAIN;
