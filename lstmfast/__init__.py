@@ -13,7 +13,7 @@ from lstmfast import _core  # noqa: F401 (what cannot run here fails now, where 
 from lstmfast._version import __version__
 
 if TYPE_CHECKING:
-    from lstmfast import activations, initializers, layers
+    from lstmfast import activations, initializers, layers, preprocessing
     from lstmfast.converting import from_onnx, from_torch
     from lstmfast.functional import gru, lstm, simple_rnn
     from lstmfast.layers import Input
@@ -38,6 +38,7 @@ __all__ = [
     "load_model",
     "lstm",
     "model_from_json",
+    "preprocessing",
     "set_num_threads",
     "show_config",
     "simple_rnn",

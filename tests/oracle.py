@@ -50,6 +50,11 @@ def describe() -> str:
     return f"oracle: live Keras {keras.version()} on {keras.backend.backend()}, {platform.machine()}"
 
 
+def needed(name: str) -> Any:
+    """The module `name`, which tests/requirements.txt names; skips the test where it is not, unless all is required."""
+    return importlib.import_module(name) if REQUIRED else pytest.importorskip(name)
+
+
 @functools.cache
 def golden(name: str) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays of golden/NAME.npz."""
@@ -120,8 +125,8 @@ def rounding(single: np.ndarray[Any, Any], double: np.ndarray[Any, Any], unit: f
     size = 1 + np.abs(double)
     finite = np.isfinite(double) & np.isfinite(single)
     relative = np.abs(np.where(finite, single - double, 0)) / np.where(finite, size, 1)
-    bound: np.ndarray[Any, Any] = CHAOS * relative.max() * size * unit
     exploding = (size > EXPLODED).reshape(len(size), -1).any(axis=1)
-    bound[exploding] = np.maximum(bound, 1e-2 * size)[exploding]
+    bound: np.ndarray[Any, Any] = CHAOS * relative[~exploding].max(initial=0.0) * size * unit
+    bound[exploding] = np.maximum(CHAOS * relative.max(initial=0.0) * unit, 1e-2) * size[exploding]
     bound[~finite.reshape(len(finite), -1).all(axis=1)] = np.inf
     return bound

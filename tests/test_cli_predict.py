@@ -610,6 +610,20 @@ def test_a_full_disk_loses_nothing(folder, tmp_path, capsys, monkeypatch):
     assert_same_bits(np.load(target), load_model(folder / "one.keras").predict(np.load(folder / "x.npy")))
 
 
+def test_batches_that_count_are_not_changed_on_the_way(folder, tmp_path, capsys, monkeypatch):
+    """A softmax over the rows: what a row gives depends on the batch."""
+    x = np.load(folder / "x.npy")
+    model = Sequential([Input(x.shape[1:]), layers.Softmax(axis=0)])
+    model.save(tmp_path / "one.keras")
+    np.save(tmp_path / "x.npy", x)
+    arguments = stopped_run(tmp_path, tmp_path / "y.npy", monkeypatch, capsys, "--batch-size", 10)
+    arguments[-1] = 5
+    assert "another batch size" in inside(capsys, *arguments, "--resume").error
+    arguments[-1] = 10
+    assert inside(capsys, *arguments, "--resume").status == 0
+    assert_same_bits(np.load(tmp_path / "y.npy"), model.predict(x, batch_size=10))
+
+
 def test_only_the_same_run_is_resumed(folder, tmp_path, capsys, monkeypatch):
     target = tmp_path / "y.npy"
     arguments = stopped_run(folder, target, monkeypatch, capsys)

@@ -347,7 +347,7 @@ def test_times_have_units():
 
 
 def test_pictures(model, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
+    oracle.needed("matplotlib")
     store(model)
     ended = inside(capsys, "verify", model, "--against", "vectors", "--plot", tmp_path / "verify.png")
     assert ended.status == 0
@@ -372,8 +372,8 @@ def test_pictures_that_cannot_be_drawn(model, tmp_path, capsys, monkeypatch):
 
 
 def test_onnx_runtime_on_the_same_model(model, capsys, tmp_path):
-    pytest.importorskip("onnxruntime")
-    onnx = pytest.importorskip("onnx")
+    oracle.needed("onnxruntime")
+    onnx = oracle.needed("onnx")
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
     shape = ["rows", 2]
     kinds = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in "xy"]

@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import oracle
 import pytest
 from programs import TESTS
 
@@ -49,7 +50,7 @@ def ask(connection, method, path, body=None):
 @pytest.mark.parametrize("server", ["uvicorn", "gunicorn"])
 def test_two_workers_under_load(server, monkeypatch):
     """Hundreds of requests at once: each answered, with the bits of a call, by two processes."""
-    pytest.importorskip(server)
+    oracle.needed(server)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
     model = lstmfast.load_model(TESTS.parent / "examples" / "co2" / "co2.keras")
     x = np.random.default_rng(0).uniform(-1, 1, (CLIENTS, 104, 6)).astype("float32")
@@ -91,7 +92,7 @@ def test_two_workers_under_load(server, monkeypatch):
 
 def test_the_engines_agree(monkeypatch):
     """What is compared under load computes the same."""
-    pytest.importorskip("onnxruntime")
+    oracle.needed("onnxruntime")
     monkeypatch.syspath_prepend(str(EXAMPLE))
     engines = loaded("engines")
     x = np.random.default_rng(0).uniform(-1, 1, (3, 104, 6)).astype("float32")

@@ -343,3 +343,37 @@ def test_weights_that_are_no_group(place, tmp_path):
         file[place].attrs.update(attributes)
     with pytest.raises(ValueError, match=r"m\.h5.*layer 'a'.* (is|are) missing"):
         lstmfast.load_model(tmp_path / "m.h5")
+
+
+def test_a_saved_file_is_as_if_written_in_place(tmp_path, monkeypatch):
+    model, path = lstmfast.load_model(KERAS), tmp_path / "new.keras"
+    before = os.umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", None)  # it is the whole process's: other threads make files, too
+        model.save(path)
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    if os.name == "posix":
+        assert path.stat().st_mode & 0o777 == 0o640
+        path.chmod(0o604)
+        link = tmp_path / "link.keras"
+        link.symlink_to(path.name)
+        model.save(link)
+        assert link.is_symlink()
+        assert path.stat().st_mode & 0o777 == 0o604
+    assert_same_bits(lstmfast.load_model(path)(X), EXPECTED)
+
+
+def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    model, path = lstmfast.load_model(KERAS), tmp_path / "model.keras"
+    path.write_bytes(b"precious")
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        model.save(path)
+    assert path.read_bytes() == b"precious"
+    assert [one.name for one in tmp_path.iterdir()] == ["model.keras"]

@@ -15,8 +15,8 @@ from programs import run_python
 import lstmfast
 from lstmfast.converting import onnx_graph
 
-onnx = pytest.importorskip("onnx")
-runtime = pytest.importorskip("onnxruntime")
+onnx = oracle.needed("onnx")
+runtime = oracle.needed("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
@@ -226,7 +226,7 @@ def test_outputs_that_nobody_asks_for(outputs):
 @pytest.mark.parametrize("head", [False, True], ids=["states", "linear"])
 @pytest.mark.filterwarnings("ignore")  # the exporter's own
 def test_what_pytorch_exports(kind, head, tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = oracle.needed("torch")
     torch.set_num_threads(1)
     torch.manual_seed(0)
     for number, (bidirectional, batch_first) in enumerate([(False, False), (True, True), (True, False)]):
@@ -258,7 +258,7 @@ def test_what_pytorch_exports(kind, head, tmp_path):
 
 
 def test_what_tf2onnx_exports(tf_keras):
-    tf2onnx = pytest.importorskip("tf2onnx")
+    tf2onnx = oracle.needed("tf2onnx")
     layers = tf_keras.layers
     model = tf_keras.Sequential(
         [
@@ -599,8 +599,8 @@ def test_loops_are_refused_with_what_else_to_do():
 @pytest.mark.filterwarnings("ignore")  # the exporter's own
 def test_what_pytorch_exports_by_default():
     """A program, which holds a ModelProto."""
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("onnxscript")
+    torch = oracle.needed("torch")
+    oracle.needed("onnxscript")
     torch.manual_seed(0)
 
     class Net(torch.nn.Module):

@@ -11,7 +11,7 @@ from programs import run_python
 
 import lstmfast
 
-torch = pytest.importorskip("torch")
+torch = oracle.needed("torch")
 torch.set_num_threads(1)
 
 from torch.nn.utils import prune  # noqa: E402

@@ -64,6 +64,14 @@ def test_wrong_weights_are_noticed(expected, what):
         oracle.assert_case(CASE, layer_cases.run(layers, Altered(WRONG[what])))
 
 
+def test_a_row_that_explodes_excuses_no_other():
+    double = np.array([[0.5, 0.25], [1e8, 1.0]])
+    single = np.array([[0.5, 0.25 + 1e-7], [1.05e8, 1.0]])
+    bound = oracle.rounding(single, double)
+    assert not oracle.exceeds(single, double, bound).any()
+    assert oracle.exceeds(double + [[1e-4], [0]], double, bound).any()
+
+
 @pytest.mark.parametrize(
     "changes",
     [

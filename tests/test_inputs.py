@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bits
 import numpy as np
+import oracle
 import pytest
 from bits import assert_same_bits
 from test_same_bits import stacked_model
@@ -116,12 +117,12 @@ def test_integers_and_bools(dtype, model):
 
 
 def test_bfloat16(model, x):
-    ml_dtypes = pytest.importorskip("ml_dtypes")
+    ml_dtypes = oracle.needed("ml_dtypes")
     assert_same_bits(model(x.astype(ml_dtypes.bfloat16)), model(x))
 
 
 def test_dlpack(model, x, expected):
-    torch = pytest.importorskip("torch")
+    torch = oracle.needed("torch")
     assert_same_bits(model(torch.tensor(x)), expected)
     assert_same_bits(model.predict(torch.tensor(x.astype("float64"))), expected)
     assert_same_bits(layers.Dense(1, kernel_initializer="ones")(torch.ones(2, 3)), np.full((2, 1), 3, "float32"))
@@ -139,7 +140,7 @@ def test_dlpack(model, x, expected):
 
 
 def test_pandas(model):
-    pandas = pytest.importorskip("pandas")
+    pandas = oracle.needed("pandas")
     frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
     dense = layers.Dense(3)
     assert_same_bits(dense(frame), dense(frame.to_numpy()))
@@ -419,7 +420,7 @@ def test_float64_policy_computes_in_float64(x):
 )
 def test_half_policies_compute_in_float32(policy, result, x):
     if result == "bfloat16":
-        pytest.importorskip("ml_dtypes")
+        oracle.needed("ml_dtypes")
     layer = layers.LSTM(5, return_sequences=True, dtype=policy)
     y = layer(x)
     assert y.dtype.name == result

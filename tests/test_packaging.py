@@ -12,6 +12,7 @@ import pytest
 from programs import run_python
 
 import lstmfast
+from lstmfast import _core
 
 ROOT = Path(__file__).resolve().parent.parent
 if not (ROOT / "pyproject.toml").is_file():
@@ -148,3 +149,35 @@ def test_pythons_finds_this_one(monkeypatch, tmp_path):
     assert list(pythons.find([version, "3.1"])) == [version]
     with pytest.raises(SystemExit, match=r"none of the Pythons 3\.1 "):
         pythons.find(["3.1"])
+
+
+STUB = ROOT / "lstmfast" / "_core.pyi"
+
+
+def stubbed(owner, nodes):
+    """What the stub names as callable, as names of the extension, with their arguments there."""
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef) and not (node.name.startswith("__") and node.name != "__init__"):
+            arguments = [argument.arg for argument in node.args.args if argument.arg != "self"]
+            yield owner if node.name == "__init__" else f"{owner}.{node.name}".lstrip("."), arguments
+        elif isinstance(node, ast.ClassDef):
+            yield from stubbed(node.name, node.body)
+
+
+def signature(name):
+    """Arguments of a function of the extension as the first line of its docstring has them."""
+    found = _core
+    for part in name.split("."):
+        found = getattr(found, part)
+    line = (found.__doc__ or "").partition("\n")[0]
+    inside = re.search(r"\((.*)\)", line)
+    assert inside, f"_core.{name} has no signature"
+    arguments = (argument.partition("=")[0].split()[-1] for argument in inside[1].split(",") if argument.strip())
+    return [argument for argument in arguments if argument != "self"]
+
+
+def test_the_stub_of_the_extension_is_true():
+    known = dict(stubbed("", ast.parse(STUB.read_text(encoding="utf-8")).body))
+    assert {name: signature(name) for name in known} == known
+    public = {name for name in vars(_core) if not name.startswith("_")}
+    assert public - {"perf_counter"} == {name.partition(".")[0] for name in known} | {"Blocks", "Calls"}

@@ -16,6 +16,7 @@ from textwrap import dedent
 import bits
 import interrupts
 import numpy as np
+import oracle
 import pytest
 from bits import assert_same_bits
 from programs import run_python, run_script
@@ -159,7 +160,7 @@ def other(size):
 @pytest.mark.parametrize("library", OTHER_OPENMP)
 @pytest.mark.parametrize("other_first", [True, False])
 def test_two_copies_of_openmp_in_one_process(library, other_first):
-    pytest.importorskip(library)
+    oracle.needed(library)
     before = f"import {library}\n" if other_first else f"import lstmfast\nimport {library}\n"
     code = before + OTHER_OPENMP[library] + "other(300)\n" + SETUP + "other(400)\nprint(same())\nother(500)"
     assert run_python(code).strip() == "True"
@@ -185,7 +186,7 @@ def app(environ, start_response):
 
 @pytest.mark.skipif(not FORKS, reason="no fork on this system")
 def test_gunicorn_with_preloading(tmp_path):
-    pytest.importorskip("gunicorn")
+    oracle.needed("gunicorn")
     (tmp_path / "served.py").write_text(SERVED)
     address = str(tmp_path / "socket")
     command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", "2", "--threads", "2", "--timeout", "60"]
@@ -623,12 +624,12 @@ def test_set_num_threads():
 
 
 def test_threadpoolctl_sees_the_openmp_library():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
+    threadpoolctl = oracle.needed("threadpoolctl")
     assert any(entry["user_api"] == "openmp" for entry in threadpoolctl.threadpool_info())
 
 
 def test_threadpoolctl_limits_the_default_number_of_threads():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
+    threadpoolctl = oracle.needed("threadpoolctl")
     with threadpoolctl.threadpool_limits(1, user_api="openmp"):
         assert lstmfast.get_num_threads() == 1
         with lstmfast.threads(3):

@@ -13,6 +13,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
+import oracle
 import pytest
 from programs import TESTS, run_python
 
@@ -69,7 +70,7 @@ def run_job(recipe: str, folder: Path, code: str, timeout: float = 240) -> str:
 
 def test_dask(job):
     """Blocks have the bits of one machine after a worker was killed in mid-job; partitions, in the script, too."""
-    pytest.importorskip("distributed")
+    oracle.needed("distributed")
     code = f"""
     import dask.array as da
     from dask.distributed import Client, LocalCluster, wait
@@ -103,7 +104,7 @@ def test_dask(job):
 
 def test_ray(job):
     """Batches have the bits of one machine after an actor's process was killed in mid-job."""
-    pytest.importorskip("ray.data")
+    oracle.needed("ray.data")
     code = f"""
     import ray
     import predict_batches

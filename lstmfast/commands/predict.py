@@ -16,6 +16,7 @@ import numpy as np
 
 from lstmfast import _core
 from lstmfast._graph import flatten
+from lstmfast._model import DEFAULT_BATCH
 from lstmfast._progress import Progress
 from lstmfast._version import __version__
 from lstmfast.commands import DONE, USAGE, Failure, load
@@ -27,7 +28,6 @@ from lstmfast.runtime import threads
 Array = np.ndarray[Any, Any]
 
 _CHUNK_BYTES = 32 << 20
-_BATCH = 32  # what the progress bar counts, as Keras's does
 
 
 def run(options: argparse.Namespace) -> int:
@@ -221,7 +221,7 @@ def _batch(model: Functional, rows: int, asked: int | None) -> int | None:
     if not model.stateful:
         return asked
     fixed = model.inputs[0].shape[0]
-    batch: int = asked or fixed or _BATCH
+    batch: int = asked or fixed or DEFAULT_BATCH
     if (fixed is not None and batch != fixed) or rows % batch:
         expected = fixed or batch
         raise Failure(
@@ -248,7 +248,7 @@ def _identity(model: Functional, batch: int | None, options: argparse.Namespace)
         "mapping": sorted(options.map),
         "lengths": options.lengths and digest(options.lengths),
         "dtype": options.dtype,
-        "batch size": batch if model.stateful else None,
+        "batch size": batch if model.stateful or model.plan().by_batch is not None else None,
     }
 
 
@@ -259,7 +259,7 @@ def _chunk_rows(model: Functional, sources: dict[str, Source], batch: int | None
     row_bytes = plan.row_bytes(shapes) + sum(8 * int(np.prod(shape, dtype=np.int64)) for shape in shapes)
     rows = asked or max(1, _CHUNK_BYTES // row_bytes)
     if model.stateful or plan.by_batch is not None:
-        batch = batch or _BATCH
+        batch = batch or DEFAULT_BATCH
         return max(batch, rows // batch * batch)
     return rows
 
@@ -276,7 +276,7 @@ def _compute(
     size = _chunk_rows(model, sources, batch, options.chunk_rows)
     dtype = options.dtype and np.dtype(options.dtype)
     first = result.done
-    counted = batch or _BATCH
+    counted = batch or DEFAULT_BATCH
     shown = not options.quiet and sys.stderr.isatty()
     progress = Progress(-(-(rows - first) // counted), "auto" if shown else 0)
     while result.done < rows or not result.layout:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmfast._files import sync, sync_folder
 from lstmfast.commands import FILE, Failure
 from lstmfast.commands.sources import TABLES
 
@@ -139,7 +140,7 @@ class Result:
             return
         before = time.monotonic()
         for file in self._files:
-            _sync(file)
+            sync(file)
         journal = {
             "format": _FORMAT,
             "identity": self._identity,
@@ -150,9 +151,9 @@ class Result:
         fresh = os.path.join(self._folder, _FRESH)
         with open(fresh, "wb") as file:
             file.write(json.dumps(journal).encode())
-            _sync(file)
+            sync(file)
         os.replace(fresh, self._journal)
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         after = time.monotonic()
         self._safe = done
         self._commit_at = after + (after - before) / _COMMIT_SHARE
@@ -172,9 +173,9 @@ class Result:
                             archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member,
                         ):
                             shutil.copyfileobj(part, member, 1 << 20)
-                _sync(file)
+                sync(file)
         os.replace(whole, self._path)
-        _sync_folder(os.path.dirname(self._path))
+        sync_folder(os.path.dirname(self._path))
         self._discard()
 
     def close(self, keep: bool) -> None:
@@ -281,21 +282,6 @@ class Result:
         for number in range(count):
             file = open(self._part(number), mode)  # noqa: SIM115
             self._files.append(self._open.enter_context(file))
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(path: str) -> None:
-    """Make names in a folder safe, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _lines(arrays: list[Array], delimiter: str) -> bytes:

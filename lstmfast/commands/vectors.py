@@ -12,10 +12,11 @@ import io
 import os
 import shutil
 import zipfile
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from lstmfast._files import whole_file
 from lstmfast.commands import FILE, Failure
 
 Array = np.ndarray[Any, Any]
@@ -73,37 +74,28 @@ def write(path: str, inputs: list[Array], outputs: list[Array], keras: str, insi
     if inside and not zipfile.is_zipfile(path):
         raise Failure(f"'{path}' is HDF5: its vectors stand beside it, not inside.")
     place = os.path.realpath(path) if inside else beside(path)
-    fresh = f"{place}.new"
-    try:
+    with whole_file(place) as file:
         if inside:
-            _copy_without(place, fresh)
-            with zipfile.ZipFile(fresh, "a") as archive:
+            _copy_without(place, file)
+            with zipfile.ZipFile(file, "a") as archive:
                 archive.writestr(zipfile.ZipInfo(MEMBER), content.getvalue())
         else:
-            with open(fresh, "wb") as file:
-                file.write(content.getvalue())
-        with open(fresh, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(fresh, place)
-    except BaseException:
-        if os.path.exists(fresh):
-            os.unlink(fresh)
-        raise
+            file.write(content.getvalue())
     return f"{path}, {MEMBER}" if inside else place
 
 
-def _copy_without(path: str, fresh: str) -> None:
+def _copy_without(path: str, file: IO[bytes]) -> None:
     """A copy of a .keras file, without its vectors."""
     with zipfile.ZipFile(path) as old:
         if MEMBER not in old.namelist():
-            shutil.copy(path, fresh)
+            with open(path, "rb") as whole:
+                shutil.copyfileobj(whole, file, 1 << 20)
             return
-        with zipfile.ZipFile(fresh, "w") as new:
+        with zipfile.ZipFile(file, "w") as new:
             for info in old.infolist():
                 if info.filename != MEMBER:
                     with old.open(info) as source, new.open(info, "w") as target:
                         shutil.copyfileobj(source, target, 1 << 20)
-    shutil.copymode(path, fresh)
 
 
 def _model_digest(path: str) -> str:

@@ -83,7 +83,7 @@ def from_onnx(source: str | PathLike[str] | bytes | Any) -> OnnxModel:
     Raises
     ------
     ImportError
-        If the package ``onnx``, which reads the file, is not installed: ``pip install lstmfast[onnx]``.
+        If the package ``onnx``, which reads the file, is not installed: ``pip install onnx``.
     OSError
         If the file cannot be read.
     ValueError

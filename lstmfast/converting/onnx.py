@@ -47,7 +47,7 @@ def _package() -> Any:
         import onnx
         import onnx.numpy_helper
     except ImportError as error:
-        raise ImportError("`from_onnx` needs the package onnx: pip install lstmfast[onnx]") from error
+        raise ImportError("`from_onnx` needs the package onnx: pip install onnx") from error
     return onnx
 
 

@@ -166,7 +166,10 @@ class Layer:
         """Call `add_weight` for each weight; ``input_shape`` is checked already."""
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        """The function ``run(x, **call_arguments)`` of this layer with these weights."""
+        """The function ``run(x, **call_arguments)`` of this layer with these weights.
+
+        What its attributes say is in docs/extending.md.
+        """
         return self.call
 
     def call(self, inputs: Any) -> Any:

@@ -11,12 +11,12 @@ import io
 import json
 import os
 import re
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
+from lstmfast._files import whole_file
 from lstmfast._graph import flatten, snake_case
 from lstmfast._mask_order import joins_of_masks
 from lstmfast._plan import MaskRules, Plan, Slot
@@ -43,7 +43,7 @@ def save_model(model: Model, path: str | os.PathLike[str], overwrite: bool = Tru
     with _other_names(model):
         config = json.dumps(architecture(model))
         weights = _weights(model, lambda graph: graph.layers_as_saved(), _in_several_graphs(model))
-    with _whole_file(name) as file, zipfile.ZipFile(file, "w") as archive:
+    with whole_file(name) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata))
         archive.writestr("config.json", config)
         archive.writestr("model.weights.h5", weights)
@@ -54,32 +54,18 @@ def save_weights(model: Model, path: str | os.PathLike[str], overwrite: bool = T
     name = _name(path, ".weights.h5", overwrite)
     model._require_built()
     weights = _weights(model, lambda graph: graph.layers, set())
-    with _whole_file(name) as file:
+    with whole_file(name) as file:
         file.write(weights)
 
 
 def _name(path: str | os.PathLike[str], ending: str, overwrite: bool) -> str:
     """The name of a file to write, checked."""
-    name = os.fspath(path)
-    if not str(name).endswith(ending):
+    name = os.fsdecode(path)
+    if not name.endswith(ending):
         raise ValueError(f"The file name has to end in {ending}, the only format that is written. Received: {name}")
     if not overwrite and os.path.exists(name):
         raise FileExistsError(f"'{name}' exists, and overwrite=False.")
     return name
-
-
-@contextlib.contextmanager
-def _whole_file(name: str) -> Iterator[IO[bytes]]:
-    """A file that takes its place when all is written, and leaves what was there before where something fails."""
-    handle, temporary = tempfile.mkstemp(suffix=".part", dir=os.path.dirname(name) or ".")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, name)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def architecture(model: Model) -> dict[str, Any]:
@@ -206,12 +192,6 @@ def _refuse_other_masks(model: Functional, is_nested: bool, masked: set[int]) ->
             f"Layer '{layer.name}' of a model of Keras {model.keras_version[0]}.{model.keras_version[1]} gets or hands "
             "on another mask by the rules of Keras 3: the model cannot be written for it."
         )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _weights(model: Model, order: Callable[[Functional], list[Layer]], several: set[int]) -> bytes:
