@@ -196,7 +196,13 @@ def test_named_tests_and_targets_exist(page):
 def test_the_reference_has_every_public_name():
     reference = "".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
     named = set(re.findall(r"^::: lstmfast\.(?:layers\.)?(\w+)$", reference, re.MULTILINE))
-    public = {*lstmfast.__all__, *layers.__all__} - {"__version__", "activations", "initializers", "layers"}
+    public = {*lstmfast.__all__, *layers.__all__} - {
+        "__version__",
+        "activations",
+        "initializers",
+        "layers",
+        "preprocessing",
+    }
     aliases = {name for name in layers.__all__ if getattr(layers, name).__name__ != name}
     functions = {name for name in layers.__all__ if name.islower()}
     assert {name for name in functions if f"`{name}`" not in reference} == set()
