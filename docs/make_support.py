@@ -13,12 +13,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lstmfast import _core, activations
+from lstmfast import _core, _keras, activations
 from lstmfast._arrays import _FLOATS, DTypePolicy
 from lstmfast.layers.base import REGISTRY, Layer
 from lstmfast.layers.operations import _MOST_VALUES, OPERATIONS
 from lstmfast.layers.rnn import FLAGS
-from lstmfast.saving import archive, build, config, files, hdf5, writing
+from lstmfast.saving import archive, build, config, files, hdf5
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "support.md"
@@ -180,9 +180,9 @@ def page() -> str:
         package / "models.py",
     ]
     reading = [saving / f"{name}.py" for name in ("files", "archive", "legacy", "hdf5")]
-    building = [saving / "config.py", saving / "build.py", saving / "writing.py"]
+    building = [package / "_keras.py", saving / "config.py", saving / "build.py", saving / "writing.py"]
     strangers = [files._what_is(head) for head in (b"", b"version https://git-lfs", b"<html", b"PK", b"{", b"?")]
-    newest = ".".join(map(str, build.NEWEST_KERAS))
+    newest = _keras.NEWEST_NAME
     camel = [name for name in OPERATIONS if name[0].isupper()]
     other = [name for name in OPERATIONS if not name[0].isupper()]
     common = [name for name in inspect.signature(Layer).parameters if name != "kwargs"]
@@ -222,7 +222,7 @@ def page() -> str:
                     "`.keras`, also with backslashes in its paths",
                     f"Keras 3 to {newest}; tf.keras 2.13 to 2.15",
                     "`load_model`, `load_weights`",
-                    f"as Keras {writing.KERAS_VERSION}",
+                    f"as Keras {_keras.WRITTEN}",
                 ),
                 ("`.h5`, whole model", "Keras 1, 2 and 3; tf.keras", "`load_model`, `load_weights`", "no"),
                 ("`.h5` and `.weights.h5`, weights only", "Keras 1, 2 and 3; tf.keras", "`load_weights`", "no"),

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from lstmfast._graph import KerasTensor, Shape, flatten, map_shapes, map_tree
+from lstmfast._keras import as_version
 from lstmfast._pieces import joined
 from lstmfast._plan import keepers_in
 from lstmfast.layers.base import Array, Layer, keeping_states, lock, positive
@@ -26,7 +27,19 @@ if TYPE_CHECKING:
 
 DEFAULT_BATCH = 32
 _MOST_WHOLE = 64
-_KERAS_VERSION = (3, 15)
+
+
+class _OfTraining:
+    """An attribute of Keras's models that there is not here: it says what to do."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, model: Any, kind: type) -> NoReturn:
+        raise AttributeError(
+            f"'{kind.__name__}' object has no attribute '{self.name}': lstmfast only predicts. Train, and measure "
+            "losses and metrics, in Keras; then pass the model to lstmfast.from_keras, or its file to load_model."
+        )
 
 
 class Model(Layer):
@@ -448,6 +461,14 @@ class Model(Layer):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Accepted and ignored: there is no training here."""
 
+    fit = _OfTraining()
+    evaluate = _OfTraining()
+    train_on_batch = _OfTraining()
+    test_on_batch = _OfTraining()
+    loss = _OfTraining()
+    metrics = _OfTraining()
+    optimizer = _OfTraining()
+
     # -- looking at it ------------------------------------------------------------------------------------------
 
     def summary(
@@ -492,13 +513,28 @@ class Model(Layer):
     # -- configs ------------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Model:
-        """A fresh model from what `get_config` gave; for ``custom_objects`` see `load_model`."""
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None, keras_version: Any = None
+    ) -> Model:
+        """A fresh model from what `get_config` gave.
+
+        Parameters
+        ----------
+        config : dict
+            It does not say by which version's rules the model hands masks on.
+        custom_objects : dict, optional
+            As of `load_model`.
+        keras_version : str or tuple of int, optional
+            That version, such as the ``keras_version`` of the model of an older file; the newest known otherwise.
+        """
         if cls is not Model:
-            return revived(cls, config)  # type: ignore[return-value]
+            model: Any = revived(cls, config)
+            if keras_version is not None:
+                model.keras_version = as_version(keras_version)
+            return model  # type: ignore[no-any-return]
         from lstmfast.saving.build import functional_from_config
 
-        return functional_from_config(config, custom_objects or {})
+        return functional_from_config(config, custom_objects, keras_version)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -533,14 +569,6 @@ def _make_functional(kind: type, functional: type) -> None:
         if issubclass(base, Model) and base is not Model:
             _make_functional(base, functional)
     kind.__bases__ = tuple(functional if base is Model else base for base in kind.__bases__)
-
-
-def as_version(version: Any) -> tuple[int, int]:
-    """The (major, minor) of a version of Keras; of the newest where none is given."""
-    if version is None:
-        return _KERAS_VERSION
-    major, minor = map(int, version.split(".")[:2]) if isinstance(version, str) else version
-    return major, minor
 
 
 def flat_shapes(shapes: Any) -> list[Shape]:

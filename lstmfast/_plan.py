@@ -59,11 +59,22 @@ class Port:
         elif array.ndim == self.ndim - 1 and array.ndim and self.shape[-1] == 1:
             array = array[..., None]
         if array.ndim != self.ndim:
-            raise ValueError(f"{what}expected ndim={self.ndim}, found ndim={len(given)}. Full shape received: {given}")
+            raise ValueError(
+                f"{what}expected ndim={self.ndim}, found ndim={len(given)}. Full shape received: {given}. "
+                f"The model takes {(None, *self.shape)}{self._hint(given)}"
+            )
         for expected, size in zip(self.shape, array.shape[1:], strict=True):
             if expected is not None and expected != size:
-                raise ValueError(f"{what}expected shape={(None, *self.shape)}, found shape={given}")
+                shapes = f"expected shape={(None, *self.shape)}, found shape={given}"
+                raise ValueError(f"{what}{shapes}{self._hint(given)}")
         return array
+
+    def _hint(self, given: Shape) -> str:
+        """What to do where an array is one sample, without a batch axis."""
+        is_sample = len(given) == len(self.shape) and all(
+            expected in (None, size) for expected, size in zip(self.shape, given, strict=True)
+        )
+        return ": one sample x is passed as x[None]" if is_sample else ""
 
     def read(self, value: Any, what: str) -> Array:
         """A caller's value as an array of what the model takes: numbers, or strings.

@@ -15,8 +15,9 @@ import numpy as np
 from lstmfast import _core, _graph
 from lstmfast._arrays import as_array, as_strings
 from lstmfast._graph import KerasTensor, Node, Shape, copy_tree, flatten, map_graph, map_tree
+from lstmfast._keras import as_version
 from lstmfast._mask_order import in_keras_order
-from lstmfast._model import DEFAULT_BATCH, as_version, flat_shapes, make_progress
+from lstmfast._model import DEFAULT_BATCH, flat_shapes, make_progress
 from lstmfast._model import Model as Model
 from lstmfast._pieces import put
 from lstmfast._plan import MaskRules, Plan, as_masks, mixes_batch
@@ -751,11 +752,13 @@ class Functional(Model):
         return map_graph(self.inputs, self.outputs)[1] if found is None else found
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Model:
-        """A fresh model from what `get_config` of a functional model gave; for ``custom_objects`` see `load_model`."""
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None, keras_version: Any = None
+    ) -> Model:
+        """A fresh model from what `get_config` of a functional model gave; see `Model.from_config`."""
         from lstmfast.saving.build import functional_from_config
 
-        return functional_from_config(config, custom_objects or {})
+        return functional_from_config(config, custom_objects, keras_version)
 
     def _records(self) -> dict[str, Any]:
         """The graph with its layers as they are, for pickling."""
@@ -1038,7 +1041,7 @@ class Sequential(Functional):
     def __getattr__(self, name: str) -> Any:
         if name in ("inputs", "outputs", "_inputs_struct", "_outputs_struct", "_graph_nodes"):
             raise AttributeError(f"Sequential model '{self.__dict__.get('name')}' has no defined input shape yet.")
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}")
+        return object.__getattribute__(self, name)  # which says why there is none
 
     def summary_layers(self) -> tuple[list[Layer], dict[int, str] | None]:
         return self.layers, None
@@ -1059,11 +1062,13 @@ class Sequential(Functional):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Model:
-        """A fresh model from what `get_config` gave; for ``custom_objects`` see `load_model`."""
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None, keras_version: Any = None
+    ) -> Model:
+        """A fresh model from what `get_config` gave; see `Model.from_config`."""
         from lstmfast.saving.build import sequential_from_config
 
-        return sequential_from_config(config, custom_objects or {})
+        return sequential_from_config(config, custom_objects, keras_version)
 
 
 class _Reference:

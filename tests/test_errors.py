@@ -17,7 +17,7 @@ import pytest
 from bits import assert_same_bits
 
 import lstmfast
-from lstmfast import _core, layers
+from lstmfast import Input, Model, Sequential, _core, layers
 
 BATCH, STEPS, FEATURES, UNITS = 2, 5, 3, 4
 X = bits.sequences(BATCH, STEPS, FEATURES)
@@ -1019,3 +1019,41 @@ def test_out_may_not_overlap_the_input():
         assert "overlap" in str(result)
     else:
         assert_same_bits(result, expected, "out is x")
+
+
+def test_one_sample_without_a_batch_axis():
+    model = Sequential([Input((5, 3)), layers.LSTM(2, return_sequences=True), layers.Flatten(), layers.Dense(2)])
+    longer = Sequential([Input((None, 3)), layers.LSTM(2)])
+    narrow = Sequential([Input((5, 1)), layers.Flatten(), layers.Dense(2)])
+    said = "expected ndim=3, found ndim=2. Full shape received: (5, 3). The model takes "
+    hint = ": one sample x is passed as x[None]"
+    for call in (model, model.predict):
+        with pytest.raises(ValueError, match=re.escape(f"{said}(None, 5, 3){hint}")):
+            call(X[0])
+    with pytest.raises(ValueError, match=re.escape(f"{said}(None, None, 3){hint}")):
+        longer.predict(X[0])
+    with pytest.raises(ValueError, match=re.escape(f"expected shape=(None, 5, 1), found shape=(5, 1){hint}")):
+        narrow.predict(X[0, :, :1])  # the batch, and then a last axis of 1, as in Keras
+    assert model.predict(X[0][None]).shape == (1, 2)
+    for wrong in (X[0, :4, :2], X[0, 0], X[None]):
+        with pytest.raises(ValueError, match=r"expected ndim=3, found ndim=\d.* The model takes \(None, 5, 3\)$"):
+            model.predict(wrong)
+
+
+@pytest.mark.parametrize("name", ["fit", "evaluate", "train_on_batch", "test_on_batch", "loss", "metrics", "optimizer"])
+def test_what_trains_says_what_to_do(name):
+    class Own(Model):
+        def call(self, inputs):
+            return inputs
+
+    class Trained(Own):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            setattr(self, name, "mine")
+
+    x = Input((5, 3))
+    for model in (Model(x, layers.Dense(2)(x)), Sequential([x]), Sequential(), Own()):
+        assert not hasattr(model, name)
+        with pytest.raises(AttributeError, match=f"no attribute '{name}': lstmfast only predicts.*from_keras"):
+            getattr(model, name)
+    assert getattr(Trained(), name) == "mine"

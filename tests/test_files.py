@@ -5,6 +5,7 @@ All of it starts from the committed files, so that it needs no TensorFlow.
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import os
@@ -377,3 +378,21 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
         model.save(path)
     assert path.read_bytes() == b"precious"
     assert [one.name for one in tmp_path.iterdir()] == ["model.keras"]
+
+
+@pytest.mark.parametrize("name", ["load_model", "model_from_json"])
+def test_arguments_have_the_names_of_keras(keras, name):
+    theirs = inspect.signature(getattr(keras.models, name)).parameters
+    ours = inspect.signature(getattr(lstmfast, name)).parameters
+    assert list(ours) == [*theirs, "keras_version"]
+    for argument in theirs:
+        assert ours[argument].default == theirs[argument].default
+
+
+def test_the_first_argument_by_its_place_and_by_its_name():
+    model = lstmfast.load_model(KERAS)
+    assert_same_bits(model(X), EXPECTED)
+    assert_same_bits(lstmfast.load_model(filepath=KERAS)(X), EXPECTED)
+    assert str(lstmfast.explain(KERAS)) == str(lstmfast.explain(filepath=KERAS))
+    text = model.to_json()
+    assert lstmfast.model_from_json(text).to_json() == lstmfast.model_from_json(json_string=text).to_json()

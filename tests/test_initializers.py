@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from bits import assert_same_bits
@@ -225,3 +227,58 @@ def test_the_axes_of_an_equation_count_as_in_keras(keras, name):
         return [np.asarray(weight).std() for weight in weights if weight.ndim == 3]
 
     np.testing.assert_allclose(deviations(layers), deviations(keras.layers), rtol=0.08)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("registered", [False, True])
+def test_an_initializer_of_a_users(keras, registered, tmp_path):
+    class Ones(keras.initializers.Initializer):
+        def __init__(self, scale=1.0):
+            self.scale = scale
+
+        def __call__(self, shape, dtype=None):
+            return np.full(shape, 2 * self.scale, dtype or "float32")
+
+        def get_config(self):
+            return {"scale": self.scale}
+
+    if registered:
+        keras.saving.register_keras_serializable("my", "Twos")(Ones)
+    dense = keras.layers.Dense(2, kernel_initializer=Ones(1.5), bias_initializer=keras.initializers.Ones())
+    theirs = keras.Sequential([keras.Input((3,)), dense])
+    theirs.save(tmp_path / "m.keras")
+    x = np.ones((1, 3), "float32")
+    for mine in (lstmfast.load_model(tmp_path / "m.keras"), lstmfast.from_keras(theirs)):
+        assert_same_bits(mine(x), np.float32([[10, 10]]))  # the weights are there
+    fresh = lstmfast.model_from_json(theirs.to_json())
+    for _ in range(2):
+        with pytest.raises(NotImplementedError, match=r"kernel_initializer of layer 'dense.*', Ones, is not known"):
+            fresh(x)
+    fresh = pickle.loads(pickle.dumps(fresh))
+    fresh.load_weights(tmp_path / "m.keras")
+    assert_same_bits(fresh(x), np.float32([[10, 10]]))
+    for supplied in (Ones, lambda shape, dtype: np.full(shape, 3, dtype)):
+        for key in ("Ones", *["my>Twos"] * registered):
+            again = lstmfast.model_from_json(theirs.to_json(), custom_objects={key: supplied})
+            assert_same_bits(again(x), np.float32([[10, 10]]))
+
+
+def test_an_unknown_initializer_of_keras_2(tf_keras):
+    config = tf_keras.Sequential([tf_keras.Input((3,)), tf_keras.layers.Dense(2)]).to_json()
+    text = config.replace("GlorotUniform", "Mine")
+    assert text != config
+    with pytest.raises(NotImplementedError, match=r"custom_objects={'Mine': a function of a shape and a dtype}"):
+        lstmfast.model_from_json(text)(np.ones((1, 3)))
+    mine = lstmfast.model_from_json(text, custom_objects={"Mine": "ones"})
+    assert_same_bits(mine(np.ones((1, 3))), np.float32([[3, 3]]))
+
+
+def test_a_layer_named_like_an_initializer(tf_keras):
+    class Constant(layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    dense = tf_keras.layers.Dense(2, bias_initializer=tf_keras.initializers.Constant(4.0))
+    text = tf_keras.Sequential([tf_keras.Input((3,)), dense]).to_json()
+    model = lstmfast.model_from_json(text, custom_objects={"Constant": Constant})
+    assert_same_bits(model.layers[-1].get_weights()[1], np.float32([4, 4]))

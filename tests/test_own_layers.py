@@ -1070,9 +1070,64 @@ def test_names_with_packages_and_what_is_no_layer(keras, tmp_path):
     theirs = keras.Sequential([keras.Input((5, 3)), Twice()])
     for suffix in (".keras", ".h5"):
         theirs.save(tmp_path / f"m{suffix}")
-        assert_same_bits(lstmfast.load_model(tmp_path / f"m{suffix}", custom_objects={"Twice": Mine})(X), X * 2)
-        with pytest.raises(NotImplementedError, match="no subclass of lstmfast"):
-            lstmfast.load_model(tmp_path / f"m{suffix}", custom_objects={"Twice": Twice})
+        for name in ("Twice", "my>Twice"):
+            assert_same_bits(lstmfast.load_model(tmp_path / f"m{suffix}", custom_objects={name: Mine})(X), X * 2)
+            assert_same_bits(lstmfast.from_keras(theirs, custom_objects={name: Mine})(X), X * 2)
+            assert_same_bits(lstmfast.model_from_json(theirs.to_json(), custom_objects={name: Mine})(X), X * 2)
+            assert lstmfast.explain(tmp_path / f"m{suffix}", custom_objects={name: Mine}).supported
+            with pytest.raises(NotImplementedError, match=f"'{name}', which is no subclass of lstmfast"):
+                lstmfast.load_model(tmp_path / f"m{suffix}", custom_objects={name: Twice})
+
+
+@pytest.mark.parametrize("class_name", ["Add", "Merge", "TimeDistributedDense", "CuDNNLSTM", "TFOpLambda", "Mean"])
+def test_a_registered_class_is_taken_whatever_else_has_its_name(class_name):
+    class Mine(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    entry = {
+        "module": "keras",
+        "class_name": class_name,
+        "registered_name": f"my>{class_name}",
+        "config": {"name": "a"},
+    }
+    for name in (class_name, f"my>{class_name}"):
+        assert type(layers.deserialize(entry, {name: Mine})) is Mine
+    both = {class_name: layers.Dropout, f"my>{class_name}": Mine}  # Keras looks for what is registered
+    assert type(layers.deserialize(entry, both)) is Mine
+
+
+@pytest.mark.parametrize("name", ["Twice", "my>Twice"])
+@pytest.mark.parametrize("kind", ["own", "graph"])
+def test_registered_models_and_activations(keras, name, kind, tmp_path):
+    def make(module: Any) -> Any:
+        class Twice(module.Model):
+            if kind == "own":
+
+                def __init__(self, **kwargs: Any) -> None:
+                    super().__init__(**kwargs)
+                    self.read = module.layers.LSTM(2)
+
+                def call(self, inputs: Any) -> Any:
+                    return self.read(inputs) * 2
+
+        return Twice
+
+    def twice(x: Any) -> Any:
+        return x * 2
+
+    kind_of_theirs = keras.saving.register_keras_serializable("my")(make(keras))
+    keras.saving.register_keras_serializable("my", "Doubled")(twice)
+    custom = {name: make(lstmfast), "my>Doubled": twice}
+    x = keras.Input((5, 3))
+    theirs = kind_of_theirs() if kind == "own" else kind_of_theirs(x, keras.layers.Dense(2, activation=twice)(x))
+    y = theirs(X)
+    theirs.save(tmp_path / "m.keras")
+    for mine in (
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects=custom),
+        lstmfast.from_keras(theirs, custom_objects=custom),
+    ):
+        oracle.assert_close(mine(X), np.asarray(y), oracle.LOOSE)
 
 
 def test_a_call_that_returns_nothing_is_named():

@@ -31,6 +31,7 @@ from lstmfast._graph import (
     snake_case,
     unique_name,
 )
+from lstmfast._keras import NEWEST
 from lstmfast._pieces import contiguous, copied, put
 from lstmfast._stack import has_stage, stage_of
 from lstmfast.layers.variable import Variable, in_training, inherits_training, passing_on
@@ -1025,10 +1026,9 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> La
     ValueError, NotImplementedError
         As `load_model`.
     """
-    from lstmfast.saving.build import NEWEST_KERAS
     from lstmfast.saving.config import Context, make_layer
 
-    return make_layer(config, Context("config", NEWEST_KERAS, custom_objects or {}))
+    return make_layer(config, Context("config", NEWEST, custom_objects or {}, draws=True))
 
 
 def is_plain_shape(shape: Any) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from lstmfast._keras import NEWEST_NAME
 from lstmfast.saving import hdf5
 from lstmfast.saving.files import MAX_CONFIG_BYTES, Array, Saved, parse_json
 
@@ -62,7 +63,7 @@ def open_archive(name: str) -> Iterator[Saved]:
                 )
             version = str(metadata.get("keras_version", ""))
             if not version[:1].isdigit():  # Keras does not look for it
-                version = "3.15"
+                version = NEWEST_NAME
             if "model.weights.h5" in members:
                 info = members["model.weights.h5"]
                 with _seekable(archive, info, name) as stream, hdf5.open_file(stream, name) as file:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast._graph import KerasTensor, flatten, snake_case
+from lstmfast._keras import NEWEST, NEWEST_NAME, Version, as_version, parse_version, version_for
 from lstmfast.layers.attention import AdditiveAttention, Attention
 from lstmfast.layers.base import Layer, all_or_nothing, assign, is_plain_shape
 from lstmfast.layers.core import InputLayer
@@ -26,34 +27,23 @@ from lstmfast.saving.archive import WeightTree
 from lstmfast.saving.config import (
     MAX_DEPTH,
     Context,
-    Version,
     array_of,
     graph_class,
     is_array,
     make_layer,
-    parse_version,
-    version_for,
 )
-from lstmfast.saving.files import Array, Saved, open_weights
+from lstmfast.saving.files import Array, Saved, open_weights, parse_json
 from lstmfast.saving.legacy import LayerWeights
 from lstmfast.saving.translate import keras_1_count, translated
 from lstmfast.saving.weight_order import inside, keras_2_order, saved_order
 
-NEWEST_KERAS: Version = (3, 15)
 _MAX_NODES = 10_000
 _ATTENTION = (Attention, AdditiveAttention)
 
 
-def build_model(saved: Saved, custom: dict[str, Any], keras_version: str | None = None) -> Model:
+def build_model(saved: Saved, custom: dict[str, Any], keras_version: Any = None) -> Model:
     """The model of a file that is open."""
-    version = version_for(keras_version, saved.version)
-    if version > NEWEST_KERAS:
-        warnings.warn(
-            f"'{saved.name}' was written by Keras {saved.version}, newer than the newest known "
-            f"({NEWEST_KERAS[0]}.{NEWEST_KERAS[1]}). It is read by the rules of what is known.",
-            stacklevel=3,
-        )
-    context = Context(saved.name, version, custom)
+    context = Context(saved.name, _rules(saved.name, saved.version, keras_version), custom)
     model = make_model(saved.config, context, 0)
     if isinstance(saved.weights, WeightTree):
         assign_tree(model, saved.weights, context)
@@ -62,35 +52,59 @@ def build_model(saved: Saved, custom: dict[str, Any], keras_version: str | None 
     return model
 
 
-def build_live(model: Any, custom: dict[str, Any]) -> Model:
+def _rules(name: str, found: str, given: Any) -> Version:
+    """The version by whose rules a model is read; a newer one than is known comes with a warning."""
+    version = version_for(found, given)
+    if version > NEWEST:
+        warnings.warn(
+            f"'{name}' is of Keras {found if given is None else given}, newer than the newest known ({NEWEST_NAME}). "
+            "It is read by the rules of what is known.",
+            stacklevel=4,
+        )
+    return version
+
+
+def build_json(text: str, custom: dict[str, Any], keras_version: Any = None) -> Model:
+    """A fresh model of an architecture as JSON."""
+    config = parse_json(text, "model_from_json", "the text")
+    # Keras 3 writes no version, but a module
+    found = str(config.get("keras_version") or (NEWEST_NAME if "module" in config else "1.0"))
+    context = Context("model_from_json", _rules("model_from_json", found, keras_version), custom, draws=True)
+    return make_model(config, context, 0)
+
+
+def build_live(model: Any, custom: dict[str, Any], keras_version: Any = None) -> Model:
     """A copy of a live Keras model, from its config and weights alone."""
     if not callable(getattr(model, "get_config", None)) or not callable(getattr(model, "get_weights", None)):
         raise TypeError(f"Expected a Keras model, got {type(model).__name__}.")
     modules = {base.__module__.split(".")[0] for base in type(model).__mro__}
-    version: Version = (2, 15)
+    library, found = "tf_keras", "2.15"
     if "tf_keras" not in modules and "keras" in modules:
-        found = getattr(sys.modules.get("keras"), "__version__", None)
-        version = NEWEST_KERAS if found is None else min(parse_version(str(found)), NEWEST_KERAS)
+        library, found = "keras", str(getattr(sys.modules.get("keras"), "__version__", NEWEST_NAME))
+    is_older = parse_version(found) < (3, 0)  # whatever the rules
     names = {base.__name__ for base in type(model).__mro__}
     class_name = "Sequential" if "Sequential" in names else "Functional"
-    context = Context(f"live model {getattr(model, 'name', '')}", version, custom)
+    name = f"live model {getattr(model, 'name', '')}"
+    context = Context(name, _rules(name, found, keras_version), custom)
+    entry: dict[str, Any] = {"class_name": class_name, "module": None}
     if (class_name == "Functional" and "Functional" not in names) or not _calls_as_keras(type(model)):
         class_name = type(model).__name__
-        if class_name not in custom:
+        entry.update(class_name=class_name, registered_name=_registered_name(type(model), library))
+        if context.key_of(entry) is None:
             raise NotImplementedError(
                 f"Model '{getattr(model, 'name', '?')}' is a subclass of keras.Model with code of its own. Pass "
                 f"custom_objects={{{class_name!r}: a subclass of lstmfast.Model}}; or make one of these, build it, and "
-                f"give it the weights: {_by_hand(context)}."
+                f"give it the weights: {_by_hand(is_older)}."
             )
-    _refuse_what_configs_lack(model, custom)
+    _refuse_what_configs_lack(model, custom, library)
     try:
         config = model.get_config()
     except NotImplementedError as error:
         raise NotImplementedError(
             f"Model '{getattr(model, 'name', '?')}' of class {class_name} gives no config: let its get_config say how "
-            f"it is made; or make a model here, build it, and give it the weights: {_by_hand(context)}."
+            f"it is made; or make a model here, build it, and give it the weights: {_by_hand(is_older)}."
         ) from error
-    entry = {"class_name": class_name, "config": _plain(config), "module": None}
+    entry["config"] = _plain(config)
     _note_shared(model, entry, {})
     if callable(getattr(model, "get_build_config", None)):
         entry["build_config"] = _plain(model.get_build_config())
@@ -105,18 +119,18 @@ def build_live(model: Any, custom: dict[str, Any]) -> Model:
             copy.build(shape)
     if any(layer.reads_strings for layer in copy.all_layers()):
         _take_vocabularies(model, copy)
-    if context.major < 3:
+    if is_older:
         _take_causal(model, copy)
-    copy.set_weights(_by_layer(copy, weights) if context.major < 3 else weights)
+    copy.set_weights(_by_layer(copy, weights) if is_older else weights)
     return copy
 
 
 _KERAS_MODULES = ("keras", "tf_keras", "tensorflow")
 
 
-def _by_hand(context: Context) -> str:
+def _by_hand(is_older: bool) -> str:
     """How a model that is made in code gets the weights of a live one; Keras 2 lists them in another order."""
-    if context.major < 3:
+    if is_older:
         return "load_weights('weights.h5') of what save_weights('weights.h5') wrote"
     return "set_weights(model.get_weights())"
 
@@ -133,7 +147,14 @@ def _live_layers(layer: Any) -> Iterator[Any]:
             yield from _live_layers(inner)
 
 
-def _refuse_what_configs_lack(model: Any, custom: dict[str, Any]) -> None:
+def _registered_name(thing: Any, library: str) -> str:
+    """What ``keras`` or ``tf_keras`` has a class or function of the user's registered as, such as ``pkg>Name``."""
+    saving = getattr(sys.modules.get(library), "saving", None)
+    name_of = getattr(saving, "get_registered_name", None)
+    return str(thing.__name__ if name_of is None else name_of(thing))
+
+
+def _refuse_what_configs_lack(model: Any, custom: dict[str, Any], library: str) -> None:
     """Raise where a live model is something else than its config says."""
     for layer in _live_layers(model):
         is_chain = any(base.__name__ == "Sequential" for base in type(layer).__mro__)
@@ -146,7 +167,9 @@ def _refuse_what_configs_lack(model: Any, custom: dict[str, Any]) -> None:
         for argument in ("activation", "recurrent_activation"):
             function = getattr(layer, argument, None)
             name, module = getattr(function, "__name__", None), str(getattr(function, "__module__", None))
-            if not isinstance(function, FunctionType) or module.split(".")[0] in _KERAS_MODULES or name in custom:
+            if not isinstance(function, FunctionType) or module.split(".")[0] in _KERAS_MODULES:
+                continue
+            if name in custom or _registered_name(function, library) in custom:
                 continue
             raise NotImplementedError(
                 f"Layer '{layer.name}' has the {argument} {name}, a Python function of {module}. Pass "
@@ -240,7 +263,7 @@ def make_model(entry: Any, context: Context, depth: int) -> Model:
     if not isinstance(entry, dict):
         raise ValueError(f"'{context.name}' has no model config.")
     class_name, config = entry.get("class_name"), entry.get("config")
-    kind = graph_class(class_name, config, context) if isinstance(class_name, str) else None
+    kind = graph_class(entry, context) if isinstance(class_name, str) else None
     if kind is not None and isinstance(config, dict):
         chain = issubclass(kind, Sequential)
         model = _sequential(config, context, depth, kind) if chain else functional(config, context, depth, kind)
@@ -257,8 +280,8 @@ def make_model(entry: Any, context: Context, depth: int) -> Model:
 
 def _own_model(entry: dict[str, Any], class_name: str, context: Context, depth: int) -> Model:
     """A model of a class that the caller supplies, built for the shapes of its inputs in the file."""
-    names = (class_name, class_name.rsplit(">", 1)[-1])
-    kind = next((context.custom[name] for name in names if name in context.custom), None)
+    key = context.key_of(entry)
+    kind = None if key is None else context.custom[key]
     if not (isinstance(kind, type) and issubclass(kind, Model)):
         config = entry.get("config")
         graph = (
@@ -346,14 +369,14 @@ def _joined(branches: list[Model], layers: list[Layer], name: Any, context: Cont
         raise ValueError(f"'{context.name}': {error}") from error
 
 
-def functional_from_config(config: dict[str, Any], custom: dict[str, Any]) -> Model:
+def functional_from_config(config: dict[str, Any], custom: dict[str, Any] | None, keras_version: Any) -> Model:
     """A functional model from what `Model.get_config` gave."""
-    return functional(config, Context("config", NEWEST_KERAS, custom), 0)
+    return functional(config, Context("config", as_version(keras_version), custom or {}, draws=True), 0)
 
 
-def sequential_from_config(config: dict[str, Any], custom: dict[str, Any]) -> Model:
+def sequential_from_config(config: dict[str, Any], custom: dict[str, Any] | None, keras_version: Any) -> Model:
     """A Sequential model from what its `get_config` gave."""
-    return _sequential(config, Context("config", NEWEST_KERAS, custom), 0)
+    return _sequential(config, Context("config", as_version(keras_version), custom or {}, draws=True), 0)
 
 
 def functional(config: dict[str, Any], context: Context, depth: int, kind: type[Model] = Model) -> Functional:
@@ -404,7 +427,7 @@ def functional(config: dict[str, Any], context: Context, depth: int, kind: type[
 
 def needed_entries(entries: list[Any], config: Any, context: Context) -> list[Any]:
     """The layers of a functional config that its outputs depend on; `add_loss` of Keras 2 leaves others there."""
-    if context.major >= 3 or not isinstance(config, dict) or not config.get("output_layers"):
+    if not isinstance(config, dict) or not config.get("output_layers") or _calls_as_keras_3(config, context):
         return entries
     named = {entry["name"]: entry for entry in entries if _has_name(entry)}
     needed: set[str] = set()
@@ -415,6 +438,20 @@ def needed_entries(entries: list[Any], config: Any, context: Context) -> list[An
                 needed.add(name)
                 left.append(named[name].get("inbound_nodes"))
     return [entry for entry in entries if not _has_name(entry) or entry["name"] in needed]
+
+
+def _calls_as_keras_3(config: dict[str, Any], context: Context) -> bool:
+    """Whether a functional config holds its calls as Keras 3 writes them, by whatever rules it is read."""
+    entries = config.get("layers")
+    for entry in entries if isinstance(entries, list) else ():
+        nodes = entry.get("inbound_nodes") if isinstance(entry, dict) else None
+        if isinstance(nodes, list) and nodes:
+            return _is_call_of_keras_3(nodes[0])
+    return context.major >= 3
+
+
+def _is_call_of_keras_3(node: Any) -> bool:
+    return isinstance(node, dict) and ("args" in node or "kwargs" in node)
 
 
 def _has_name(entry: Any) -> bool:
@@ -508,7 +545,8 @@ class Edges:
         self.layers = layers
         self.made = made
         self.context = context
-        self.own_nodes = self._own_nodes(config) if context.major < 3 else set()
+        self.is_keras_3 = _calls_as_keras_3(config, context)
+        self.own_nodes = set() if self.is_keras_3 else self._own_nodes(config)
 
     def _own_nodes(self, config: dict[str, Any]) -> set[str]:
         """The nested models of Keras 2 whose first node is their own, so that their calls are counted from 1.
@@ -554,19 +592,19 @@ class Edges:
             raise ValueError(f"'{self.context.name}' nests its outputs too deeply.")
         if self.is_reference(value):
             name, node, position = value[:3]
-            if node > 0 and self.context.major >= 3:
+            if node > 0 and self.is_keras_3:
                 node -= first_call(self.layers[name])
             return self.tensor(name, node, position)
         if isinstance(value, dict):
             return {key: self.struct(item, depth + 1) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             items = [self.struct(item, depth + 1) for item in value]
-            return items[0] if len(items) == 1 and self.context.major < 3 else items
+            return items[0] if len(items) == 1 and not self.is_keras_3 else items
         raise ValueError(f"'{self.context.name}': no layer gives the tensor {value!r}.")
 
     def call(self, layer: Layer, node: Any) -> tuple[Any, dict[str, Any]]:
         """Inputs and further arguments of one call."""
-        if isinstance(node, dict) and ("args" in node or "kwargs" in node):
+        if _is_call_of_keras_3(node):
             return self._call_keras_3(layer, node)
         return self._call_legacy(layer, node)
 

@@ -7,13 +7,13 @@ Next: build.py.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lstmfast import activations, initializers
+from lstmfast._keras import Version
 from lstmfast._model import Model
 from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY and OPERATIONS)
 from lstmfast.layers.base import REGISTRY, Layer
@@ -27,8 +27,6 @@ from lstmfast.models import Sequential
 
 MAX_DEPTH = 64
 _MAX_SHARED = 10_000
-
-Version = tuple[int, int]
 
 # Keras 1's names of arguments, None for those without effect; and of classes.
 _KERAS_1 = {
@@ -113,12 +111,15 @@ class Context:
         The (major, minor) version of the Keras that wrote it.
     custom : dict
         The caller's classes and functions by name.
+    draws : bool
+        Whether the layers draw their weights, unless others come: there is no file with them.
     """
 
-    def __init__(self, name: str, version: Version, custom: dict[str, Any]) -> None:
+    def __init__(self, name: str, version: Version, custom: dict[str, Any], draws: bool = False) -> None:
         self.name = name
         self.version = version
         self.custom = custom
+        self.draws = draws
         self.made = 0  # layers, counted wherever they stand
         # layers that may stand elsewhere too, with how many they hold: by their number in the file, and by their names
         self.shared: dict[int, tuple[Layer, int]] = {}
@@ -128,42 +129,38 @@ class Context:
     def major(self) -> int:
         return self.version[0]
 
+    def key_of(self, entry: dict[str, Any], *others: Any) -> str | None:
+        """The name by which the caller supplies what an entry of a config stands for; None where it is not supplied.
 
-def parse_version(text: str) -> Version:
-    """(major, minor) of a version such as ``2.2.4-tf``; an empty one is that of Keras 1, 0.1 of keras_core."""
-    match = re.match(r"(\d{1,9})(?:\.(\d{1,9}))?", text)
-    version = (int(match[1]), int(match[2] or 0)) if match else (1, 0)
-    return version if version[0] else (3, 0)
-
-
-def version_for(text: str | None, found: str) -> Version:
-    """The version by whose rules to read a file: what the caller says, or else what was found in it."""
-    if text is not None and not re.match(r"\d", text):
-        raise ValueError(f"`keras_version` must be a version of Keras such as '2.15'. Received: {text!r}")
-    return parse_version(text or found)
+        That may be one of ``others``, or else what Keras 3 has registered (``pkg>Name``), or the class with or without
+        its package.
+        """
+        class_name = entry.get("class_name")
+        short = class_name.rsplit(">", 1)[-1] if isinstance(class_name, str) else None
+        names = (*others, entry.get("registered_name"), class_name, short)
+        return next((name for name in names if isinstance(name, str) and name in self.custom), None)
 
 
-def layer_class(class_name: Any, layer_name: Any, context: Context, is_own: bool = False) -> type[Layer]:
-    """The class that a file means; with ``is_own``, one that is not Keras's, whatever its name.
+def layer_class(entry: dict[str, Any], layer_name: Any, context: Context) -> type[Layer]:
+    """The class that an entry of a file means.
 
     Raises
     ------
     NotImplementedError
         If it holds code, or is none that lstmfast has.
     """
+    class_name = entry["class_name"]
     what = f"'{context.name}': layer '{layer_name}' of class {class_name}"
-    names = [class_name, str(class_name).rsplit(">", 1)[-1]]
-    for name in [layer_name, *names] if class_name in _CODE_LAYERS else names:
-        found = context.custom.get(name) if isinstance(name, str) else None
+    key = context.key_of(entry, *([layer_name] if class_name in _CODE_LAYERS else []))
+    if key is not None:
+        found = context.custom[key]
         if isinstance(found, type) and issubclass(found, Layer):
             return found
-        if found is not None:
-            raise NotImplementedError(
-                f"{what}: custom_objects has {str(found)[:80]} for {name!r}, which is no subclass of "
-                "lstmfast.layers.Layer."
-            )
-    known = REGISTRY.get(class_name) if isinstance(class_name, str) else None
-    if known is not None and not is_own:
+        raise NotImplementedError(
+            f"{what}: custom_objects has {str(found)[:80]} for {key!r}, which is no subclass of lstmfast.layers.Layer."
+        )
+    known = REGISTRY.get(class_name)
+    if known is not None and not _is_own(entry):
         return known
     if class_name in _CODE_LAYERS:
         function = "a function of arrays, or " if class_name == "Lambda" else ""
@@ -182,12 +179,12 @@ def layer_class(class_name: Any, layer_name: Any, context: Context, is_own: bool
     )
 
 
-def graph_class(class_name: str, config: Any, context: Context) -> type[Model] | None:
+def graph_class(entry: dict[str, Any], context: Context) -> type[Model] | None:
     """The caller's class for a model of a file that is made of layers alone; None where there is none."""
-    if not isinstance(config, dict) or "layers" not in config:
+    config, key = entry.get("config"), context.key_of(entry)
+    if not isinstance(config, dict) or "layers" not in config or key is None:
         return None
-    names = (class_name, class_name.rsplit(">", 1)[-1])
-    found = next((context.custom[name] for name in names if name in context.custom), None)
+    found = context.custom[key]
     if not isinstance(found, type) or not issubclass(found, Model) or found.is_own is not Layer.is_own:
         return None
     return Sequential if found is Model and "input_layers" not in config else found
@@ -259,25 +256,27 @@ def _make_layer(entry: Any, context: Context, depth: int) -> Layer:
     if not isinstance(entry, dict) or not isinstance(entry.get("class_name"), str):
         raise ValueError(f"'{context.name}': not the config of a layer: {str(entry)[:200]}")
     class_name, config = entry["class_name"], entry.get("config")
-    if class_name in ("Sequential", "Functional", "Model") or graph_class(class_name, config, context):
+    if class_name in ("Sequential", "Functional", "Model") or graph_class(entry, context):
         from lstmfast.saving.build import make_model
 
         return make_model(entry, context, depth + 1)
     if not isinstance(config, dict):
         raise ValueError(f"'{context.name}': layer of class {class_name} has no config.")
     name = config.get("name", entry.get("name"))
-    if class_name == "TimeDistributedDense":
+    is_supplied = context.key_of(entry) is not None
+    if class_name == "TimeDistributedDense" and not is_supplied:
         class_name = "TimeDistributed"
         inner = {key: value for key, value in config.items() if key not in ("batch_input_shape", "input_dtype", "name")}
         inner = {"class_name": "Dense", "config": {**inner, "name": f"{name}_dense"}}
         config = {"name": name, "layer": inner, "batch_input_shape": config.get("batch_input_shape")}
         config = {key: value for key, value in config.items() if value is not None}
-    elif class_name == "Merge" and class_name not in context.custom:
+    elif class_name == "Merge" and not is_supplied:
         class_name, config = _from_merge(config, name, context)
-    class_name = _RENAMED_CLASSES.get(class_name, class_name) if class_name not in context.custom else class_name
+    if not is_supplied:
+        class_name = _RENAMED_CLASSES.get(class_name, class_name)
     if class_name == "GRU" and entry["class_name"] == "CuDNNGRU":
         config = {**config, "reset_after": True}
-    if class_name in ("TFOpLambda", "SlicingOpLambda") and class_name not in context.custom:
+    if class_name in ("TFOpLambda", "SlicingOpLambda") and not is_supplied:
         function = config.get("function")
         if function in _WITHOUT_OPERANDS:
             raise NotImplementedError(
@@ -289,7 +288,7 @@ def _make_layer(entry: Any, context: Context, depth: int) -> Layer:
                 f"'{context.name}': the operation tf.{function} ('{name}') is not supported. Save a model without it."
             )
         return Operation(function, {}, name=name)
-    if _is_operation(entry, context):
+    if not is_supplied and _is_operation(entry, context):
         options = {key: value for key, value in config.items() if key not in ("name", *_IGNORED)}
         return Operation(class_name, options, entry.get("module"), name=name)
     if class_name == "Lambda":
@@ -297,7 +296,7 @@ def _make_layer(entry: Any, context: Context, depth: int) -> Layer:
         if callable(function) and not isinstance(function, type):
             return _as_lambda(function, config, name, context)
     is_cosine = class_name == _MERGE_MODES["cos"]
-    cls = MergeCosine if is_cosine else layer_class(class_name, name, context, _is_own(entry))
+    cls = MergeCosine if is_cosine else layer_class({**entry, "class_name": class_name}, name, context)
     called = "" if name is None else f"'{name}' "
     where = f"'{context.name}': layer {called}of class {class_name}"
     try:
@@ -360,8 +359,6 @@ def _from_merge(config: dict[str, Any], name: Any, context: Context) -> tuple[st
 def _is_operation(entry: dict[str, Any], context: Context) -> bool:
     """Whether an entry is an operation of Keras 3, which may share its class name with a layer."""
     class_name, module = entry["class_name"], entry.get("module")
-    if class_name in context.custom:
-        return False
     if isinstance(module, str):
         if ".ops." in module and class_name not in OPERATIONS:
             raise NotImplementedError(
@@ -397,7 +394,7 @@ def arguments(
             config[key] = activation(config[key], context)
     for key in list(config):
         if key.endswith("_initializer"):
-            config[key] = initializer(config[key])
+            config[key] = initializer(config[key], f"{key} of layer '{config.get('name')}'", context)
     accepted = _accepted(cls)
     for key in list(config):
         if key not in accepted:
@@ -406,7 +403,7 @@ def arguments(
                 raise NotImplementedError(
                     f"the argument {key}={str(value)[:80]} is not supported: save a model without it"
                 )
-    if cls.call is Layer.call:  # a user's own class reads what it wrote
+    if cls.call is Layer.call:  # not for a class of the user's, which reads what it wrote itself
         config = {key: array_of(value) if is_array(value) else value for key, value in config.items()}
     return config
 
@@ -503,9 +500,54 @@ def activation(identifier: Any, context: Context) -> Any:
         ) from None
 
 
-def initializer(identifier: Any) -> Any:
-    """An initializer of a file; an unknown one matters not, for the weights come from the file."""
-    try:
-        return initializers.get(identifier)
-    except (ValueError, TypeError):
+def initializer(identifier: Any, what: str, context: Context) -> Any:
+    """An initializer of a config, ``what`` in messages. An unknown one gives zeros in the place of a file's weights.
+
+    Where there is no file it raises NotImplementedError when weights are drawn, for others may come before.
+    """
+    entry = identifier if isinstance(identifier, dict) else {"class_name": identifier}
+    known = _known_initializer(identifier, entry)
+    is_keras_s = known is not None and "module" in entry  # older ones do not say it
+    supplied = None if is_keras_s else _supplied_initializer(entry, context)
+    if supplied is not None:
+        return supplied
+    if known is not None or identifier is None:
+        return known
+    if not context.draws:
         return "zeros"
+    name = entry.get("class_name")
+    return _Unknown(
+        f"'{context.name}': the {what}, {name}, is not known, and the layer has no weights. Give it some first "
+        f"(load_weights, set_weights), or pass custom_objects={{{name!r}: a function of a shape and a dtype}}."
+    )
+
+
+def _known_initializer(identifier: Any, entry: dict[str, Any]) -> Any:
+    """An initializer of Keras's; None for one of a user's, whatever its name."""
+    try:
+        return None if _is_own(entry) else initializers.get(identifier)
+    except (ValueError, TypeError):
+        return None
+
+
+def _supplied_initializer(entry: dict[str, Any], context: Context) -> Any:
+    """An initializer of the caller's; None where there is none, or a layer of that name."""
+    key = context.key_of(entry)
+    supplied: Any = None if key is None else context.custom[key]
+    if not isinstance(supplied, type):
+        return supplied
+    if issubclass(supplied, Layer):
+        return None
+    config = entry.get("config")
+    made: Any = supplied(**config if isinstance(config, dict) else {})
+    return made.__call__  # a function, for what made it may be named like one of Keras's
+
+
+class _Unknown:
+    """In the place of an initializer: it raises where weights are drawn."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        raise NotImplementedError(self.message)

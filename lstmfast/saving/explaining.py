@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from lstmfast._graph import KerasTensor, snake_case
+from lstmfast._keras import version_for
 from lstmfast._summary import output_shape
 from lstmfast.layers.base import Layer, is_plain_shape
 from lstmfast.layers.core import InputLayer
@@ -16,7 +17,7 @@ from lstmfast.layers.operations import Operation
 from lstmfast.models import Functional, Model, Sequential
 from lstmfast.saving.archive import WeightTree
 from lstmfast.saving.build import Edges, build_model, call_layers, make_model, needed_entries
-from lstmfast.saving.config import MAX_DEPTH, Context, make_layer, version_for
+from lstmfast.saving.config import MAX_DEPTH, Context, make_layer
 from lstmfast.saving.files import Array, Saved, open_model
 
 _WRAPPED = ("layer", "backward_layer", "forward_layer", "cell")
@@ -73,13 +74,11 @@ class Explanation:
         return "\n".join([f"{self.name}: written by Keras {self.keras_version or 'unknown'}", *table, *verdict])
 
 
-def explain_file(
-    path: str | os.PathLike[str], custom_objects: dict[str, Any], keras_version: str | None
-) -> Explanation:
+def explain_file(path: str | os.PathLike[str], custom_objects: dict[str, Any], keras_version: Any) -> Explanation:
     """See `loading.explain`."""
     with open_model(path) as saved:
         explanation = Explanation(saved.name, saved.version)
-        context = Context(saved.name, version_for(keras_version, saved.version), custom_objects)
+        context = Context(saved.name, version_for(saved.version, keras_version), custom_objects)
         outline = _Outline(saved, context)
         explanation.problems = outline.problems
         model = None if outline.problems else _built(saved, context, keras_version, outline.problems)
@@ -94,7 +93,7 @@ def explain_file(
     return explanation
 
 
-def _built(saved: Saved, context: Context, keras_version: str | None, problems: list[str]) -> Model | None:
+def _built(saved: Saved, context: Context, keras_version: Any, problems: list[str]) -> Model | None:
     try:
         return build_model(saved, context.custom, keras_version)
     except (NotImplementedError, ValueError) as error:

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from lstmfast._keras import NEWEST_NAME
 from lstmfast.saving import hdf5
 from lstmfast.saving.archive import WeightTree, clean, weight_tree
 from lstmfast.saving.files import Array, Saved, parse_json
@@ -59,7 +60,7 @@ def open_legacy_weights(name: str) -> Iterator[tuple[str, LayerWeights | WeightT
         tree = weight_tree(file, name)
         if not _holds_tree(file) and not any("vars" in path.split("/") for path in tree.arrays):
             raise ValueError(f"'{name}' is an HDF5 file without the weights of a Keras model.")
-        yield hdf5.text(file.attrs.get("keras_version", "3.15")), tree
+        yield hdf5.text(file.attrs.get("keras_version", NEWEST_NAME)), tree
 
 
 def _lists_layers(group: Any) -> bool:

@@ -15,24 +15,26 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    path: str | PathLike[str],
+    filepath: str | PathLike[str],
     custom_objects: dict[str, Any] | None = None,
     compile: bool = True,
     safe_mode: bool = True,
-    keras_version: str | None = None,
+    keras_version: str | tuple[int, int] | None = None,
 ) -> Model:
     """The model in a file that Keras saved.
 
     Parameters
     ----------
-    path : str or path-like
+    filepath : str or path-like
         A ``.keras`` file of Keras 3 or tf.keras, or an HDF5 file; told apart by content.
     custom_objects : dict, optional
         Layers (subclasses of `Layer`), models (of `Model`) and activations (functions of arrays) by the names that the
-        file calls them; for a Lambda, by its layer's name, a function too.
+        file calls them, with or without the package under which they are registered (``"my>Mix"``, ``"Mix"``); for a
+        Lambda, by its layer's name, a function too. Initializers (functions of a shape and a dtype) for weights that
+        are drawn anew.
     compile, safe_mode : bool
         Accepted as in Keras, without effect: there is no training here, and code in files is never run.
-    keras_version : str, optional
+    keras_version : str or tuple of int, optional
         Read the file as this version of Keras would have written it.
 
     Returns
@@ -53,11 +55,15 @@ def load_model(
     from lstmfast.saving.build import build_model
     from lstmfast.saving.files import open_model
 
-    with open_model(path) as saved:
+    with open_model(filepath) as saved:
         return build_model(saved, custom_objects or {}, keras_version)
 
 
-def from_keras(model: Any, custom_objects: dict[str, Any] | None = None) -> Model:
+def from_keras(
+    model: Any,
+    custom_objects: dict[str, Any] | None = None,
+    keras_version: str | tuple[int, int] | None = None,
+) -> Model:
     """A live Keras model's copy, weights included.
 
     Parameters
@@ -66,6 +72,8 @@ def from_keras(model: Any, custom_objects: dict[str, Any] | None = None) -> Mode
         Built; Sequential or functional, or of a class that ``custom_objects`` has by its name.
     custom_objects : dict, optional
         As of `load_model`.
+    keras_version : str or tuple of int, optional
+        Follow the rules of this version of Keras, and not those of the one that the model is of.
 
     Returns
     -------
@@ -80,18 +88,23 @@ def from_keras(model: Any, custom_objects: dict[str, Any] | None = None) -> Mode
     """
     from lstmfast.saving.build import build_live
 
-    return build_live(model, custom_objects or {})
+    return build_live(model, custom_objects or {}, keras_version)
 
 
-def model_from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:
+def model_from_json(
+    json_string: str,
+    custom_objects: dict[str, Any] | None = None,
+    keras_version: str | tuple[int, int] | None = None,
+) -> Model:
     """A fresh model from the architecture that ``to_json`` of Keras, or of a model here, gave.
 
     Parameters
     ----------
-    text : str
+    json_string : str
         JSON of any version of Keras.
-    custom_objects : dict, optional
-        As of `load_model`.
+    custom_objects, keras_version : optional
+        As of `load_model`. The JSON of Keras 3 does not say which version wrote it, and is read as one of the newest
+        known.
 
     Returns
     -------
@@ -103,25 +116,21 @@ def model_from_json(text: str, custom_objects: dict[str, Any] | None = None) -> 
     ValueError, NotImplementedError
         As of `load_model`.
     """
-    from lstmfast.saving.build import make_model
-    from lstmfast.saving.config import Context, parse_version
-    from lstmfast.saving.files import parse_json
+    from lstmfast.saving.build import build_json
 
-    config = parse_json(text, "model_from_json", "the text")
-    # Keras 3 writes no version, but a module
-    version = str(config.get("keras_version") or ("3.15" if "module" in config else "1.0"))
-    context = Context("model_from_json", parse_version(version), custom_objects or {})
-    return make_model(config, context, 0)
+    return build_json(json_string, custom_objects or {}, keras_version)
 
 
 def explain(
-    path: str | PathLike[str], custom_objects: dict[str, Any] | None = None, keras_version: str | None = None
+    filepath: str | PathLike[str],
+    custom_objects: dict[str, Any] | None = None,
+    keras_version: str | tuple[int, int] | None = None,
 ) -> Explanation:
     """What a saved model holds: its layers, shapes, parameters and version, and every reason why it cannot run.
 
     Parameters
     ----------
-    path : str or path-like
+    filepath : str or path-like
         A file as `load_model` takes it.
     custom_objects, keras_version : optional
         As of `load_model`.
@@ -137,4 +146,4 @@ def explain(
     """
     from lstmfast.saving.explaining import explain_file
 
-    return explain_file(path, custom_objects or {}, keras_version)
+    return explain_file(filepath, custom_objects or {}, keras_version)

@@ -18,6 +18,7 @@ from typing import Any
 
 from lstmfast._files import whole_file
 from lstmfast._graph import flatten, snake_case
+from lstmfast._keras import WRITTEN, parse_version
 from lstmfast._mask_order import joins_of_masks
 from lstmfast._plan import MaskRules, Plan, Slot
 from lstmfast.layers.attention import AdditiveAttention, Attention
@@ -27,10 +28,7 @@ from lstmfast.layers.operations import Operation
 from lstmfast.layers.recurrent import Recurrent
 from lstmfast.layers.wrappers import Bidirectional, TimeDistributed
 from lstmfast.models import Functional, Model, first_call
-from lstmfast.saving.config import parse_version
 
-# Of the Keras whose format is written.
-KERAS_VERSION = "3.15.1"
 # Layers with these hand a mask on as it is, where it is one alone.
 _HANDING_ON = (Layer.compute_mask, Merge.compute_mask, Recurrent.compute_mask, Bidirectional.compute_mask)
 
@@ -39,7 +37,7 @@ def save_model(model: Model, path: str | os.PathLike[str], overwrite: bool = Tru
     """Write a model to a ``.keras`` file, whole or not at all; see `Model.save`."""
     name = _name(path, ".keras", overwrite)
     model._require_built()
-    metadata = {"keras_version": KERAS_VERSION, "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")}
+    metadata = {"keras_version": WRITTEN, "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")}
     with _other_names(model):
         config = json.dumps(architecture(model))
         weights = _weights(model, lambda graph: graph.layers_as_saved(), _in_several_graphs(model))
@@ -161,7 +159,7 @@ def _refuse_other_masks(model: Functional, is_nested: bool, masked: set[int]) ->
     given = id(model) in masked
     old, new = (
         Plan(model.inputs, model.outputs, model._graph_nodes, MaskRules(version), masked_inputs=given)
-        for version in (model.keras_version, parse_version(KERAS_VERSION))
+        for version in (model.keras_version, parse_version(WRITTEN))
     )
     other: dict[int, Layer] = {}  # the places of masks that differ, and whose they are
     origin: dict[int, int] = {}  # the places of masks that were handed on as they were, and where they come from
