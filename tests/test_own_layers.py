@@ -1306,3 +1306,29 @@ def test_functions_that_take_or_make_masks(keras):
     noisy = layers.Lambda(lambda x, training=None: x + 1 if training else x)
     assert_same_bits(noisy(X), X)
     assert_same_bits(noisy(X, training=True), X + 1)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", "live"])
+def test_a_registered_class_is_written_as_what_it_is_registered(keras, suffix, tmp_path):
+    def make(module: Any) -> Any:
+        class Scale(module.layers.Layer):
+            def build(self, shape: Any) -> None:
+                self.scale = self.add_weight(shape=shape[-1:], initializer="random_normal")
+
+            def call(self, inputs: Any) -> Any:
+                return inputs * self.scale
+
+        return Scale
+
+    theirs = keras.saving.register_keras_serializable(package="ours")(make(keras))
+    model = keras.Sequential([keras.Input((5, 3)), theirs()])
+    custom = {"ours>Scale": make(lstmfast)}
+    if suffix == "live":
+        mine = lstmfast.from_keras(model, custom_objects=custom)
+    else:
+        model.save(tmp_path / f"theirs{suffix}")
+        mine = lstmfast.load_model(tmp_path / f"theirs{suffix}", custom_objects=custom)
+    mine.save(tmp_path / "mine.keras")
+    read = keras.models.load_model(tmp_path / "mine.keras")  # it finds the class by what it is registered as
+    assert type(read.layers[-1]) is theirs
+    assert_same_bits(np.asarray(read(X)), np.asarray(model(X)))

@@ -229,8 +229,15 @@ class Layer:
         """Whether a user wrote the layer's arithmetic, in `call`."""
         return False
 
-    # The class name in the file that it was made from, where a class of the user's stands for that.
+    # The class name in the file that it was made from, where a class of the user's stands for that, and what Keras had
+    # registered that as.
     class_in_file: str | None = None
+    registered_in_file: str | None = None
+
+    def note_class_in_file(self, entry: dict[str, Any]) -> None:
+        """Take over what an entry of a file says of the user's class; ``.h5`` files have one name for both."""
+        self.class_in_file = entry["class_name"].rsplit(">", 1)[-1]
+        self.registered_in_file = entry.get("registered_name") or entry["class_name"]
 
     def chained(self) -> list[Layer]:
         """The list of layers that building may put an input in front of; that of a model itself."""
@@ -239,6 +246,10 @@ class Layer:
     def saved_class(self) -> str:
         """The class name that a .keras file counts the layer under."""
         return self.class_in_file or type(self).__name__
+
+    def registered_class(self) -> str:
+        """What Keras finds a class of the user's by when it reads a file."""
+        return self.registered_in_file or self.saved_class()
 
     # -- weights ------------------------------------------------------------------------------------------------
 
@@ -964,7 +975,7 @@ def serialize_layer(layer: Layer) -> dict[str, Any]:
         "module": layer.saved_module,
         "class_name": layer.saved_class(),
         "config": layer.get_config(),
-        "registered_name": None if layer.saved_module else layer.saved_class(),
+        "registered_name": None if layer.saved_module else layer.registered_class(),
         **({"build_config": {"input_shape": layer.build_shape}} if is_plain_shape(layer.build_shape) else {}),
     }
     numbered = _numbered.get()

@@ -496,6 +496,7 @@ _OF_ALL: dict[str, Any] = {
     "build_shape": (tuple, list, dict, NoneType),
     "call_arguments": tuple,
     "class_in_file": (str, NoneType),
+    "registered_in_file": (str, NoneType),
     "config_keys": tuple,
     "inert_arguments": tuple,
     "keras_version": tuple,

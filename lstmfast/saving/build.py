@@ -267,7 +267,7 @@ def make_model(entry: Any, context: Context, depth: int) -> Model:
     if kind is not None and isinstance(config, dict):
         chain = issubclass(kind, Sequential)
         model = _sequential(config, context, depth, kind) if chain else functional(config, context, depth, kind)
-        model.class_in_file = class_name
+        model.note_class_in_file(entry)
         return model
     if class_name == "Sequential":
         return _sequential(config, context, depth)

@@ -302,7 +302,7 @@ def _make_layer(entry: Any, context: Context, depth: int) -> Layer:
     try:
         layer = cls.from_config(arguments(class_name, cls, config, context, depth))
         if cls is not REGISTRY.get(class_name) and not is_cosine:
-            layer.class_in_file = class_name
+            layer.note_class_in_file({**entry, "class_name": class_name})
         if context.major < 3:
             _mark_as_older(layer)
             if isinstance(layer, CellLayer):

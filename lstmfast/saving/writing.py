@@ -81,7 +81,7 @@ def architecture(model: Model) -> dict[str, Any]:
             _refuse_other_masks(layer, layer is not model, masked)
     with numbering_shared(_in_several_graphs(model)), _other_names(model):
         entry = serialize_layer(model)
-    return {**entry, "registered_name": model.saved_class(), "build_config": {"input_shape": model.build_shape}}
+    return {**entry, "registered_name": model.registered_class(), "build_config": {"input_shape": model.build_shape}}
 
 
 @contextlib.contextmanager
