@@ -53,6 +53,8 @@ class DTypePolicy:
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The NumPy dtype of a Keras dtype name; bfloat16 is ml_dtypes' where that is installed, else float32."""
+    if name == "string":
+        return STRING
     if name == "bfloat16":
         try:
             import ml_dtypes
@@ -138,6 +140,40 @@ def as_strings(value: Any, what: str = "the input") -> np.ndarray[Any, Any]:
     if array.dtype.kind != "O" or not all(isinstance(item, (str, bytes)) for item in array.flat):
         raise TypeError(f"Expected {what} to hold strings, got dtype {array.dtype}.")
     return array
+
+
+def as_numbers_or_strings(value: Any) -> np.ndarray[Any, Any]:
+    """``value`` as `as_array` gives it, or as `as_strings` does.
+
+    Raises
+    ------
+    TypeError
+        If it holds neither.
+    """
+    try:
+        return as_array(value)
+    except TypeError:
+        return as_strings(value)
+
+
+def as_utf8(text: Any, what: str = "the input") -> bytes:
+    """One string's bytes.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    ValueError
+        If UTF-8 has no bytes for it.
+    """
+    if isinstance(text, bytes):
+        return text
+    if isinstance(text, str):
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{what} holds half a surrogate pair, which UTF-8 has no bytes for: {error}") from None
+    raise TypeError(f"Expected {what} to hold strings, got {type(text).__name__}.")
 
 
 def convert(value: Any, dtype: np.dtype[Any], what: str = "the input") -> np.ndarray[Any, Any]:

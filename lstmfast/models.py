@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lstmfast import _core, _graph
-from lstmfast._arrays import as_array, as_strings
+from lstmfast._arrays import as_array, as_numbers_or_strings, as_strings
 from lstmfast._graph import KerasTensor, Node, Shape, copy_tree, flatten, map_graph, map_tree
 from lstmfast._keras import as_version
 from lstmfast._mask_order import in_keras_order
@@ -34,6 +34,7 @@ from lstmfast.layers.base import (
     serialize_layer,
 )
 from lstmfast.layers.core import InputLayer
+from lstmfast.layers.lookup import Vocabulary
 from lstmfast.layers.masking import Embedding
 from lstmfast.layers.operations import Operation
 from lstmfast.layers.variable import in_training, inherits_training, passing_on
@@ -952,6 +953,10 @@ class Sequential(Functional):
         ValueError
             If a layer does not take them, or the model is built for others; nothing has changed then.
         """
+        self._build_on(input_shape, None)
+
+    def _build_on(self, input_shape: Any, dtype: str | None) -> None:
+        """`build` for an input of a type; of that which the first layer is made for, where it is not given."""
         if input_shape is None:
             return
         if self.built:
@@ -970,7 +975,7 @@ class Sequential(Functional):
             raise ValueError(f"Sequential model '{self.name}' consists of an Input only. Call `model.add(layer)`.")
         # all checks come before the first change
         first.check_shape(tuple(input_shape))
-        source = InputLayer(batch_shape=tuple(input_shape), dtype=_input_dtype(first))
+        source = InputLayer(batch_shape=tuple(input_shape), dtype=dtype or _input_dtype(first))
         self._layers.insert(0, source)
         try:
             with all_or_nothing(self._layers):
@@ -989,7 +994,11 @@ class Sequential(Functional):
             return
         if not self._layers:
             self.build(())
-        if hasattr(inputs, "shape"):
+        dtype = None
+        if self._layers[0].reads_numbers:
+            found = as_numbers_or_strings(inputs)
+            shape, dtype = found.shape, "string" if found.dtype.kind == "O" else found.dtype.name
+        elif hasattr(inputs, "shape"):
             shape = tuple(inputs.shape)
         elif _input_dtype(self._layers[0]) == "string":
             shape = as_strings(inputs).shape
@@ -998,7 +1007,7 @@ class Sequential(Functional):
         if not shape:
             raise ValueError(f"Model '{self.name}' needs an input with a batch axis, got a scalar.")
         batch = shape[0] if any(getattr(layer, "stateful", False) for layer in self._layers) else None
-        self.build((batch, *shape[1:]))
+        self._build_on((batch, *shape[1:]), dtype)
         self._any_steps = self._takes_any_steps()
         self._plan = None
 
@@ -1085,6 +1094,8 @@ def _input_dtype(layer: Layer) -> str:
     """The type of the input in front of a first layer that brings no Input."""
     if isinstance(layer, Functional) and layer.built and len(layer.inputs) == 1 and layer.inputs[0].dtype == "string":
         return "string"
+    if isinstance(layer, Vocabulary) and not layer.reads_strings:
+        return "int64"
     return "string" if layer.reads_strings else layer.policy.compute_dtype if layer.casts_input else "float32"
 
 

@@ -253,3 +253,112 @@ def test_first_states_by_the_signature_of_keras_2():
             return np.full((batch_size, 2), 3, dtype)
 
     assert_same_bits(layers.RNN(Counts())(X), np.full((6, 2), 7, "float32"))
+
+
+def classes_with_constants(module: Any, array: Any) -> dict[str, Any]:
+    """Cells of Keras 2 that get constants at each step."""
+    some = module.layers
+
+    class Attends(some.Layer):
+        """Weighs the steps of a memory, the second constant, by the state; the first is added."""
+
+        def __init__(self, units: int, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.units = units
+            self.state_size = [units]
+            self.query = some.Dense(2)
+            self.change = some.Dense(units, activation="tanh")
+
+        def call(self, inputs: Any, states: Any, constants: Any = None, training: Any = None) -> Any:
+            added, memory = constants
+            scores = array.einsum("bf,btf->bt", self.query(states[0]), memory)
+            found = array.einsum("bt,btf->bf", scores, memory)
+            h = states[0] + self.change(array.concatenate([inputs, found, added], -1))
+            return h * 2 if training else h, [h]
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "units": self.units}
+
+    class Plain(some.Layer):
+        state_size = 3
+
+        def call(self, inputs: Any, states: Any) -> Any:
+            return inputs[:, :3] + states[0], [inputs[:, :3] * 0.5 + states[0]]
+
+        def get_config(self) -> dict[str, Any]:
+            return super().get_config()
+
+    return {cls.__name__: cls for cls in (Attends, Plain)}
+
+
+def model_with_constants(module: Any, own: dict[str, Any], stacked: bool) -> Any:
+    some = module.layers
+    x, added, memory = module.Input((5, 3)), module.Input((4,)), module.Input((7, 2))
+    cell = [some.GRUCell(3), own["Plain"](), own["Attends"](3)] if stacked else own["Attends"](3)
+    layer = some.RNN(cell, return_sequences=True, return_state=True)
+    y, *states = layer(some.Masking()(x), constants=[added, memory])
+    more = some.RNN(own["Attends"](3), go_backwards=True)
+    z = more(x, initial_state=states[-1], constants=[added, memory])
+    return module.Model([x, added, memory], [y, states[-1], z])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stacked", [False, True])
+def test_cells_with_constants_are_those_of_keras_2(tf_keras, stacked, tmp_path):
+    import tensorflow as tf
+
+    arithmetic = type("arithmetic", (), {"einsum": staticmethod(tf.einsum), "concatenate": staticmethod(tf.concat)})
+    mine, theirs = classes_with_constants(lstmfast, np), classes_with_constants(tf_keras, arithmetic)
+    random = np.random.default_rng(2)
+    inputs = [X * MASK[..., None], *(random.uniform(-1, 1, (6, *shape)).astype("float32") for shape in ((4,), (7, 2)))]
+    live = model_with_constants(tf_keras, theirs, stacked)
+    expected = [np.asarray(y) for y in layer_cases.flatten(live(inputs))]
+    live.save(tmp_path / "m.keras")
+    live.save(tmp_path / "m.h5")
+    by_hand = model_with_constants(lstmfast, mine, stacked)
+    by_hand.load_weights(tmp_path / "m.h5")
+    sources = [
+        *(lstmfast.load_model(tmp_path / name, custom_objects=mine) for name in ("m.keras", "m.h5")),
+        lstmfast.from_keras(live, custom_objects=mine),
+    ]
+    for one in sources:
+        for found in (one(inputs), one.predict(inputs, batch_size=4)):
+            for y, values in zip(layer_cases.flatten(found), expected, strict=True):
+                oracle.assert_close(y, values, oracle.LOOSE * (1 + np.abs(values)))
+    inputs[0] = X  # by the rules of Keras 3, which hold in code, no mask goes with constants
+    for training in (False, True):
+        found, theirs_found = (layer_cases.flatten(one(inputs, training=training)) for one in (by_hand, live))
+        for y, values in zip(found, theirs_found, strict=True):
+            oracle.assert_close(y, np.asarray(values), oracle.LOOSE * (1 + np.abs(np.asarray(values))))
+    with pytest.raises(NotImplementedError, match="called with constants"):
+        by_hand.save(tmp_path / "mine.keras")
+
+
+def test_constants_of_arrays():
+    own = classes_with_constants(lstmfast, np)
+    layer = layers.RNN(own["Attends"](3), return_sequences=True)
+    added, memory = np.ones((6, 4), "float32"), np.zeros((6, 7, 2))
+    whole = layer(X, constants=[added, memory])
+    assert whole.shape == (6, 5, 3)
+    assert layer.get_config()["num_constants"] == 2
+    assert_same_bits(layer(X[:2], constants=(added[:2], memory[:2])), whole[:2])
+    twin = layers.RNN(layer.cell, return_sequences=True)
+    assert_same_bits(twin(X, constants=[added, memory], out=np.empty_like(whole)), whole)
+    with pytest.raises(ValueError, match="takes 2 constants, got 1"):
+        layer(X, constants=[added])
+    with pytest.raises(ValueError, match="does not support constants"):
+        layers.RNN(layers.GRUCell(3))(X, constants=[added])
+    with pytest.raises(ValueError, match="no `lengths` beside"):
+        layer(X, constants=[added, memory], lengths=[1, 2, 3, 4, 5, 5])
+
+    class Sums(layers.Layer):
+        state_size = 3
+
+        def call(self, inputs: Any, states: Any, constants: Any) -> Any:
+            return constants[0].sum(1), [inputs]
+
+    x = Input((5, 3))
+    net = Model(x, layers.RNN(Sums(), return_sequences=True)(x, constants=x))
+    np.testing.assert_allclose(net(X), np.repeat(X.sum(1, keepdims=True), 5, axis=1), rtol=1e-6)
+    with pytest.raises(ValueError, match="called with constants"):
+        net.stream(1)

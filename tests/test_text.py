@@ -344,12 +344,11 @@ def test_text_where_numbers_belong_is_refused():
 
 
 UNSUPPORTED = {
-    "count": (layers.TextVectorization, {"output_mode": "count"}),
+    "one hot": (layers.TextVectorization, {"output_mode": "one_hot"}),
     "ragged": (layers.TextVectorization, {"ragged": True}),
     "function": (layers.TextVectorization, {"standardize": str.lower}),
     "latin": (layers.TextVectorization, {"encoding": "latin-1"}),
-    "buckets": (layers.StringLookup, {"num_oov_indices": 3}),
-    "invert": (layers.StringLookup, {"invert": True}),
+    "sparse": (layers.StringLookup, {"output_mode": "count", "sparse": True}),
 }
 
 

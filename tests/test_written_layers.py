@@ -116,8 +116,11 @@ CASES: dict[str, Case] = {
 ELSEWHERE = {
     "CategoryEncoding",
     "Discretization",
-    "InputLayer",
     "Functional",
+    "HashedCrossing",
+    "Hashing",
+    "InputLayer",
+    "IntegerLookup",
     "MultiHeadAttention",
     "Operation",
     "Sequential",

@@ -24,7 +24,9 @@ from lstmfast.layers.convolution import (
 from lstmfast.layers.core import Dense, Input, InputLayer
 from lstmfast.layers.einsum_dense import EinsumDense
 from lstmfast.layers.gru import GRU
+from lstmfast.layers.hashing import HashedCrossing, Hashing
 from lstmfast.layers.lambda_layer import Lambda
+from lstmfast.layers.lookup import IntegerLookup, StringLookup
 from lstmfast.layers.lstm import LSTM
 from lstmfast.layers.masking import Embedding, Masking
 from lstmfast.layers.merging import (
@@ -96,7 +98,7 @@ from lstmfast.layers.reshaping import (
 )
 from lstmfast.layers.rnn import RNN, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from lstmfast.layers.simple_rnn import SimpleRNN
-from lstmfast.layers.text import StringLookup, TextVectorization
+from lstmfast.layers.text import TextVectorization
 from lstmfast.layers.wrappers import Bidirectional, TimeDistributed
 
 # Keras's other names of these.
@@ -183,9 +185,12 @@ __all__ = [
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
     "GroupNormalization",
+    "HashedCrossing",
+    "Hashing",
     "Identity",
     "Input",
     "InputLayer",
+    "IntegerLookup",
     "LSTMCell",
     "Lambda",
     "Layer",

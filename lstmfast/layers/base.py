@@ -113,7 +113,8 @@ class Layer:
     row_by_row_in_training = True  # False where it depends on other rows in a call with training=True
     casts_input = True  # run takes arrays of policy.real
     keeps_integers = False  # it takes such as they are, too, for it only moves values
-    reads_strings = False  # run takes arrays of strings, and looks them up in a vocabulary
+    reads_strings = False  # run takes arrays of strings
+    reads_numbers = False  # and, where it does, of numbers too
     allocates = True  # False where the output is a view of the input
     nodes: list[Node]  # the calls on symbolic tensors
     _specs: list[Weight]
@@ -224,6 +225,10 @@ class Layer:
     def saved_parts(self) -> list[tuple[str, Any]]:
         """The layers inside this one, or lists of them, by the attribute that a .keras file names them after."""
         return []
+
+    def saved_values(self) -> dict[str, Array]:
+        """What a .keras file keeps of the layer itself beside its weights, by the places below its own."""
+        return {}
 
     def is_own(self) -> bool:
         """Whether a user wrote the layer's arithmetic, in `call`."""
@@ -748,8 +753,8 @@ class Layer:
         for leaf in flatten(inputs):
             if isinstance(leaf, KerasTensor) and leaf.dtype == "string" and not self.reads_strings:
                 raise NotImplementedError(
-                    f"Layer '{self.name}' of class {type(self).__name__} is called on text. Only TextVectorization and "
-                    "StringLookup are, and what they are called on has to be an Input."
+                    f"Layer '{self.name}' of class {type(self).__name__} is called on text. Only TextVectorization, "
+                    "StringLookup, Hashing and HashedCrossing are, and what they are called on has to be an Input."
                 )
 
     def refuse_training(self) -> None:

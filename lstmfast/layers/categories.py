@@ -12,7 +12,7 @@ import numpy as np
 from lstmfast._arrays import as_array, numpy_dtype
 from lstmfast.layers.base import Array, Layer, Run, keys_of, positive, register
 
-_MODES = ("one_hot", "multi_hot", "count")
+MODES = ("one_hot", "multi_hot", "count")
 
 
 def encoded(ids: Array, mode: str, depth: int, dtype: Any, weights: Array | None = None) -> Array:
@@ -68,24 +68,31 @@ def encoded_shape(shape: Any, mode: str, depth: int) -> Any:
     return (*shape[:-1], depth)
 
 
-class _Encodes(Layer):
+class Encodes(Layer):
+    """Base of the layers that give ids, or these encoded."""
+
     casts_input = False
     supports_masking = False
     output_mode: str
 
     def check_shape(self, shape: Any) -> None:
-        if self.output_mode in ("multi_hot", "count") and len(shape) != 2:
+        if self.output_mode in ("multi_hot", "count", "tf_idf") and len(shape) != 2:
             raise ValueError(
                 f"Layer '{self.name}' with output_mode='{self.output_mode}' takes (batch, n), whose n values become "
                 f"one row. Full shape received: {shape}"
             )
+
+    def refuse_sparse(self, sparse: Any) -> None:
+        """Raise where a sparse array is asked for."""
+        if sparse:
+            raise NotImplementedError(f"Layer '{self.name}' with sparse=True is not supported: arrays are dense here.")
 
     def convert_inputs(self, inputs: Any) -> Array:
         return as_array(inputs)
 
 
 @register()
-class CategoryEncoding(_Encodes):
+class CategoryEncoding(Encodes):
     """Keras's CategoryEncoding layer: ids (batch, n) -> (batch, num_tokens), or (batch, n, num_tokens).
 
     Parameters
@@ -111,15 +118,14 @@ class CategoryEncoding(_Encodes):
         super().__init__(**kwargs)
         if output_mode == "binary":  # its older name
             output_mode = "multi_hot"
-        if output_mode not in _MODES:
+        if output_mode not in MODES:
             raise ValueError(f"Unknown arg for output_mode: {output_mode}")
         if num_tokens is None:
             raise ValueError(
                 "num_tokens must be set to use this layer. If the number of tokens is not known beforehand, use the "
                 "IntegerLookup layer instead."
             )
-        if sparse:
-            raise NotImplementedError(f"Layer '{self.name}' with sparse=True is not supported: arrays are dense here.")
+        self.refuse_sparse(sparse)
         self.num_tokens, self.output_mode, self.sparse = positive("num_tokens", num_tokens), output_mode, False
 
     config_keys = keys_of(__init__)
@@ -149,7 +155,7 @@ class CategoryEncoding(_Encodes):
 
 
 @register()
-class Discretization(_Encodes):
+class Discretization(Encodes):
     """Keras's Discretization layer: numbers -> the ids of the bins that they are in, or these encoded.
 
     Parameters
@@ -182,10 +188,9 @@ class Discretization(_Encodes):
         if dtype in ("int64", "int32"):
             kwargs["dtype"] = None
         super().__init__(**kwargs)
-        if output_mode not in ("int", *_MODES):
+        if output_mode not in ("int", *MODES):
             raise ValueError(f"Unknown arg for output_mode: {output_mode}")
-        if sparse:
-            raise NotImplementedError(f"Layer '{self.name}' with sparse=True is not supported: arrays are dense here.")
+        self.refuse_sparse(sparse)
         if bin_boundaries is None or not len(bin_boundaries):
             raise ValueError(
                 f"Layer '{self.name}' needs its `bin_boundaries`: the config of a layer that was adapted by tf.keras, "

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast._arrays import STRING, DTypePolicy, as_array, as_strings, numpy_dtype
+from lstmfast._arrays import STRING, DTypePolicy, as_array, as_numbers_or_strings, numpy_dtype
 from lstmfast._core import KnownInputs
 from lstmfast._graph import KerasTensor, Node, common_shape, flatten, map_shapes, map_tree
 from lstmfast.activations import Activation
@@ -154,12 +154,7 @@ class _Own(Layer):
         return self._as_input(inputs)
 
     def _as_input(self, value: Any) -> Array:
-        try:
-            return as_array(value)
-        except TypeError:
-            if not self._reads_inside():
-                raise
-            return as_strings(value)
+        return as_numbers_or_strings(value) if self._reads_inside() else as_array(value)
 
     def _reads_inside(self) -> bool:
         """Whether a layer inside takes text."""

@@ -47,13 +47,16 @@ class OwnCell:
         self._state_shapes: list[Shape] = [(size,) for size in self.state_sizes]
 
     _checked_states: Any = Recurrent._checked_states
+    constant_shapes: list[Shape] | None = None  # of the constants that come with each call
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights, those of layers inside included."""
         if not self.layer.built:
             names = self.layer.call_arguments
             states = [(input_shape[0], size) for size in self.state_sizes]
-            shapes = dict(zip((f"{name}_shape" for name in names), (input_shape, states), strict=False))
+            shapes: dict[str, Any] = dict(zip((f"{name}_shape" for name in names), (input_shape, states), strict=False))
+            if self.constant_shapes is not None:
+                shapes["constants_shape"] = self.constant_shapes
             self.layer.build_from_shapes(shapes)  # type: ignore[attr-defined]
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
@@ -103,6 +106,10 @@ class OwnCell:
 
     def make_core(self, weights: Any) -> OwnSteps:
         return OwnSteps(self, self.one_step())
+
+    def core_with(self, constants: list[Array], training: bool) -> OwnSteps:
+        """As `make_core`, for a call with constants."""
+        return OwnSteps(self, self.one_step({"constants": constants, **({"training": True} if training else {})}))
 
     def make_dropping_core(self, weights: Any) -> OwnSteps:
         return OwnSteps(self, self.one_step({"training": True}))

@@ -5,13 +5,15 @@ Next: recurrent.py.
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
+from lstmfast._arrays import convert
 from lstmfast._graph import KerasTensor, Shape, flatten, map_tree
 from lstmfast._pieces import cast
-from lstmfast.layers.base import Array, Layer, Run, deserialize_layer, fill, register, serialize_layer
+from lstmfast.layers.base import Array, Layer, Run, at_least, deserialize_layer, fill, register, serialize_layer
 from lstmfast.layers.gru import GRU
 from lstmfast.layers.lstm import LSTM
 from lstmfast.layers.own_cell import OwnCell
@@ -213,6 +215,10 @@ def _runner(cell: Any) -> Any:
     return cell if isinstance(cell, _Cell) else OwnCell(cell)
 
 
+def _takes_constants(runner: Any) -> bool:
+    return isinstance(runner, OwnCell) and "constants" in runner.layer.call_arguments
+
+
 def _step_of(runner: Any) -> Any:
     return runner.frozen() if isinstance(runner, _Cell) else runner.one_step()
 
@@ -236,14 +242,17 @@ class RNN(Recurrent):
     ----------
     cell : cell or list of cells
         `LSTMCell`, `GRUCell`, `SimpleRNNCell`, a layer of one's own with a ``state_size`` and a
-        ``call(inputs, states)`` that gives an output and new states, or `StackedRNNCells` of them.
+        ``call(inputs, states)`` that gives an output and new states, or `StackedRNNCells` of them. Where its ``call``
+        takes ``constants``, the layer may be called with ``constants=``, arrays that it gets at each step, as in
+        Keras 2.
     return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask
         As of `LSTM`; the state of stacked cells is one list for each cell.
     """
 
     config_keys: tuple[str, ...] = (*FLAGS, "zero_output_for_mask")
-    keyword_arguments = ("time_major",)
+    keyword_arguments = ("time_major", "num_constants")
     inert_arguments = ("implementation",)
+    call_arguments = (*Recurrent.call_arguments, "constants")
 
     def __init__(
         self,
@@ -257,6 +266,7 @@ class RNN(Recurrent):
         **kwargs: Any,
     ) -> None:
         self.time_major = bool(kwargs.pop("time_major", False))
+        self.num_constants = at_least(0, "num_constants", kwargs.pop("num_constants", 0))
         super().__init__(**kwargs)
         self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else _as_cell(cell)
         self.runners: list[Any] = self.cell.runners if isinstance(self.cell, StackedRNNCells) else [_runner(self.cell)]
@@ -324,7 +334,41 @@ class RNN(Recurrent):
             cores.append(core if own is self.policy.real else _InType(core, own, self.policy.real))
         return cores[0] if len(cores) == 1 else Stack(cores, [cell.cell_states for cell in self.runners])
 
+    def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        if "constants" in kwargs:
+            kwargs = {**kwargs, "constants": self._listed_constants(kwargs["constants"])}
+        return super()._record(inputs, kwargs)
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        given = arguments.get("constants")
+        if given is None:
+            return super().convert_arguments(shapes, arguments)
+        listed = given if isinstance(given, (list, tuple)) else [given]
+        what = f"a constant of layer '{self.name}'"
+        constants = self._listed_constants([convert(one, self.policy.real, what) for one in listed])
+        return {**super().convert_arguments(shapes, arguments), "constants": constants}
+
+    def _listed_constants(self, constants: Any) -> list[Any]:
+        """The argument ``constants`` as a list, of which cells that are not built yet learn the shapes."""
+        listed = list(constants) if isinstance(constants, (list, tuple)) else [constants]
+        taking = [cell for cell in self.runners if _takes_constants(cell)]
+        if not taking:
+            raise ValueError(f"RNN cell {self.cell} does not support constants: its `call` does not take them.")
+        if self.num_constants not in (0, len(listed)):
+            raise ValueError(f"Layer '{self.name}' takes {self.num_constants} constants, got {len(listed)}.")
+        self.num_constants = len(listed)
+        for cell in taking:
+            cell.constant_shapes = [tuple(one.shape) for one in listed]
+        return listed
+
+    def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
+        if "constants" in arguments:
+            raise ValueError(f"Layer '{self.name}' takes no `lengths` beside `constants`.")
+        return super().run_ragged(inputs, lengths, arguments, out, caller)
+
     def as_stage(self, run: Run, node: Any, batch_size: int) -> tuple[Any, bool]:
+        if "constants" in node.kwargs:
+            raise ValueError(f"Layer '{self.name}' (of type RNN) cannot be streamed: it is called with constants.")
         stage, sequences = super().as_stage(run, node, batch_size)
         if isinstance(self.runners[-1], OwnCell):
             from lstmfast.streaming import OwnCellStage
@@ -332,7 +376,40 @@ class RNN(Recurrent):
             stage = OwnCellStage(run.core, self, batch_size)  # type: ignore[attr-defined]
         return stage, sequences
 
+    def run_for(self, arguments: dict[str, Any]) -> Run:
+        if not arguments.get("training") or not self.dropping_cells():
+            return self.frozen()
+        return self.noisy_run(lambda: self._taking_constants(self.make_dropping_core(self._own_weights()), True))
+
     def _around(self, core: Any) -> Run:
+        return self._taking_constants(core, False)
+
+    def _taking_constants(self, core: Any, training: bool) -> Run:
+        """`_around`, of a core that does, or does not, what the cells do in training."""
+        run = self._nesting(core)
+        if not any(map(_takes_constants, self.runners)):
+            return run
+
+        @wraps(run)
+        def run_with(x: Array, constants: Any = None, **others: Any) -> Any:
+            chosen = run if constants is None else self._nesting(self._core_with(constants, training))
+            return chosen(x, **others)
+
+        return run_with
+
+    def _core_with(self, constants: list[Array], training: bool) -> Any:
+        """What runs sequences with some constants."""
+        return self._stacked(
+            [
+                cell.core_with(constants, training)
+                if _takes_constants(cell)
+                else (cell.make_dropping_core if training and cell.dropping_cells() else cell.make_core)(_weights(cell))
+                for cell in self.runners
+            ]
+        )
+
+    def _nesting(self, core: Any) -> Run:
+        """`Recurrent._around`, with the states of stacked cells in lists."""
         run = super()._around(core)
         if not (self.return_state and isinstance(self.cell, StackedRNNCells)):
             return run
@@ -344,10 +421,13 @@ class RNN(Recurrent):
         return nested
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "cell": serialize_layer(self.cell)}
+        return {**self._own_config(), "cell": serialize_layer(self.cell)}
 
     def twin_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "cell": _fresh(self.cell)}
+        return {**self._own_config(), "cell": _fresh(self.cell)}
+
+    def _own_config(self) -> dict[str, Any]:
+        return super().get_config() | ({"num_constants": self.num_constants} if self.num_constants else {})
 
 
 class _InType:

@@ -20,6 +20,7 @@ from lstmfast._keras import NEWEST, NEWEST_NAME, Version, as_version, parse_vers
 from lstmfast.layers.attention import AdditiveAttention, Attention
 from lstmfast.layers.base import Layer, all_or_nothing, assign, is_plain_shape
 from lstmfast.layers.core import InputLayer
+from lstmfast.layers.lookup import Vocabulary
 from lstmfast.layers.operations import Operation
 from lstmfast.layers.wrappers import TimeDistributed
 from lstmfast.models import Functional, Model, Sequential, first_call
@@ -109,15 +110,14 @@ def build_live(model: Any, custom: dict[str, Any], keras_version: Any = None) ->
     if callable(getattr(model, "get_build_config", None)):
         entry["build_config"] = _plain(model.get_build_config())
     copy = make_model(entry, context, 0)
-    # in Keras 2 the words of a text layer are among the weights
-    weights = [array for array in map(np.asarray, model.get_weights()) if array.dtype.kind not in "OSU"]
+    weights = _live_weights(model, any(isinstance(layer, Vocabulary) for layer in copy.all_layers()), context)
     if not copy.built:
         shape = getattr(model, "input_shape", None)
         if shape is None and weights:
             raise ValueError(f"Model '{copy.name}' is not built: call it on data first.")
         if shape is not None:
             copy.build(shape)
-    if any(layer.reads_strings for layer in copy.all_layers()):
+    if any(isinstance(layer, Vocabulary) for layer in copy.all_layers()):
         _take_vocabularies(model, copy)
     if is_older:
         _take_causal(model, copy)
@@ -219,15 +219,34 @@ def _take_vocabularies(model: Any, copy: Model) -> None:
     """The words of a live model's layers: those that a config lists may have been replaced."""
     own: Any
     for place, own in enumerate(copy.layers):
-        if not any(layer.reads_strings for layer in own.all_layers()):
+        if not any(isinstance(layer, Vocabulary) for layer in own.all_layers()):
             continue
         live = model.layers[place] if copy.is_own() else model.get_layer(own.name)  # a class may name its layers anew
         if isinstance(own, Model):
             _take_vocabularies(live, own)
-        elif own.reads_strings:
-            words = live.get_vocabulary(include_special_tokens=False)
-            if words:
+        elif isinstance(own, Vocabulary):
+            weighed = own.output_mode == "tf_idf"
+            words = live.get_vocabulary(include_special_tokens=weighed)
+            if weighed and words:
+                weights = np.asarray(_lookup_of(live).idf_weights_const)  # filled up to `max_tokens`
+                own.set_vocabulary(words, weights[: len(words)])
+            elif words:
                 own.set_vocabulary(words)
+
+
+def _lookup_of(layer: Any) -> Any:
+    """What looks words up in a live layer."""
+    return getattr(layer, "_lookup_layer", layer)
+
+
+def _live_weights(model: Any, looks_up: bool, context: Context) -> list[Any]:
+    """The weights of a live model, without what Keras 2 counts among them of layers that look words up."""
+    if context.major >= 3 or not looks_up:
+        return list(map(np.asarray, model.get_weights()))
+    kept = [vars(_lookup_of(layer)) for layer in _live_layers(model) if hasattr(layer, "get_vocabulary")]
+    left_out = {id(one.get(name)) for one in kept for name in ("idf_weights", "num_documents")}
+    # a table of words is none of the variables
+    return [np.asarray(one) for one in model.weights if id(one) not in left_out and not hasattr(one, "get_tensors")]
 
 
 def _take_causal(theirs: Any, own: Any) -> None:
@@ -668,10 +687,18 @@ class Edges:
             if len(call) == 4 and isinstance(call[3], dict):
                 kwargs.update(call[3])
         arguments = self._legacy_arguments(layer, kwargs)
-        if len(tensors) > 1 and "initial_state" in layer.call_arguments:  # Keras 2 calls RNNs on [x, h, c]
-            arguments.setdefault("initial_state", tensors[1:])
+        if len(tensors) > 1 and "initial_state" in layer.call_arguments:  # Keras 2 calls RNNs on [x, h, c, *constants]
+            count = len(tensors) - getattr(layer, "num_constants", 0)
+            further = {"initial_state": tensors[1:count], "constants": tensors[count:]}
+            for key, value in further.items():
+                if value:
+                    arguments.setdefault(key, value)
             tensors = tensors[:1]
-        arguments.pop("constants", None)
+        if arguments.get("constants") and "constants" not in layer.call_arguments:
+            raise NotImplementedError(
+                f"'{self.context.name}': layer '{layer.name}' of class {type(layer).__name__} is called with "
+                "constants, which an RNN alone can be."
+            )
         if isinstance(layer, Operation):
             return layer.bind_call((tensors[0] if single else tensors,), arguments)
         alone = len(tensors) == 1 and (not layer.takes_list() or "value" in arguments)  # MultiHeadAttention's first
@@ -703,7 +730,7 @@ class _Collector:
         self.context = context
         self._skip_mismatch = skip_mismatch
         self.pairs: list[tuple[Layer, list[Array]]] = []
-        self.vocabularies: list[tuple[Any, tuple[str, ...]]] = []
+        self.vocabularies: list[tuple[Vocabulary, tuple[Any, ...], Array | None]] = []
         self._taken: set[int] = set()
 
     def add(self, layer: Layer, arrays: list[Array]) -> None:
@@ -734,23 +761,40 @@ class _Collector:
                 self._taken.add(place)
         self.pairs.append((layer, arrays))
 
-    def add_words(self, layer: Any, words: list[str]) -> None:
-        while words and not words[-1]:
-            words.pop()
-        try:
-            self.vocabularies.append((layer, layer.checked_vocabulary(words)))
-        except ValueError as error:
-            raise ValueError(f"'{self.context.name}': the vocabulary of layer '{layer.name}': {error}") from None
+    def add_words(self, layer: Vocabulary, lines: list[str] | None, idf_weights: Array | None) -> None:
+        """The lines of a vocabulary, or those that the layer has already, and the weights of its words."""
+        where = f"'{self.context.name}': the vocabulary of layer '{layer.name}'"
+        words = layer.words
+        if lines is not None:
+            while lines and not lines[-1]:
+                lines.pop()
+            try:
+                words = layer.checked_vocabulary(layer.tokens_of_lines(lines))
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from None
+        if layer.output_mode == "tf_idf":
+            expected = (layer.depth_for(words),)
+            if idf_weights is None or not idf_weights.is_float or tuple(idf_weights.shape) != expected:
+                found = "none" if idf_weights is None else f"an array of shape {tuple(idf_weights.shape)}"
+                raise ValueError(f"{where} needs {expected[0]} weights for output_mode='tf_idf', the file has {found}.")
+            self._taken.update(idf_weights.data_sets())
+        self.vocabularies.append((layer, words, idf_weights))
 
     def assign(self) -> None:
         new = [(layer, layer._checked_weights([array.read() for array in arrays])) for layer, arrays in self.pairs]
-        for layer, words in self.vocabularies:
-            layer.take_words(words)
+        vocabularies = [(layer, words, None if idf is None else idf.read()) for layer, words, idf in self.vocabularies]
+        for words_of, words, idf in vocabularies:
+            words_of.take_words(words, idf)
         assign(new)
 
 
-def _lacks_words(layer: Any) -> bool:
-    return bool(layer.reads_strings) and not layer.vocabulary
+def _lacks_words(layer: Layer) -> bool:
+    return isinstance(layer, Vocabulary) and not layer.words
+
+
+def _keeps_words(layer: Layer) -> bool:
+    """Whether a .keras file has a place for the vocabulary of a layer, or for its weights."""
+    return isinstance(layer, Vocabulary) and (not layer.words or layer.output_mode == "tf_idf")
 
 
 def _without_words(layer: Layer, context: Context) -> ValueError:
@@ -800,11 +844,11 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
                 collector.refuse(_without_weights(layer, context, f" (looked for {prefix}0)"))
         elif not layer.built and f"{path}{layer.saved_vars}/0" in tree.arrays:
             collector.refuse(_not_built(layer, context))
-        if _lacks_words(layer):
-            place = f"{path}vocabulary.txt"
-            if place not in tree.texts:
+        if isinstance(layer, Vocabulary) and _keeps_words(layer):
+            text = None if layer.words else tree.texts.get(f"{path}vocabulary.txt")
+            if text is None and not layer.words:
                 raise _without_words(layer, context)
-            collector.add_words(layer, tree.texts[place]())
+            collector.add_words(layer, text and text(), tree.arrays.get(f"{path}vars/idf_weights"))
         read = [f"{path}{layer.saved_vars}/"]
         parts = layer.saved_parts()
         if context.major < 3:  # it looked from the last to the first, which matters to a layer that is in two of them
@@ -847,7 +891,7 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
         for layer in layers:
             name = snake_case(layer.saved_class())
             new = [inner for inner in layer.all_layers() if id(inner) not in met]
-            if any(inner._specs or _lacks_words(inner) for inner in new) or (new and layer.is_own() and name in groups):
+            if any(inner._specs or _keeps_words(inner) for inner in new) or (new and layer.is_own() and name in groups):
                 by_class.setdefault(name, []).append(layer)
             met.update(map(id, new))
         for layer in layers:
@@ -895,7 +939,9 @@ def assign_layers(
     for inner in model.all_layers():
         if _lacks_words(inner):
             raise _without_words(inner, context)
-    stored = [(name, arrays) for name, arrays in weights.layers if arrays]
+    # Keras 2 has there what the config has too
+    looking_up = {layer.name for layer in model.all_layers() if isinstance(layer, Vocabulary)}
+    stored = [(name, arrays) for name, arrays in weights.layers if arrays and name not in looking_up]
     with contextlib.nullcontext() if model.built else all_or_nothing([model]):
         if stored and not model.built and not model.is_own():
             _build_from_weights(model, stored)

@@ -380,6 +380,11 @@ def arguments(
         config = _from_keras_1(class_name, config)
     if class_name == "Embedding" and str(config.get("dtype", "")).startswith(("int", "uint")):
         config.pop("dtype")  # of the input, in Keras 2.0
+    if context.major < 3 and class_name in ("Hashing", "IntegerLookup"):
+        # the older say another one, without effect
+        is_int, dtype = config.get("output_mode", "int") == "int", str(config.get("dtype"))
+        if is_int != dtype.startswith("int"):
+            config.pop("dtype", None)
     if class_name == "GRU" and context.major < 3:
         config.setdefault("reset_after", False)
     if class_name in ("Bidirectional", "TimeDistributed", "RNN", "StackedRNNCells"):

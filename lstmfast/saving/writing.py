@@ -26,6 +26,7 @@ from lstmfast.layers.base import Layer, numbering_shared, serialize_layer
 from lstmfast.layers.merging import Merge, MergeCosine
 from lstmfast.layers.operations import Operation
 from lstmfast.layers.recurrent import Recurrent
+from lstmfast.layers.rnn import RNN
 from lstmfast.layers.wrappers import Bidirectional, TimeDistributed
 from lstmfast.models import Functional, Model, first_call
 
@@ -140,6 +141,11 @@ def _refuse_what_changed(layer: Layer) -> None:
                 f"Layer '{layer.name}' has {argument}=True, an argument of Keras 2, which Keras 3 does not have: the "
                 "model cannot be written for it."
             )
+    if isinstance(layer, RNN) and layer.num_constants:
+        raise NotImplementedError(
+            f"Layer '{layer.name}' is called with constants, which an RNN of Keras 3 does not take: the model cannot "
+            "be written for it."
+        )
     if isinstance(layer, TimeDistributed) and layer.makes_mask:
         raise NotImplementedError(
             f"Layer '{layer.name}' hands on the mask that its layer '{layer.layer.name}' makes, which that of Keras 3 "
@@ -215,6 +221,8 @@ def _weights(model: Model, order: Callable[[Functional], list[Layer]], several: 
                 data = group.create_dataset(str(index), data=value)
                 if value.dtype.name == "bfloat16":
                     data.attrs["dtype"] = "bfloat16"
+        for place, value in layer.saved_values().items():
+            file.create_dataset(f"{path}{place}", data=value)
         for attribute, inner in layer.saved_parts():
             if isinstance(inner, list):
                 container(inner, f"{path}{attribute}/")
