@@ -41,6 +41,8 @@ FAMILIES = {
     "convolution": "Convolutions",
     "conv_transpose": "Convolutions",
     "pooling": "Pooling",
+    "spectrogram": "Spectrograms",
+    "images": "Images",
     "normalization": "Normalization",
     "attention": "Attention",
     "merging": "Merging",

@@ -21,6 +21,7 @@ STRING = np.dtype(object)  # of strings, each a str or bytes
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_QUANTIZED = "int8_from_float32"  # Keras's for layers with weights in 8-bit integers
 _POLICIES: dict[str, DTypePolicy] = {}
 
 
@@ -31,18 +32,23 @@ class DTypePolicy:
     ``variable``, and what a layer or model returns has the dtype ``result``.
     """
 
-    __slots__ = ("compute_dtype", "is_float", "name", "real", "result", "variable", "variable_dtype")
+    __slots__ = ("compute_dtype", "is_float", "name", "quantized", "real", "result", "variable", "variable_dtype")
 
     def __init__(self, name: str) -> None:
-        base = name[len("mixed_") :] if name.startswith("mixed_") else name
-        if base not in _FLOATS + _INTEGERS or (base != name and base not in ("float16", "bfloat16")):
+        self.quantized = name == _QUANTIZED
+        base = name[len("mixed_") :] if name.startswith("mixed_") else "float32" if self.quantized else name
+        if "_from_" in name and not self.quantized:
+            raise NotImplementedError(
+                f"dtype policy {name!r} is not supported: save the model before it is quantized, or as {_QUANTIZED!r}."
+            )
+        if base not in _FLOATS + _INTEGERS or (name.startswith("mixed_") and base not in ("float16", "bfloat16")):
             raise ValueError(
                 f"Unknown dtype policy {name!r}: expected one of {', '.join(_FLOATS)}, mixed_float16, mixed_bfloat16."
             )
         self.name = name
         self.is_float = base in _FLOATS
         self.compute_dtype = base
-        self.variable_dtype = "float32" if base != name else base
+        self.variable_dtype = "float32" if base != name else base  # which holds 8-bit integers too
         self.real = FLOAT64 if base == "float64" else FLOAT32
         self.result = numpy_dtype(base)
         self.variable = numpy_dtype(self.variable_dtype)
@@ -74,12 +80,15 @@ def policy(identifier: Any = None) -> DTypePolicy:
         name = identifier
     elif isinstance(identifier, dict):
         class_name = identifier.get("class_name")
-        if class_name not in ("DTypePolicy", "Policy", "PolicyV1", "FloatDTypePolicy"):
-            advice = "quantized layers have to be saved as float layers"
+        if class_name not in ("DTypePolicy", "Policy", "PolicyV1", "FloatDTypePolicy", "QuantizedDTypePolicy"):
+            advice = "save the model before it is quantized, or quantize it to int8"
             if class_name == "DTypePolicyMap":
                 advice = "give each layer a policy of its own by name"
             raise NotImplementedError(f"dtype policy {class_name!r} is not supported: {advice}.")
-        inner = (identifier.get("config") or {}).get("name")
+        config = identifier.get("config") or {}
+        inner = config.get("name")
+        if class_name == "QuantizedDTypePolicy":
+            inner = f"{config.get('mode')}_from_{config.get('source_name')}"
         if not isinstance(inner, str):
             raise ValueError(f"A dtype policy without a name: {identifier!r}")
         name = inner

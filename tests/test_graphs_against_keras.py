@@ -747,9 +747,13 @@ def test_low_rank_additions_to_convolutions(keras, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_a_batch_normalization_of_several_machines(tf_keras, tmp_path):
     layer = tf_keras.layers.experimental.SyncBatchNormalization(epsilon=0.01)
-    theirs = tf_keras.Sequential([tf_keras.Input((5, 3)), layer, tf_keras.layers.LSTM(2)])
-    theirs.save(tmp_path / "m.h5")
-    for mine in (lstmfast.from_keras(theirs), lstmfast.load_model(tmp_path / "m.h5")):
+    one = tf_keras.layers.BatchNormalization()
+    theirs = tf_keras.Sequential([tf_keras.Input((5, 3)), one, layer, tf_keras.layers.LSTM(2)])
+    theirs.set_weights([np.full(weight.shape, 0.3 + place) for place, weight in enumerate(theirs.get_weights())])
+    files = [tmp_path / "m.h5", tmp_path / "m.keras"]
+    for file in files:
+        theirs.save(file)
+    for mine in (lstmfast.from_keras(theirs), *map(lstmfast.load_model, files)):
         oracle.assert_close(mine(A), np.asarray(theirs(A)), oracle.LOOSE)
     mine.save(tmp_path / "n.keras")
     again = oracle.live_keras().models.load_model(tmp_path / "n.keras")

@@ -91,6 +91,8 @@ def arguments_of(kind: str, draw: Draw) -> dict[str, Any]:
 
 
 def listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: listed(one) for key, one in value.items()}
     return [listed(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -256,7 +258,7 @@ def with_weights(draw: Draw, x: np.ndarray, *made: Any) -> None:
         layer.set_weights(weights)
 
 
-TRANSPOSED = {"Conv1DTranspose": 1, "Conv2DTranspose": 2}
+TRANSPOSED = {"Conv1DTranspose": 1, "Conv2DTranspose": 2, "Conv3DTranspose": 3}
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -265,7 +267,7 @@ def test_transposed_convolutions(keras, kind, seed):
     rank = TRANSPOSED[kind]
     draw = Draw(seed, rank, 5)
     arguments, dtype = arguments_of_transposed(rank, draw), draw.either("float32", "float32", "float64")
-    x = draw.numbers(draw.size(1, 4), *draw.sizes(rank, 1, (40, 9)[rank - 1]), draw.size(1, 20), dtype=dtype)
+    x = draw.numbers(draw.size(1, 4), *draw.sizes(rank, 1, (40, 9, 5)[rank - 1]), draw.size(1, 20), dtype=dtype)
     first, mine, theirs = (
         getattr(module, kind)(dtype=dtype, **arguments, **options)
         for module, options in ((layers, {"data_format": "channels_first"}), (layers, {}), (keras.layers, {}))
@@ -294,7 +296,7 @@ def test_dilated_transposed_convolutions(keras, kind, seed):
     draw = Draw(seed, rank, 6)
     window, dilation = draw.sizes(rank, 1, 4), draw.sizes(rank, 1, 3)
     options = {"padding": draw.either("valid", "same"), "use_bias": draw.either(True, False)}
-    x = draw.numbers(draw.size(1, 3), *draw.sizes(rank, 1, (20, 7)[rank - 1]), draw.size(1, 5))
+    x = draw.numbers(draw.size(1, 3), *draw.sizes(rank, 1, (20, 7, 4)[rank - 1]), draw.size(1, 5))
     mine = getattr(layers, kind)(4, window, dilation_rate=dilation, **options)
     with_weights(draw, x, mine)
     kernel, *bias = mine.get_weights()
@@ -315,7 +317,7 @@ def test_dilated_transposed_convolutions(keras, kind, seed):
     [
         ({"filters": 0}, "filters"),
         ({"kernel_size": 0}, "kernel_size"),
-        ({"kernel_size": (1, 2, 3)}, "kernel_size"),
+        ({"kernel_size": (1, 2, 3, 4)}, "kernel_size"),
         ({"strides": (1, 0)}, "strides"),
         ({"padding": "causal"}, "padding"),
         ({"padding": "full"}, "padding"),
@@ -330,7 +332,11 @@ def test_dilated_transposed_convolutions(keras, kind, seed):
 )
 def test_transposed_convolutions_refuse_what_keras_refuses(keras, arguments, says):
     for kind, rank in TRANSPOSED.items():
-        pairs = {key: value[-rank:] for key, value in arguments.items() if isinstance(value, tuple) and len(value) == 2}
+        pairs = {
+            key: (value[0], *value)[-rank:]
+            for key, value in arguments.items()
+            if isinstance(value, tuple) and len(value) == 2
+        }
         for module in (keras.layers, layers):
             with pytest.raises(ValueError, match=says):
                 getattr(module, kind)(**{"filters": 2, "kernel_size": 3, **arguments, **pairs})
@@ -355,7 +361,34 @@ def test_transposed_convolutions_are_not_streamed():
         model.stream()
 
 
-SAVED = [kind for kind in MOVING if not kind.endswith("1D")] + [*TRANSPOSED, "RMSNormalization"]
+ADAPTIVE = [f"Adaptive{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("kind", ADAPTIVE)
+def test_adaptive_pooling(keras, kind, seed):
+    rank = rank_of(kind)
+    draw = Draw(seed, rank, 7)
+    shape = (draw.size(1, 3), *draw.sizes(rank, 1, (60, 14, 7)[rank - 1]), draw.size(1, 5))
+    size = draw.either(draw.size(1, 9), draw.sizes(rank, 1, 9), list(draw.sizes(rank, 1, 9)))
+    arguments = {"output_size": size, **draw.either({}, {"data_format": "channels_first"})}
+    x = laid_out(draw.numbers(*shape), arguments)
+    mine, theirs = (getattr(module, kind)(**arguments) for module in (layers, keras.layers))
+    found, expected = mine(x), np.asarray(theirs(x))
+    oracle.assert_close(found, expected, oracle.STRICT * (1 + np.abs(expected)), f"{arguments} {x.shape}")
+    assert found.flags.c_contiguous
+    assert_same_face(mine, theirs, x.shape)
+    assert_rows_alone(mine, x)
+
+
+def test_adaptive_pooling_says_what_does_not_fit():
+    with pytest.raises(ValueError, match="output_size"):
+        layers.AdaptiveMaxPooling2D((2, 3, 4))
+    with pytest.raises(ValueError, match="nothing to pool"):
+        layers.AdaptiveMaxPooling1D(2)(np.zeros((1, 0, 3)))
+
+
+SAVED = [kind for kind in MOVING if not kind.endswith("1D")] + [*TRANSPOSED, *ADAPTIVE, "RMSNormalization"]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -371,6 +404,8 @@ def test_files_of_both_versions_of_keras(request, name, kind, tmp_path):
         arguments = arguments_of_transposed(rank, draw) if kind in TRANSPOSED else {}
         if kind in MOVING:
             arguments = arguments_of(kind, draw)
+        elif kind in ADAPTIVE:
+            arguments = {"output_size": draw.size(1, 5)}
         shape = (*draw.sizes(rank, 6, 8), 6)
         theirs = framework.Sequential([framework.Input(shape), getattr(framework.layers, kind)(**arguments)])
         theirs.set_weights([draw.numbers(*weight.shape) for weight in theirs.get_weights()])

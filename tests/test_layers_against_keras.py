@@ -7,12 +7,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+from functools import partial
 from typing import Any
 
 import layer_cases
 import numpy as np
 import oracle
 import pytest
+from test_images import RANDOM, random_layer
 
 import lstmfast
 from lstmfast import layers
@@ -522,7 +524,7 @@ def test_other_names_are_those_of_keras(keras):
         for name, cls in vars(keras.layers).items()
         if isinstance(cls, type) and cls.__name__ != name and hasattr(layers, cls.__name__)
     ]
-    assert len(found) == 19
+    assert len(found) == 20
     for name, own in found:
         assert getattr(layers, name) is getattr(layers, own), name
         assert name in layers.__all__
@@ -759,6 +761,60 @@ def test_attention_over_any_axes(keras, rank, axes, output):
         assert np.array_equal(alone, mine(query, value, key=key)[1:2])
 
 
+@pytest.mark.parametrize("seed", range(16))
+def test_heads_that_share_keys_and_values(keras, seed):
+    random = np.random.default_rng([seed, 21])
+    groups, repeats = (int(number) for number in random.integers(1, 4, 2))
+    options: dict[str, Any] = {"use_bias": bool(seed % 3), "use_gate": seed % 4 == 1}
+    options |= {"sliding_window": 2} if seed % 5 == 0 else {}
+    mine, theirs = (
+        module.GroupQueryAttention(3, groups * repeats, groups, **options) for module in (layers, keras.layers)
+    )
+    query, value, key = (random.normal(size=(3, steps, 4)).astype("float32") for steps in (5, 6, 6))
+    call: dict[str, Any] = {"return_attention_scores": seed % 2 == 0, "use_causal_mask": seed % 7 < 3}
+    call |= {"key": key} if seed % 3 else {}
+    for name, shape in (("query_mask", (3, 5)), ("value_mask", (3, 6)), ("attention_mask", (3, 5, 6))):
+        call |= {name: random.random(shape) < 0.6} if random.random() < 0.4 else {}
+    theirs(query, value, **call)
+    weights = [random.uniform(-1, 1, weight.shape).astype("float32") for weight in theirs.get_weights()]
+    mine.build([query.shape, value.shape, key.shape])
+    for layer in (mine, theirs):
+        layer.set_weights(weights)
+    found, expected = (layer_cases.flatten(layer(query, value, **call)) for layer in (mine, theirs))
+    for y, other in zip(found, expected, strict=True):
+        oracle.assert_close(y, np.asarray(other), oracle.LOOSE * (1 + np.abs(other)), f"{options} {list(call)}")
+    config = theirs.get_config()
+    assert set(config) <= set(mine.get_config())
+    for name in ("head_dim", "num_query_heads", "num_key_value_heads", *options):
+        assert mine.get_config()[name] == config[name]
+    alone = mine(query[1:2], value[1:2])
+    assert np.array_equal(alone, mine(query, value)[1:2])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("gated", [False, True])
+def test_shared_heads_and_masks_of_a_file(keras, tmp_path, gated):
+    inputs = keras.Input((6,))
+    x = keras.layers.Embedding(9, 4, mask_zero=True)(inputs)
+    y = keras.layers.GroupQueryAttention(3, 4, 2, use_gate=gated)(x, x)
+    theirs = keras.Model(inputs, keras.layers.LSTM(3)(keras.layers.Add()([x, y])))
+    ids = np.random.default_rng(1).integers(0, 9, (8, 6)) * (np.arange(6) < 4)
+    expected = np.asarray(theirs(ids))
+    for suffix in (".keras", ".h5"):
+        theirs.save(tmp_path / f"m{suffix}")
+    mine = lstmfast.load_model(tmp_path / "m.keras")
+    mine.save(tmp_path / "n.keras")
+    again = keras.models.load_model(tmp_path / "n.keras")
+    for model in (mine, again, lstmfast.load_model(tmp_path / "m.h5"), lstmfast.from_keras(theirs)):
+        oracle.assert_close(np.asarray(model(ids)), expected, oracle.LOOSE)
+
+
+def test_heads_that_cannot_be_shared(keras):
+    for module in (layers, keras.layers):
+        with pytest.raises(ValueError, match="must be divisible"):
+            module.GroupQueryAttention(3, 4, 3)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_attention_over_several_axes_of_a_file(keras, tmp_path):
     inputs = keras.Input((3, 4, 5))
@@ -797,6 +853,7 @@ NEEDED: dict[str, Any] = {
     "Embedding": (5, 2),
     "InputLayer": ((3,),),
     "Lambda": (lambda x: x,),
+    "GroupQueryAttention": (2, 4, 2),
     "MultiHeadAttention": (2, 3),
     "Permute": ((2, 1),),
     "RepeatVector": (2,),
@@ -808,7 +865,8 @@ NEEDED: dict[str, Any] = {
     **dict.fromkeys((*KINDS, *(f"{kind}Cell" for kind in KINDS)), (2,)),
     **{name: (2, 2) for name in layers.__all__ if name.startswith(("Conv", "Separable"))},
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), (2,)),
-    **{name: (2,) for name in layers.__all__ if name.startswith(("AveragePool", "AvgPool", "MaxPool"))},
+    **{name: (2,) for name in layers.__all__ if name.startswith(("Adaptive", "AveragePool", "AvgPool", "MaxPool"))},
+    **dict.fromkeys(("CenterCrop", "Resizing"), (2, 2)),
 }
 AROUND: dict[str, Any] = {
     "Bidirectional": lambda module: module.Bidirectional(module.LSTM(2)),
@@ -827,6 +885,8 @@ OF_NO_MASK = ("GlobalAveragePooling1D", "GlobalAvgPool1D", "Input", "InputLayer"
 )
 def test_masks_end_where_keras_lets_them_end(keras, tf_keras, name):
     make = AROUND.get(name, lambda module: getattr(module, name)(*NEEDED.get(name, ())))
+    if name in RANDOM:
+        make = partial(random_layer, name=name)
     mine = make(layers)
     if hasattr(keras.layers, name):
         assert mine.supports_masking == make(keras.layers).supports_masking

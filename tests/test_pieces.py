@@ -120,6 +120,9 @@ OVER_PLANES = [
     layers.Conv2DTranspose(2, (5, 3), strides=(2, 3), activation="tanh"),
     layers.Cropping2D((1, (0, 2))),
     layers.UpSampling2D((2, 3)),
+    layers.CenterCrop(5, 400),
+    layers.Resizing(30, 41),
+    layers.Resizing(30, 41, "nearest"),
     layers.UpSampling2D(2, interpolation="bilinear"),
     layers.ZeroPadding2D((1, 2)),
 ]

@@ -6,12 +6,12 @@ Next: lstm.py, recurrent.py.
 from lstmfast.layers import operators as _operators  # noqa: F401 (gives symbolic tensors theirs)
 from lstmfast.layers import tensorflow_operations as _tensorflow_operations  # noqa: F401 (fills the table)
 from lstmfast.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from lstmfast.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
+from lstmfast.layers.attention import AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention
 from lstmfast.layers.base import Layer, deserialize
 from lstmfast.layers.base import serialize_layer as serialize
 from lstmfast.layers.categories import CategoryEncoding, Discretization
 from lstmfast.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
-from lstmfast.layers.conv_transpose import Conv1DTranspose, Conv2DTranspose
+from lstmfast.layers.conv_transpose import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
 from lstmfast.layers.convolution import (
     Conv1D,
     Conv2D,
@@ -25,6 +25,33 @@ from lstmfast.layers.core import Dense, Input, InputLayer
 from lstmfast.layers.einsum_dense import EinsumDense
 from lstmfast.layers.gru import GRU
 from lstmfast.layers.hashing import HashedCrossing, Hashing
+from lstmfast.layers.images import (
+    AugMix,
+    CenterCrop,
+    CutMix,
+    MixUp,
+    RandAugment,
+    RandomBrightness,
+    RandomColorDegeneration,
+    RandomColorJitter,
+    RandomContrast,
+    RandomElasticTransform,
+    RandomErasing,
+    RandomFlip,
+    RandomGaussianBlur,
+    RandomGrayscale,
+    RandomHue,
+    RandomInvert,
+    RandomPerspective,
+    RandomPosterization,
+    RandomRotation,
+    RandomSaturation,
+    RandomSharpness,
+    RandomShear,
+    RandomTranslation,
+    RandomZoom,
+    Resizing,
+)
 from lstmfast.layers.lambda_layer import Lambda
 from lstmfast.layers.lookup import IntegerLookup, StringLookup
 from lstmfast.layers.lstm import LSTM
@@ -57,6 +84,12 @@ from lstmfast.layers.normalization import (
     UnitNormalization,
 )
 from lstmfast.layers.pooling import (
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
+    AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D,
+    AdaptiveMaxPooling3D,
     AveragePooling1D,
     AveragePooling2D,
     AveragePooling3D,
@@ -98,6 +131,7 @@ from lstmfast.layers.reshaping import (
 )
 from lstmfast.layers.rnn import RNN, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from lstmfast.layers.simple_rnn import SimpleRNN
+from lstmfast.layers.spectrogram import MelSpectrogram, STFTSpectrogram
 from lstmfast.layers.text import TextVectorization
 from lstmfast.layers.wrappers import Bidirectional, TimeDistributed
 
@@ -110,6 +144,7 @@ Convolution1DTranspose = Conv1DTranspose
 Convolution2D = Conv2D
 Convolution2DTranspose = Conv2DTranspose
 Convolution3D = Conv3D
+Convolution3DTranspose = Conv3DTranspose
 GlobalAvgPool1D = GlobalAveragePooling1D
 GlobalAvgPool2D = GlobalAveragePooling2D
 GlobalAvgPool3D = GlobalAveragePooling3D
@@ -129,10 +164,17 @@ __all__ = [
     "RNN",
     "Activation",
     "ActivityRegularization",
+    "AdaptiveAveragePooling1D",
+    "AdaptiveAveragePooling2D",
+    "AdaptiveAveragePooling3D",
+    "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D",
+    "AdaptiveMaxPooling3D",
     "Add",
     "AdditiveAttention",
     "AlphaDropout",
     "Attention",
+    "AugMix",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -143,12 +185,14 @@ __all__ = [
     "BatchNormalization",
     "Bidirectional",
     "CategoryEncoding",
+    "CenterCrop",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",
     "Conv2DTranspose",
     "Conv3D",
+    "Conv3DTranspose",
     "ConvLSTM1D",
     "ConvLSTM2D",
     "ConvLSTM3D",
@@ -157,9 +201,11 @@ __all__ = [
     "Convolution2D",
     "Convolution2DTranspose",
     "Convolution3D",
+    "Convolution3DTranspose",
     "Cropping1D",
     "Cropping2D",
     "Cropping3D",
+    "CutMix",
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
@@ -185,6 +231,7 @@ __all__ = [
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
     "GroupNormalization",
+    "GroupQueryAttention",
     "HashedCrossing",
     "Hashing",
     "Identity",
@@ -204,17 +251,41 @@ __all__ = [
     "MaxPooling2D",
     "MaxPooling3D",
     "Maximum",
+    "MelSpectrogram",
     "Minimum",
+    "MixUp",
     "MultiHeadAttention",
     "Multiply",
     "Normalization",
     "PReLU",
     "Permute",
     "RMSNormalization",
+    "RandAugment",
+    "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomElasticTransform",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPerspective",
+    "RandomPosterization",
+    "RandomRotation",
+    "RandomSaturation",
+    "RandomSharpness",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "Resizing",
+    "STFTSpectrogram",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",

@@ -14,7 +14,7 @@ import numpy as np
 
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import KerasTensor, Node
-from lstmfast._pieces import contiguous, reshaped, spread, update
+from lstmfast._pieces import contiguous, repeated, reshaped, spread, update
 from lstmfast.layers.base import Array, Layer, Run, as_mask, keys_of, positive, register
 from lstmfast.layers.core import matmul
 from lstmfast.layers.noise import Noise
@@ -328,6 +328,12 @@ class MultiHeadAttention(_Dropping):
 
     config_keys = keys_of(__init__)
 
+    heeds_query_mask = False  # that of a call, and not only one that travels with the query
+
+    def heads_of(self, name: str) -> int:
+        """How many heads a projection makes."""
+        return self.num_heads
+
     def sublayers(self) -> tuple[Layer, ...]:
         return tuple(self.parts.values())
 
@@ -398,12 +404,13 @@ class MultiHeadAttention(_Dropping):
         query, value = input_shape[:2]
         key = input_shape[2] if len(input_shape) > 2 else value
         heads, output = self.num_heads, self.output_shape or query[-1:]
-        for name, features, units in (
-            ("query", query[-1], (heads, self.key_dim)),
-            ("key", key[-1], (heads, self.key_dim)),
-            *([("gate", query[-1], (heads, self.value_dim))] if self.use_gate else []),
-            ("value", value[-1], (heads, self.value_dim)),
+        for name, features, dim in (
+            ("query", query[-1], self.key_dim),
+            ("key", key[-1], self.key_dim),
+            *([("gate", query[-1], self.value_dim)] if self.use_gate else []),
+            ("value", value[-1], self.value_dim),
         ):
+            units = (self.heads_of(name), dim)
             self.parts[name] = _Projection(self, name, (features, *units), units)
         self.parts["output"] = _Projection(self, "attention_output", (heads, self.value_dim, *output), output)
 
@@ -413,6 +420,8 @@ class MultiHeadAttention(_Dropping):
         scale = self.policy.real.type(1 / np.sqrt(float(self.key_dim)))
         zeroes = not self.of_keras_2
         replaces = zeroes or self.softmax_robust_masking
+        repeats = {name: heads // self.heads_of(name) for name in project}
+        heeds_query_mask = self.heeds_query_mask
 
         def rows(name: str, x: Array) -> Array:
             """(batch, ..., heads * size)"""
@@ -439,7 +448,9 @@ class MultiHeadAttention(_Dropping):
             propagated += [None] * (3 - len(propagated))
             masks = [
                 own if given is None else given
-                for own, given in zip(propagated, (None, value_mask, key_mask), strict=False)  # see the notes
+                for own, given in zip(
+                    propagated, (query_mask if heeds_query_mask else None, value_mask, key_mask), strict=False
+                )
             ]
             beside = [query.shape[axis] for axis in others]
             queries, keys = ([x.shape[axis] for axis in axes] for x in (query, key))
@@ -447,8 +458,11 @@ class MultiHeadAttention(_Dropping):
             def split(name: str, x: Array) -> Array:
                 """(axes beside attention * heads, places to attend to or from, size)"""
                 y = rows(name, x)
-                size = y.shape[-1] // heads
-                y = y.reshape(*x.shape[:-1], heads, size).transpose(*others, x.ndim - 1, *axes, x.ndim)
+                own = heads // repeats[name]
+                size = y.shape[-1] // own
+                y = y.reshape(*x.shape[:-1], own, size)
+                y = repeated(y, repeats[name], -2) if repeats[name] > 1 else y
+                y = y.transpose(*others, x.ndim - 1, *axes, x.ndim)
                 places = int(np.prod([x.shape[axis] for axis in axes]))
                 return reshaped(y, (-1, places, size))
 
@@ -519,6 +533,82 @@ class MultiHeadAttention(_Dropping):
         return (*others, self.num_heads, *(shape[axis] for shape in (query, value) for axis in axes))
 
 
+@register("GroupedQueryAttention")
+class GroupQueryAttention(MultiHeadAttention):
+    """Keras's GroupQueryAttention layer: a MultiHeadAttention whose heads share keys and values in groups.
+
+    Parameters
+    ----------
+    head_dim : int
+        Size of each head.
+    num_query_heads, num_key_value_heads : int
+        How many heads the query has, and how many keys and values do; the first is a multiple of the second.
+    dropout, use_bias, sliding_window, use_gate, seed
+        As of `MultiHeadAttention`.
+    **kwargs
+        As of Keras's layer.
+    """
+
+    ndim = 3
+    removes_masks = False
+    heeds_query_mask = True
+
+    def __init__(
+        self,
+        head_dim: int,
+        num_query_heads: int,
+        num_key_value_heads: int,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        sliding_window: int | None = None,
+        flash_attention: Any = None,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        use_gate: bool = False,
+        seed: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        self.head_dim = positive("head_dim", head_dim)
+        self.num_query_heads = positive("num_query_heads", num_query_heads)
+        self.num_key_value_heads = positive("num_key_value_heads", num_key_value_heads)
+        if num_query_heads % num_key_value_heads:
+            raise ValueError("`num_query_heads` must be divisible by `num_key_value_heads`.")
+        super().__init__(
+            num_query_heads,
+            head_dim,
+            dropout=dropout,
+            use_bias=use_bias,
+            sliding_window=sliding_window,
+            flash_attention=flash_attention,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            use_gate=use_gate,
+            seed=seed,
+            **kwargs,
+        )
+
+    config_keys = keys_of(__init__, without="flash_attention")
+
+    def heads_of(self, name: str) -> int:
+        return self.num_key_value_heads if name in ("key", "value") else self.num_query_heads
+
+    def saved_group(self) -> str:
+        return "grouped_query_attention"  # after the name of Keras's class inside Keras
+
+    def saved_parts(self) -> list[tuple[str, Any]]:
+        return [(f"_{name}_dense", part) for name, part in self.parts.items()]
+
+
 def _sizes(value: Any, name: str) -> tuple[int, ...] | None:
     """One or several numbers as a tuple; None stays."""
     if value is None or value == () or value == []:
@@ -552,4 +642,4 @@ class _Projection(Layer):
         return lambda x: apply(contiguous(x), None, 0)
 
 
-__all__ = ["AdditiveAttention", "Attention", "MultiHeadAttention"]
+__all__ = ["AdditiveAttention", "Attention", "GroupQueryAttention", "MultiHeadAttention"]

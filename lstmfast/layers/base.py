@@ -121,6 +121,7 @@ class Layer:
     repeats = False  # the output is one step of memory seen many times, or a view that no input tells of
     stops_mask_since_316 = False  # Keras 3.16 stopped handing masks on here
     stops_mask_before_3 = False  # Keras 2 did not hand masks on here
+    may_be_quantized = False  # its weights may be 8-bit integers
     of_keras_2 = False  # made from a file, or a live model, of a Keras before 3
 
     def __init__(
@@ -145,6 +146,11 @@ class Layer:
         if name is not None and not isinstance(name, str):
             raise ValueError(f"Argument `name` must be a string. Received: {name!r}")
         self.policy: DTypePolicy = policy(dtype)
+        if self.policy.quantized and not self.may_be_quantized:
+            raise NotImplementedError(
+                f"{type(self).__name__} with the dtype policy {self.policy.name!r} is not supported: save the model "
+                "before it is quantized."
+            )
         if self.casts_input and not self.policy.is_float:
             raise ValueError(
                 f"{type(self).__name__} computes in floating point: dtype={self.policy.name!r} is refused."
@@ -222,6 +228,14 @@ class Layer:
     # Where a .keras file keeps the layer's own weights, below the layer's place.
     saved_vars = "vars"
 
+    def saved_group(self) -> str:
+        """What a .keras file names the groups of such layers after."""
+        return snake_case(self.saved_class())
+
+    def file_order(self) -> list[int]:
+        """The layer's own weights, by their places in the layer, in the order of a .keras file."""
+        return list(range(len(self._specs)))
+
     def saved_parts(self) -> list[tuple[str, Any]]:
         """The layers inside this one, or lists of them, by the attribute that a .keras file names them after."""
         return []
@@ -233,6 +247,9 @@ class Layer:
     def is_own(self) -> bool:
         """Whether a user wrote the layer's arithmetic, in `call`."""
         return False
+
+    # What a file of Keras 2 named the groups of such layers after, where that is the name of another class.
+    group_in_file: str | None = None
 
     # The class name in the file that it was made from, where a class of the user's stands for that, and what Keras had
     # registered that as.

@@ -236,4 +236,11 @@ class Conv2DTranspose(_ConvTranspose):
     rank = 2
 
 
-__all__ = ["Conv1DTranspose", "Conv2DTranspose"]
+@register("Convolution3DTranspose")
+class Conv3DTranspose(_ConvTranspose):
+    """Keras's Conv3DTranspose layer, with the arguments of `Conv1DTranspose` for three axes."""
+
+    rank = 3
+
+
+__all__ = ["Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"]

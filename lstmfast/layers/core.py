@@ -16,6 +16,7 @@ from lstmfast._graph import KerasTensor, Node, Shape, unique_name
 from lstmfast._pieces import contiguous, put, reshaped
 from lstmfast._stack import give_stage
 from lstmfast.layers.base import Array, Layer, Run, _standardize, keys_of, positive, register
+from lstmfast.layers.quantized import Quantizable, quantized_product
 
 
 @register()
@@ -129,7 +130,7 @@ def Input(
 
 
 @register()
-class Dense(Layer):
+class Dense(Quantizable):
     """Keras's Dense layer, activation(x W + b) over the last axis.
 
     Parameters
@@ -155,7 +156,6 @@ class Dense(Layer):
 
     min_ndim = 2
     per_step = True
-    inert_arguments = ("lora_alpha", "lora_rank", "quantization_config")
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class Dense(Layer):
 
     def build_weights(self, input_shape: Any) -> None:
         features = self.fix_axis(input_shape)
-        self.add_weight("kernel", (features, self.units), self.kernel_initializer)
+        self.add_quantizable("kernel", (features, self.units), self.kernel_initializer, 1)
         if self.use_bias:
             self.add_weight("bias", (self.units,), self.bias_initializer)
 
@@ -204,6 +204,11 @@ class Dense(Layer):
         return (*input_shape[:-1], self.units)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
+        if self.policy.quantized:
+            *before, integers, scale = self.packed(weights)
+            return quantized_product(
+                integers, scale, before[0] if before else None, self.activation, self._rounds_inputs
+            )
         kernel, *bias = self.packed(weights)
         activation = self.activation
         core = activation.core or activations.LINEAR

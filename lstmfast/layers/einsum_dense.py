@@ -72,6 +72,7 @@ class EinsumDense(Layer):
 
     supports_masking = False
     last_axis_only = False
+    inert_arguments = ("lora_alpha", "gptq_unpacked_column_size", "quantization_config")
 
     @property
     def per_step(self) -> bool:  # type: ignore[override]

@@ -14,6 +14,7 @@ from lstmfast._arrays import FLOAT32, FLOAT64
 from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, contiguous, copied, extreme, in_pieces, spread, taken
 from lstmfast.layers.base import Array, Layer, Run, numbers, positive, register
+from lstmfast.layers.quantized import Quantizable
 
 
 @register()
@@ -78,7 +79,7 @@ class Masking(Layer):
 
 
 @register()
-class Embedding(Layer):
+class Embedding(Quantizable):
     """Keras's Embedding layer: (batch, ...) of token ids -> (batch, ..., output_dim).
 
     Parameters
@@ -96,7 +97,6 @@ class Embedding(Layer):
     casts_input = False
     per_step = True
     elementwise = True
-    inert_arguments = ("lora_alpha", "lora_rank", "quantization_config")
     config_keys = (
         "input_dim",
         "output_dim",
@@ -135,7 +135,7 @@ class Embedding(Layer):
             self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
 
     def build_weights(self, input_shape: Any) -> None:
-        self.add_weight("embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer)
+        self.add_quantizable("embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer, 0)
 
     @property
     def embeddings(self) -> Array | None:
@@ -149,7 +149,9 @@ class Embedding(Layer):
         return np.not_equal(inputs, 0) if self.mask_zero else None
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        (table,) = self.packed(weights)
+        table, *scale = self.packed(weights)
+        if scale:
+            table = spread(np.divide, table, scale[0][:, None])
         count, name = self.input_dim, self.name
 
         def checked(x: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lstmfast import _core
 from lstmfast._arrays import ordered_sum
-from lstmfast._pieces import contiguous, filled, spread
+from lstmfast._pieces import contiguous, filled, joined, spread, taken
 from lstmfast.layers.base import Array, Layer, Run, passing, register
 from lstmfast.layers.convolution import per_axis, same_amounts, to_channels_last, windows_out
 
@@ -149,6 +149,67 @@ class _GlobalPooling(Layer):
         return run
 
 
+def _adaptive_windows(size: int, count: int) -> tuple[int, Array, Array]:
+    """How large ``count`` windows over ``size`` places are at least, where each begins, and which are one larger.
+
+    They begin and end where Keras's do, which computes in float32.
+    """
+    edges = np.arange(count + 1, dtype=np.float32) * np.float32(size) / np.float32(count)
+    starts = np.minimum(np.floor(edges[:-1]), size - 1).astype(np.intp)
+    ends = np.minimum(np.ceil(edges[1:]), size).astype(np.intp)
+    small = -(-size // count)
+    return small, starts, ends - starts > small
+
+
+class _AdaptivePooling(Layer):
+    """Base of pooling in windows that a wanted number of places makes."""
+
+    rank: int
+    means: bool
+    supports_masking = False
+    config_keys = ("output_size", "data_format")
+
+    def __init__(self, output_size: Any, data_format: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ndim = self.rank + 2
+        self.output_size = per_axis("output_size", output_size, self.rank)
+        self.data_format = data_format or "channels_last"
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        if self.data_format == "channels_first":
+            return (*input_shape[:2], *self.output_size)
+        return (input_shape[0], *self.output_size, input_shape[-1])
+
+    def check_shape(self, shape: Any) -> None:
+        super().check_shape(shape)
+        if 0 in (shape[2:] if self.data_format == "channels_first" else shape[1:-1]):
+            raise ValueError(f"Layer '{self.name}' has nothing to pool. Full shape received: {tuple(shape)}")
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        counts, first, kind = self.output_size, self.data_format == "channels_first", "mean" if self.means else "max"
+
+        def along(steps: Array, count: int) -> Array:
+            """(batch, places, columns) -> (batch, count, columns)"""
+            size = steps.shape[1]
+            small, starts, larger = _adaptive_windows(size, count)
+            if size % count == 0:
+                return _core.pool(kind, steps, count, small, small, 0, None)
+            every = [_core.pool(kind, steps, size - small + 1, small, 1, 0, None)]
+            if larger.any():
+                every.append(_core.pool(kind, steps, size - small, small + 1, 1, 0, None))
+            return taken(joined(every, 1), starts + larger * (size - small + 1), 1)
+
+        def run(x: Array) -> Array:
+            y = contiguous(to_channels_last(x, first))
+            for axis, count in enumerate(counts, 1):
+                shape = y.shape
+                steps = y.reshape(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
+                y = along(steps, count).reshape(*shape[:axis], count, *shape[axis + 1 :])
+            return contiguous(np.moveaxis(y, -1, 1)) if first else y
+
+        return run
+
+
 @register("MaxPool1D")
 class MaxPooling1D(_Pooling):
     """Keras's MaxPooling1D layer."""
@@ -235,6 +296,56 @@ class GlobalAveragePooling3D(_GlobalPooling):
     rank, means = 3, True
 
 
+@register()
+class AdaptiveAveragePooling1D(_AdaptivePooling):
+    """Keras's AdaptiveAveragePooling1D layer: (batch, steps, channels) -> (batch, output_size, channels).
+
+    Parameters
+    ----------
+    output_size : int or tuple of int
+        How many places each spatial axis has then: windows of about the same size make one each.
+    data_format : str, optional
+        With ``"channels_first"`` the channels are axis 1.
+    """
+
+    rank, means = 1, True
+
+
+@register()
+class AdaptiveAveragePooling2D(_AdaptivePooling):
+    """Keras's AdaptiveAveragePooling2D layer, with the arguments of `AdaptiveAveragePooling1D` for two axes."""
+
+    rank, means = 2, True
+
+
+@register()
+class AdaptiveAveragePooling3D(_AdaptivePooling):
+    """Keras's AdaptiveAveragePooling3D layer, with the arguments of `AdaptiveAveragePooling1D` for three axes."""
+
+    rank, means = 3, True
+
+
+@register()
+class AdaptiveMaxPooling1D(_AdaptivePooling):
+    """Keras's AdaptiveMaxPooling1D layer, with the arguments of `AdaptiveAveragePooling1D`."""
+
+    rank, means = 1, False
+
+
+@register()
+class AdaptiveMaxPooling2D(_AdaptivePooling):
+    """Keras's AdaptiveMaxPooling2D layer, with the arguments of `AdaptiveAveragePooling1D` for two axes."""
+
+    rank, means = 2, False
+
+
+@register()
+class AdaptiveMaxPooling3D(_AdaptivePooling):
+    """Keras's AdaptiveMaxPooling3D layer, with the arguments of `AdaptiveAveragePooling1D` for three axes."""
+
+    rank, means = 3, False
+
+
 def pool_any(x: Array, means: bool, **options: Any) -> Array:
     """Pooling in windows, with as many spatial axes as ``x`` has; ``options`` are those of the layers."""
     kinds: dict[int, tuple[type[_Pooling], type[_Pooling]]] = {
@@ -249,6 +360,12 @@ def pool_any(x: Array, means: bool, **options: Any) -> Array:
 
 
 __all__ = [
+    "AdaptiveAveragePooling1D",
+    "AdaptiveAveragePooling2D",
+    "AdaptiveAveragePooling3D",
+    "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D",
+    "AdaptiveMaxPooling3D",
     "AveragePooling1D",
     "AveragePooling2D",
     "AveragePooling3D",

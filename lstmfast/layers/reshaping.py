@@ -181,7 +181,7 @@ class Permute(Layer):
 
 
 _ORDINALS = ("1st", "2nd", "3rd")
-_INTERPOLATIONS = ("bilinear", "nearest", "lanczos3", "lanczos5", "bicubic", "area")
+INTERPOLATIONS = ("bilinear", "nearest", "lanczos3", "lanczos5", "bicubic", "area")
 
 
 def _pairs(name: str, value: Any, rank: int) -> tuple[tuple[int, int], ...]:
@@ -357,10 +357,10 @@ class ZeroPadding3D(_ZeroPadding):
     rank = 3
 
 
-def _interpolated(x: Array, factor: int, axis: int) -> Array:
-    """``x`` with ``factor`` times the places along an axis, as TensorFlow puts them between those of ``x``."""
+def interpolated(x: Array, count: int, axis: int) -> Array:
+    """``x`` with ``count`` places along an axis, as TensorFlow puts them between those of ``x``."""
     real, size = x.dtype.type, x.shape[axis]
-    places = (np.arange(size * factor, dtype=x.dtype) + real(0.5)) * (real(size) / real(size * factor)) - real(0.5)
+    places = (np.arange(count, dtype=x.dtype) + real(0.5)) * (real(size) / real(count)) - real(0.5)
     before = np.floor(places)
     share = (places - before).reshape(-1, *[1] * (x.ndim - 1 - axis))
     left, right = (taken(x, np.clip(places, 0, size - 1).astype(np.intp), axis) for places in (before, np.ceil(places)))
@@ -395,11 +395,11 @@ class _UpSampling(_Spatial):
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         # the last axis first: then few values are moved one by one, and long runs of them by the axes before it
         factors = list(zip(self.spatial_axes(), self._factors, strict=True))[::-1]
-        stretched = _interpolated if self.interpolation == "bilinear" else repeated
+        bilinear = self.interpolation == "bilinear"
 
         def run(x: Array) -> Array:
             for axis, factor in factors:
-                x = stretched(x, factor, axis)
+                x = interpolated(x, x.shape[axis] * factor, axis) if bilinear else repeated(x, factor, axis)
             return x
 
         return run
@@ -446,9 +446,9 @@ class UpSampling2D(_UpSampling):
     def __init__(self, size: Any = 2, data_format: Any = None, interpolation: str = "nearest", **kwargs: Any) -> None:
         super().__init__(size, data_format, **kwargs)
         self.interpolation = str(interpolation).lower()
-        if self.interpolation not in _INTERPOLATIONS:
+        if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
-                f"Invalid value for argument `interpolation`. Expected of one {_INTERPOLATIONS}. Received: "
+                f"Invalid value for argument `interpolation`. Expected of one {INTERPOLATIONS}. Received: "
                 f"interpolation={interpolation}"
             )
         if self.interpolation not in ("nearest", "bilinear"):

@@ -42,6 +42,11 @@ class TimeDistributed(Layer):
             )
         super().__init__(**kwargs)
         self.layer = deserialize_layer(layer)
+        if self.layer.policy.quantized:
+            raise NotImplementedError(
+                f"TimeDistributed around the quantized layer '{self.layer.name}' is not supported: Keras takes its "
+                "integers there, without their scale, for the weights."
+            )
 
     @property
     def repeats(self) -> bool:  # type: ignore[override]
@@ -112,7 +117,10 @@ class TimeDistributed(Layer):
         return self.layer.output_dtype(inputs)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
-        return self._at_once(self.layer.frozen())
+        own = self.layer.frozen()
+        if self.layer.mixes_batch(False) and not self.of_keras_2:
+            return self._step_by_step(self._inner(own))
+        return self._at_once(own)
 
     def _at_once(self, own: Run) -> Run:
         """`freeze`, given what runs the layer inside."""
@@ -164,8 +172,12 @@ class TimeDistributed(Layer):
         return self.frozen()
 
     def _in_training(self) -> Run:
-        """What runs a layer that differs in training: as in Keras 3, a call of it for each step."""
+        """What runs a layer that differs in training."""
         inner = self._inner(self.layer.run_for({"training": True}))
+        return self._all_rows(inner) if self.of_keras_2 else self._step_by_step(inner)
+
+    def _step_by_step(self, inner: Run) -> Run:
+        """A call for each step, as in Keras 3."""
 
         def call(x: Array, mask: Array | None) -> Array:
             if mask is None:
@@ -177,13 +189,18 @@ class TimeDistributed(Layer):
             steps = range(x.shape[1])
             return np.stack([call(x[:, step], None if mask is None else mask[:, step]) for step in steps], axis=1)
 
-        def run_at_once(x: Array, mask: Any = None, training: Any = True) -> Array:
-            mask = mask if self._takes(mask) else None
-            y = call(x.reshape(-1, *x.shape[2:]), None if mask is None else mask.reshape(-1, *mask.shape[2:]))
+        return run
+
+    def _all_rows(self, inner: Run) -> Run:
+        """One call for all steps, as in Keras 2."""
+
+        def run(x: Array, mask: Any = None, training: Any = True) -> Array:
+            rows = np.ascontiguousarray(x.reshape(-1, *x.shape[2:]))
+            y = inner(rows, mask=mask.reshape(-1, *mask.shape[2:])) if self._takes(mask) else inner(rows)
             whole: Array = y.reshape(*x.shape[:2], *y.shape[1:])
             return whole
 
-        return run_at_once if self.of_keras_2 else run
+        return run
 
     def _inner(self, run: Run) -> Run:
         own = self.layer.policy.real

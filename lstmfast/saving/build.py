@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lstmfast._graph import KerasTensor, flatten, snake_case
+from lstmfast._graph import KerasTensor, flatten
 from lstmfast._keras import NEWEST, NEWEST_NAME, Version, as_version, parse_version, version_for
 from lstmfast.layers.attention import AdditiveAttention, Attention
 from lstmfast.layers.base import Layer, all_or_nothing, assign, is_plain_shape
@@ -110,7 +110,7 @@ def build_live(model: Any, custom: dict[str, Any], keras_version: Any = None) ->
     if callable(getattr(model, "get_build_config", None)):
         entry["build_config"] = _plain(model.get_build_config())
     copy = make_model(entry, context, 0)
-    weights = _live_weights(model, any(isinstance(layer, Vocabulary) for layer in copy.all_layers()), context)
+    weights = _live_weights(model, any(isinstance(layer, Vocabulary) for layer in copy.all_layers()), is_older)
     if not copy.built:
         shape = getattr(model, "input_shape", None)
         if shape is None and weights:
@@ -126,6 +126,27 @@ def build_live(model: Any, custom: dict[str, Any], keras_version: Any = None) ->
 
 
 _KERAS_MODULES = ("keras", "tf_keras", "tensorflow")
+
+
+def _weights_with_lora(model: Any) -> list[Any]:
+    """The weights of a live model, each with what LoRA adds to it, as in Keras's own files."""
+    values = list(model.get_weights())
+    merged: dict[int, Any] = {}
+    for layer in getattr(model, "_flatten_layers", list)():
+        quantized, adapted = getattr(layer, "quantization_mode", None), getattr(layer, "lora_enabled", False)
+        if quantized is not None and (adapted or type(layer).__name__ not in ("Dense", "Embedding")):
+            raise NotImplementedError(
+                f"Layer '{layer.name}' of class {type(layer).__name__} is quantized{' with LoRA' if adapted else ''}, "
+                "which is not supported: pass on the model before it is quantized."
+            )
+        if adapted:
+            name = "embeddings" if hasattr(layer, "lora_embeddings_a") else "kernel"
+            merged[id(getattr(layer, f"_{name}"))] = np.asarray(getattr(layer, name))
+            merged.update((id(getattr(layer, f"lora_{name}_{part}")), None) for part in "ab")
+    if not merged:
+        return values
+    pairs = zip(model.weights, values, strict=True)
+    return [value for value in (merged.get(id(weight), own) for weight, own in pairs) if value is not None]
 
 
 def _by_hand(is_older: bool) -> str:
@@ -239,10 +260,10 @@ def _lookup_of(layer: Any) -> Any:
     return getattr(layer, "_lookup_layer", layer)
 
 
-def _live_weights(model: Any, looks_up: bool, context: Context) -> list[Any]:
+def _live_weights(model: Any, looks_up: bool, is_older: bool) -> list[Any]:
     """The weights of a live model, without what Keras 2 counts among them of layers that look words up."""
-    if context.major >= 3 or not looks_up:
-        return list(map(np.asarray, model.get_weights()))
+    if not (is_older and looks_up):
+        return list(map(np.asarray, _weights_with_lora(model)))
     kept = [vars(_lookup_of(layer)) for layer in _live_layers(model) if hasattr(layer, "get_vocabulary")]
     left_out = {id(one.get(name)) for one in kept for name in ("idf_weights", "num_documents")}
     # a table of words is none of the variables
@@ -747,6 +768,8 @@ class _Collector:
 
     def _add(self, layer: Layer, arrays: list[Array]) -> None:
         where = f"'{self.context.name}': layer '{layer.name}' of class {type(layer).__name__}"
+        if not layer.policy.quantized and not all(array.is_float for array in arrays):
+            raise NotImplementedError(f"{where} is quantized, which is not supported: save it before it is quantized.")
         if len(arrays) != len(layer._specs):
             raise ValueError(f"{where} expects {len(layer._specs)} weights, the file holds {len(arrays)}.")
         for spec, array in zip(layer._specs, arrays, strict=True):
@@ -838,6 +861,9 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
             prefix = f"{path}{layer.saved_vars}/"
             keys = [key for key in tree.arrays if key.startswith(prefix) and key[len(prefix) :].isdigit()]
             keys.sort(key=lambda key: int(key[len(prefix) :]))
+            order = layer.file_order()
+            if len(keys) == len(order):
+                keys = [key for _, key in sorted(zip(order, keys, strict=True))]
             if keys:
                 collector.add(layer, [tree.arrays[key] for key in keys])
             else:
@@ -889,13 +915,13 @@ def assign_tree(model: Model, tree: WeightTree, context: Context, skip_mismatch:
         by_class: dict[str, list[Layer]] = {}
         met = set(seen)  # a layer is in the file once, where it is met first
         for layer in layers:
-            name = snake_case(layer.saved_class())
+            name = layer.group_in_file or layer.saved_group()
             new = [inner for inner in layer.all_layers() if id(inner) not in met]
             if any(inner._specs or _keeps_words(inner) for inner in new) or (new and layer.is_own() and name in groups):
                 by_class.setdefault(name, []).append(layer)
             met.update(map(id, new))
         for layer in layers:
-            name = snake_case(layer.saved_class())
+            name = layer.group_in_file or layer.saved_group()
             if not layer.built and name not in by_class:
                 below = tuple(f"{path}{group}/" for group in of_class(name, groups))
                 if any(key.startswith(below) and array.is_float for key, array in tree.arrays.items()):
@@ -981,6 +1007,11 @@ def _assign_stored(
 def _add_legacy(collector: _Collector, layer: Layer, arrays: list[Array], context: Context, backend: str) -> None:
     """One entry of ``layer_names``, with the weights of all that is nested in it."""
     places = saved_order(layer, context.major)
+    if len(places) != len(arrays) and any("/lora_" in array.path for array in arrays):
+        raise NotImplementedError(
+            f"'{context.name}': layer '{layer.name}' of class {type(layer).__name__} has what LoRA adds apart from its "
+            "weights: save the model in the .keras format, which keeps their sum."
+        )
     if len(places) != len(arrays) and context.major < 2:
         places = [(owner, index) for owner in layer.owners() for index in range(keras_1_count(owner))]
     if len(places) != len(arrays):

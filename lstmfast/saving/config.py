@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import activations, initializers
+from lstmfast._graph import snake_case
 from lstmfast._keras import Version
 from lstmfast._model import Model
 from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY and OPERATIONS)
@@ -82,7 +83,6 @@ _IGNORED = {
     "batch_dropout",
     "input_spec",
     "module",
-    "quantization_config",
     "registered_name",
     "shared_object_id",
 }
@@ -305,6 +305,7 @@ def _make_layer(entry: Any, context: Context, depth: int) -> Layer:
             layer.note_class_in_file({**entry, "class_name": class_name})
         if context.major < 3:
             _mark_as_older(layer)
+            layer.group_in_file = snake_case(entry["class_name"]) if layer.class_in_file is None else None
             if isinstance(layer, CellLayer):
                 layer.dropping_rules = rules_before_keras_3(class_name, config, context.version)
             elif isinstance(layer, BatchNormalization):

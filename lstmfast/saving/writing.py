@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lstmfast._files import whole_file
-from lstmfast._graph import flatten, snake_case
+from lstmfast._graph import flatten
 from lstmfast._keras import WRITTEN, parse_version
 from lstmfast._mask_order import joins_of_masks
 from lstmfast._plan import MaskRules, Plan, Slot
@@ -217,7 +217,8 @@ def _weights(model: Model, order: Callable[[Functional], list[Layer]], several: 
         file.create_group(f"{path}vars").attrs["name"] = layer.name
         if layer._specs:
             group = file.require_group(f"{path}{layer.saved_vars}")
-            for index, value in enumerate(layer._own_weights()):
+            values = layer._own_weights()
+            for index, value in enumerate(values[place] for place in layer.file_order()):
                 data = group.create_dataset(str(index), data=value)
                 if value.dtype.name == "bfloat16":
                     data.attrs["dtype"] = "bfloat16"
@@ -232,7 +233,7 @@ def _weights(model: Model, order: Callable[[Functional], list[Layer]], several: 
     def container(members: list[Any], path: str) -> None:
         counts: dict[str, int] = {}
         for member in members:
-            name = "container" if isinstance(member, list) else snake_case(member.saved_class())
+            name = "container" if isinstance(member, list) else member.saved_group()
             counts[name] = counts.get(name, -1) + 1
             below = f"{path}{name}{f'_{counts[name]}' if counts[name] else ''}/"
             container(member, below) if isinstance(member, list) else own(member, below)
