@@ -85,6 +85,13 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
     return _alike(shapes, [map_shapes(function, value) for value in shapes])
 
 
+def flat_shapes(shapes: Any) -> list[Shape]:
+    """The shapes in a structure of them, in the order of `flatten`."""
+    flat: list[Shape] = []
+    map_shapes(flat.append, shapes)
+    return flat
+
+
 class KerasTensor:
     """The place of a value in a model: its shape, its dtype, and which call of which layer makes it.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from lstmfast._graph import KerasTensor, Shape, flatten, map_shapes, map_tree
+from lstmfast._graph import KerasTensor, Shape, flat_shapes, flatten, map_shapes, map_tree
 from lstmfast._keras import as_version
 from lstmfast._pieces import joined
 from lstmfast._plan import keepers_in
@@ -24,6 +24,7 @@ from lstmfast.layers.own import parts_of, revived
 
 if TYPE_CHECKING:
     from lstmfast.models import Functional
+    from lstmfast.streaming import Stream
 
 DEFAULT_BATCH = 32
 _MOST_WHOLE = 64
@@ -194,8 +195,9 @@ class Model(Layer):
         batch_size : int, optional
             Bounds the memory that is taken beside the outputs, and is what the progress bar counts. It changes no
             number: rows are computed independently, and in slices that suit the caches. Only a stateful model is
-            stepped by it, and one with a BatchNormalization that is called with ``training=True``; it defaults to the
-            model's fixed batch size there, else to 32.
+            stepped by it, and one that goes by the rows of a batch: with a BatchNormalization that is called with
+            ``training=True``, or an operation such as a mean over the rows. It defaults to a stateful model's fixed
+            batch size, else to 32.
         verbose : {"auto", 0, 1, 2}
             Keras's progress bar always (1), only on work of more than a second ("auto"), one line (2), nothing (0).
         steps : int, optional
@@ -268,7 +270,7 @@ class Model(Layer):
         rows = self._rows_at_once(min(batch_size or DEFAULT_BATCH, max(1, len(arrays[0]))))
         sizes = (rows,) if lengths is None else (rows, None)
         whole = self._whole_of(map_tree(lambda array: _Like((*sizes, *array.shape[len(sizes) :]), array.dtype), x))
-        return whole.predict(arrays if len(arrays) > 1 else arrays[0], batch_size, verbose, steps, None, out, lengths)
+        return whole.predict(x, batch_size, verbose, steps, None, out, lengths)
 
     def _rows_at_once(self, rows: int) -> int | None:
         """How many a stateful layer inside takes, or where none is built yet is to take; None where there is none."""
@@ -286,7 +288,7 @@ class Model(Layer):
                 self.build(map_tree(lambda like: like.shape, inputs))
                 tensors = map_tree(lambda like: like.symbolic(), inputs)
                 before = len(self.nodes)
-                whole = Functional(flatten(tensors), self(tensors), name=self.name, keras_version=self.keras_version)
+                whole = Functional(tensors, self(tensors), name=self.name, keras_version=self.keras_version)
                 del self.nodes[before:]
                 known = self._whole if len(self._whole) < _MOST_WHOLE else {}
                 self.__dict__["_whole"] = {**known, key: whole}  # not as an attribute, which would be a layer inside
@@ -335,7 +337,7 @@ class Model(Layer):
         """As calling the model."""
         return self(x)
 
-    def stream(self, batch_size: int = 1) -> Any:
+    def stream(self, batch_size: int = 1) -> Stream:
         """The model one step at a time, with a state of its own.
 
         Parameters
@@ -569,13 +571,6 @@ def _make_functional(kind: type, functional: type) -> None:
         if issubclass(base, Model) and base is not Model:
             _make_functional(base, functional)
     kind.__bases__ = tuple(functional if base is Model else base for base in kind.__bases__)
-
-
-def flat_shapes(shapes: Any) -> list[Shape]:
-    """The shapes in a structure of them."""
-    flat: list[Shape] = []
-    map_shapes(flat.append, shapes)
-    return flat
 
 
 def _batches(x: Any) -> Iterator[Any] | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from lstmfast import _core
 from lstmfast._arrays import BOOL, STRING, as_array, as_strings, convert, numpy_dtype, real_of
-from lstmfast._graph import KerasTensor, Node, Shape, depths, flatten, map_shapes, map_tree
+from lstmfast._graph import KerasTensor, Node, Shape, depths, flat_shapes, flatten, map_tree
 from lstmfast._pieces import cast, copied
 from lstmfast._stack import stacked, stage_of
 from lstmfast.layers.base import give_back, keeping_states
@@ -278,9 +278,9 @@ class Plan:
             for tensor, result in zip(outputs, self.results, strict=True)
         ]
         self.gives_outputs = all(self.owned) and self.results == [None] * len(outputs)  # `run`, as the caller gets them
-        # a layer whose rows depend on those that are run with them, because of training=True
-        self.by_batch: Any = next((node.layer for node in nodes if mixes_batch(node, training)), None)
-        self.by_rows = all(_is_by_rows(node.layer) for node in nodes) and not self.stateful and self.by_batch is None
+        # a layer whose rows depend on those that are run with them
+        self.by_batch: Any = next((node.layer for node in nodes if node.layer.mixes_batch_of(node, training)), None)
+        self.by_rows = not self.stateful and self.by_batch is None and all(_is_by_rows(node.layer) for node in nodes)
         self.masks_travel = any(operation.masked or operation.auto_mask for operation in self.operations)
         self.chain: tuple[Callable[..., Array], ...] | None = self._as_chain()
         self._stages = [stage_of(run) for run in self.chain or ()]
@@ -618,16 +618,14 @@ class Plan:
         largest = 1
         for node in self.nodes:
             try:
-                places = map_tree(lambda leaf: known[id(leaf)] if isinstance(leaf, KerasTensor) else (), node.args[0])
-                flat: list[Shape] = []
-                map_shapes(flat.append, node.layer.compute_output_shape(places))
+                flat = flat_shapes(node.layer.output_shape_of(node, known))
             except (ValueError, TypeError, KeyError):
                 flat = [tuple(1 if size is None else size for size in tensor.shape) for tensor in node.outputs]
             total = 0
             for tensor, shape in zip(node.outputs, flat, strict=False):
                 known[id(tensor)] = shape
                 if node.layer.allocates:
-                    size = 4
+                    size = real_of(tensor.dtype).itemsize
                     for extent in shape:
                         size *= extent if extent is not None else 1
                     total += size
@@ -702,11 +700,6 @@ def _is_by_rows(layer: Any) -> bool:
     """Whether a row of the output depends on the same row of the input alone: so it is for all layers of Keras."""
     own = not layer.row_by_row or getattr(layer, "time_major", False)
     return not own and all(_is_by_rows(inner) for inner in layer.sublayers())
-
-
-def mixes_batch(node: Node, training: bool | None) -> bool:
-    """Whether in this call a row of the output depends on the others of its batch because of ``training=True``."""
-    return bool(node.layer.mixes_batch(node.kwargs.get("training") if training is None else training))
 
 
 def _caster(dtype: np.dtype[Any]) -> Callable[[Array], Array]:

@@ -14,19 +14,20 @@ import numpy as np
 
 from lstmfast import _core, _graph
 from lstmfast._arrays import as_array, as_numbers_or_strings, as_strings
-from lstmfast._graph import KerasTensor, Node, Shape, copy_tree, flatten, map_graph, map_tree
+from lstmfast._graph import KerasTensor, Node, Shape, copy_tree, flat_shapes, flatten, map_graph, map_tree
 from lstmfast._keras import as_version
 from lstmfast._mask_order import in_keras_order
-from lstmfast._model import DEFAULT_BATCH, flat_shapes, make_progress
+from lstmfast._model import DEFAULT_BATCH, make_progress
 from lstmfast._model import Model as Model
 from lstmfast._pieces import put
-from lstmfast._plan import MaskRules, Plan, as_masks, mixes_batch
+from lstmfast._plan import MaskRules, Plan, as_masks
 from lstmfast.layers.base import (
     Array,
     Layer,
     Run,
     all_or_nothing,
     changes,
+    check_targets,
     fill,
     is_plain_shape,
     lock,
@@ -42,6 +43,7 @@ from lstmfast.layers.variable import in_training, inherits_training, passing_on
 if TYPE_CHECKING:
     from lstmfast.saving import load_model as load_model
     from lstmfast.saving import model_from_json as model_from_json
+    from lstmfast.streaming import Stream
 
 # What the rows that `predict` runs at once may take between two layers, for each thread: a core's own cache; and how
 # many rows they are at least, whatever they take.
@@ -226,8 +228,11 @@ class Functional(Model):
 
     def mixes_batch(self, training: bool | None) -> bool:
         # a layer once, though called many times: of models in models there may be 2**depth calls
-        calls = {(id(node.layer), str(node.kwargs.get("training"))): node for node in self._graph_nodes}
-        return any(mixes_batch(node, training) for node in calls.values())
+        calls = {
+            (id(node if isinstance(node.layer, Operation) else node.layer), str(node.kwargs.get("training"))): node
+            for node in self._graph_nodes
+        }
+        return any(node.layer.mixes_batch_of(node, training) for node in calls.values())
 
     @property
     def trains(self) -> bool:
@@ -360,14 +365,16 @@ class Functional(Model):
         ValueError, TypeError
             If their structure, a shape or a dtype is wrong, one cannot be written to, or overlaps another array.
         """
-        if not _alike(out, self._outputs_struct):
+        if type(out) is np.ndarray and isinstance(self._outputs_struct, KerasTensor):
+            targets = [out]
+        elif _alike(out, self._outputs_struct):
+            targets = flatten(out)
+        else:
             raise ValueError(
                 f"out: expected what model '{self.name}' returns, {_described(self._outputs_struct)}, got "
                 f"{_described(out)}."
             )
-        targets = flatten(out)
-        for place, (target, shape, dtype) in enumerate(zip(targets, shapes, dtypes, strict=True)):
-            _core.check_out(target, dtype, shape, [*caller, *targets[:place]])
+        check_targets(targets, shapes, dtypes, caller)
         return targets
 
     def _targets(self, plan: Plan, arrays: list[Array], out: Any, inputs: Any) -> list[Array]:
@@ -645,7 +652,8 @@ class Functional(Model):
         for part in parts:
             if len(part) != rows:
                 raise ValueError(
-                    f"Model '{self.name}' gives {len(part)} rows for {rows}: predict them all in one batch."
+                    f"Model '{self.name}' gives {len(part)} rows for {rows}: `predict` cannot put parts of that "
+                    "together. Call the model itself on all rows: model(x)."
                 )
 
     def _predict_stateful(
@@ -683,7 +691,7 @@ class Functional(Model):
                     connections.setdefault(id(node.layer), []).append(f"{layer.name}[{index}][{position}]")
         return self._layers, {key: ", ".join(value) for key, value in connections.items()}
 
-    def stream(self, batch_size: int = 1) -> Any:
+    def stream(self, batch_size: int = 1) -> Stream:
         from lstmfast.streaming import Stream
 
         return Stream(self, batch_size)

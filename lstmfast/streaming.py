@@ -12,19 +12,22 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lstmfast import _core
 from lstmfast._arrays import STRING, as_array
-from lstmfast._graph import Node, flatten, map_tree
-from lstmfast._plan import Operation, Plan, Port, Slot, keepers_in
+from lstmfast._graph import KerasTensor, Node, flatten, map_tree
+from lstmfast._plan import Operation, Port, Slot, keepers_in
 from lstmfast.layers.activation import Activation
 from lstmfast.layers.base import Array, fill, lock, positive
 from lstmfast.layers.core import Dense, identity
 from lstmfast.layers.reshaping import RepeatVector
 from lstmfast.layers.wrappers import TimeDistributed
+
+if TYPE_CHECKING:
+    from lstmfast.models import Functional
 
 Stage = Callable[..., Any]
 State = tuple[Array, ...]
@@ -240,13 +243,13 @@ class Stream:
         "timed",
     )
 
-    def __init__(self, model: Any, batch_size: int = 1, timed: Sequence[bool] | None = None) -> None:
+    def __init__(self, model: Functional, batch_size: int = 1, timed: Sequence[bool] | None = None) -> None:
         self._batch = positive("batch_size", batch_size)
         with lock:
-            plan: Plan = model.plan()
+            plan = model.plan()
             self._weights = tuple(model.weights)
         self._model = model
-        self._name: str = model.name
+        self._name = model.name
         self._plan = plan
         fixed = next((port.batch for port in plan.ports if port.batch not in (None, batch_size)), None)
         if fixed is not None:
@@ -358,7 +361,8 @@ class Stream:
                     return None
                 runs.append(run)
         # the steppers check the shape and the type of what they take
-        if not self._keepers or [place] != plan.output_slots or plan.results[0] is not None:
+        alone = [place] == plan.output_slots and isinstance(self._model._outputs_struct, KerasTensor)
+        if not self._keepers or not alone or plan.results[0] is not None:
             return None
         return _core.StepChain(runs)
 
@@ -447,17 +451,17 @@ class Stream:
 
         Parameters
         ----------
-        x : array-like, or list or dict of them where the model has several inputs
+        x : array-like, or list or dict of them as the model's inputs
             (batch, features): one step of each sequence. With a batch of 1, (features,) will do. An input that is no
             sequence comes whole, with each step.
         mask : array-like, or list of them and None where the model has several inputs, optional
             (batch,), False for the sequences that skip this step.
-        out : numpy.ndarray, or list of them, optional
+        out : numpy.ndarray, or list or dict of them as the model's outputs, optional
             Where to put what the step gives; as of `Model.predict`.
 
         Returns
         -------
-        numpy.ndarray, or a list of them where the model has several outputs
+        numpy.ndarray, or a list or dict of them as the model's outputs
             What the model would give for the sequence up to this step; of a returned sequence its last step.
 
         Raises
@@ -491,11 +495,8 @@ class Stream:
         return self._run(self._checked(x), masks)
 
     def _step_into(self, x: Any, mask: Any, out: Any) -> Any:
-        targets = list(out) if isinstance(out, (list, tuple)) else [out]
-        if len(targets) != len(self._out_shapes):
-            raise ValueError(f"out: a step returns {len(self._out_shapes)} arrays, got {len(targets)}.")
-        for place, (target, shape) in enumerate(zip(targets, self._out_shapes, strict=True)):
-            _core.check_out(target, self._plan.output_dtypes[place], shape, [*flatten([x, mask]), *targets[:place]])
+        caller = flatten([x, mask])
+        targets = self._model.checked_out(out, self._out_shapes, self._plan.output_dtypes, caller)
         x = self._checked(x)
         if self._chain is not None and mask is None:
             outputs = self._chain.step(x[0], targets[0])
@@ -506,7 +507,7 @@ class Stream:
     def _checked(self, x: Any) -> list[Array]:
         """The step's inputs as the stages take them."""
         checked = []
-        values = self._model._flat_inputs(x) if len(self._shapes) > 1 else [x]
+        values = self._model._flat_inputs(x) if len(self._shapes) > 1 or isinstance(x, dict) else [x]
         for value, shape, port in zip(values, self._shapes, self._plan.ports, strict=True):
             array = port.read(value, "the step")
             if self._batch == 1 and array.ndim == len(shape) - 1:
@@ -545,10 +546,11 @@ class Stream:
         masks = None if mask is None else self._checked_masks(mask)
         before = self.state
         try:
-            return self._finish(self._run(x, masks)[0])
+            outputs = self._plan.finish(self._run(x, masks)[0])
         except BaseException:
             self._restore(before)
             raise
+        return self._model._pack_outputs(outputs)
 
     def _run(self, x: list[Array], mask: list[Any] | None) -> tuple[list[Array], list[Any]]:
         plan = self._plan
@@ -583,14 +585,6 @@ class Stream:
             for slot, value in zip(operation.outputs, after, strict=False):
                 masks[slot] = value
         return [values[slot] for slot in plan.output_slots], [masks[slot] for slot in plan.output_slots]
-
-    def _finish(self, outputs: list[Array]) -> Any:
-        plan = self._plan
-        finished = [
-            array.astype(result or array.dtype, copy=not owned)
-            for array, owned, result in zip(outputs, plan.owned, plan.results, strict=True)
-        ]
-        return finished[0] if len(finished) == 1 else finished
 
 
 def _fits(array: Array, shape: tuple[int | None, ...]) -> bool:

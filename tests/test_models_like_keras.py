@@ -1037,3 +1037,21 @@ def test_models_in_models_each_called_twice():
     again = lstmfast.model_from_json(net.to_json())
     assert again.output_shape == again.compute_output_shape((None, 3)) == (None, 3)
     assert again.count_params() == 12
+
+
+class Joining(layers.Layer):
+    """A layer whose output is as long as both of its arguments."""
+
+    def call(self, x, other):
+        return np.concatenate([x, other], axis=1)
+
+
+def test_the_bytes_of_a_row_are_those_of_what_layers_give():
+    """By which `predict` chooses how many rows to run at once."""
+    for dtype, size in (("float32", 4), ("float64", 8)):
+        x = Input((None, 3), dtype=dtype)
+        y = layers.Dense(2, dtype=dtype)(layers.LSTM(7, return_sequences=True, dtype=dtype)(x))
+        assert lstmfast.Model(x, y).plan().row_bytes([(50, 3)]) == 50 * 7 * size
+    x, other = Input((None, 3)), Input((None, 3))
+    model = lstmfast.Model([x, other], layers.Dense(5)(Joining()(x, other=other)))
+    assert model.plan().row_bytes([(50, 3), (20, 3)]) == 70 * 5 * 4

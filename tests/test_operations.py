@@ -482,16 +482,18 @@ def along_features(k: Any, x: Any, y: Any, i: Any) -> dict[str, Any]:
 
 # Operations that could be streamed by what they compute, but are not: most have a table, or two axes.
 NOT_STREAMED = {
-    "keras": (
-        "diagonal,dot,einsum dense,einsum pairs,inner,take of a table,tensordot,top_k,top_k places,tril,triu,vstack"
-    ),
-    "tf_keras": "K.dot,K.switch,band_part,gather of a table,tensordot,top_k",
+    "keras": "diagonal,dot,einsum dense,einsum pairs,inner,tensordot,tril,triu,vstack",
+    "tf_keras": "K.dot,K.switch,band_part,tensordot",
 }
 
 
+# Operations that keep rows apart, but are not known to: a model with one is run in the batches of Keras.
+NOT_BY_ROWS = {"keras": "core slice", "tf_keras": "K.dot,K.switch,gather of each row"}
+
+
 @pytest.mark.parametrize("framework", ["keras", "tf_keras"])
-def test_operations_one_step_at_a_time(framework):
-    """Those whose output at a step stays as it is whatever the other steps hold; the others are refused."""
+def test_operations_of_one_row_and_one_step_at_a_time(framework):
+    """Those whose output at a row, or step, stays as it is whatever other ones hold; others are not streamed."""
     live = oracle.live_keras(framework)
     if live is None:
         pytest.skip(f"needs {framework}")
@@ -505,10 +507,14 @@ def test_operations_one_step_at_a_time(framework):
         import tensorflow as tf
 
         outputs = of_tensorflow(tf, live.backend, *parts[:2], tf.cast(parts[2], tf.int32))
-    refused = set()
+    refused, batched = set(), set()
     for name, output in outputs.items():
         mine = lstmfast.from_keras(live.Model(entrance, output))
         y = mine(together)
+        by_rows = keeps_rows_apart(mine, together, y)
+        assert by_rows or mine.plan().by_batch is not None, name
+        if by_rows and mine.plan().by_batch is not None:
+            batched.add(name)
         by_steps = y.ndim > 1 and y.shape[1] == STEPS
         for step in range(STEPS if by_steps else 0):
             others = np.roll(together, 1, axis=0)
@@ -523,6 +529,83 @@ def test_operations_one_step_at_a_time(framework):
         assert_same_bits(np.stack([stream.step(together[:, step]) for step in range(STEPS)], axis=1), y, name)
         assert by_steps, name
     assert refused == set(NOT_STREAMED[framework].split(","))
+    assert batched == set(NOT_BY_ROWS[framework].split(","))
+
+
+def keeps_rows_apart(model: Any, x: Array, y: Array) -> bool:
+    """Whether each row of the output is what the model gives for that row alone."""
+    if y.shape[:1] != x.shape[:1]:
+        return False
+    try:
+        return all(np.array_equal(model(x[row : row + 1]), y[row : row + 1]) for row in range(len(x)))
+    except ValueError:
+        return False
+
+
+def over_rows(k: Any, x: Any, y: Any) -> dict[str, Any]:
+    """Operations of Keras 3 that go by the rows of a batch, and give as many."""
+    first = x[:, 0]
+    return {
+        "less the mean": x - k.mean(x, axis=0),
+        "less the mean of all": x - k.mean(x),
+        "sum": x * 0 + k.sum(y, axis=(0, 2), keepdims=True),
+        "cumsum": k.cumsum(x, axis=0),
+        "sort": k.sort(x, axis=0),
+        "order": k.argsort(x, axis=-3),
+        "flip": k.flip(x, axis=0),
+        "backwards": x[::-1, :],
+        "all but the last": k.pad(x[:-1, :], [[1, 0], [0, 0], [0, 0]]),
+        "roll": k.roll(x, 1, axis=0),
+        "softmax": k.softmax(x, axis=0),
+        "softmax of all": k.softmax(x, axis=None),
+        "turned": k.transpose(k.cumsum(k.transpose(x, (1, 0, 2)), axis=1), (1, 0, 2)),
+        "swapped": k.swapaxes(k.flip(k.swapaxes(x, 0, 1), axis=1), 0, 1),
+        "pairs": k.sum(first @ k.transpose(first), axis=-1),
+        "einsum": k.einsum("btf,ctf->b", x, y),
+        "reshaped": k.reshape(k.cumsum(k.reshape(x, (-1, FEATURES)), axis=0), (-1, STEPS, FEATURES)),
+        "repeated": k.repeat(x, 2, axis=0)[::2, :] + x[:1, :],
+        "joined": k.concatenate([x, y], axis=0)[::2, :],
+    }
+
+
+def test_operations_over_rows_get_the_batches_of_keras(keras):
+    x, y = (np.random.default_rng(1).uniform(0, 1, (70, STEPS, FEATURES)).astype("float32") for _ in range(2))
+    inputs = [keras.Input((STEPS, FEATURES)) for _ in range(2)]
+    model = keras.Model(inputs, over_rows(keras.ops, *inputs))
+    mine = lstmfast.from_keras(model)
+    for size in (4, None, 70):
+        expected = model.predict([x, y], batch_size=size, verbose=0)
+        assert_outputs(mine.predict([x, y], batch_size=size), expected, f"batch_size={size}")
+    for name, output in mine.output.items():
+        alone = lstmfast.Model(mine.inputs, output)
+        inside = lstmfast.Model(mine.inputs, alone(mine.inputs))
+        assert None not in (alone.plan().by_batch, inside.plan().by_batch), name
+    rowwise = lstmfast.Model(mine.inputs, mine.inputs[0] * mine.inputs[1] - 1)
+    assert rowwise.plan().by_rows
+    assert rowwise.plan().by_batch is None
+
+
+def test_operations_that_change_the_number_of_rows(keras):
+    x = X[np.arange(64) % 3]
+    inputs = keras.Input((STEPS, FEATURES))
+    model = keras.Model(inputs, inputs[::2, :])
+    mine = lstmfast.from_keras(model)
+    with pytest.raises(ValueError, match=r"gives 16 rows for 32.*Call the model itself on all rows: model\(x\)\."):
+        mine.predict(x)
+    assert_same_bits(mine(x), np.asarray(model(x)))
+    assert_same_bits(mine.predict(x, batch_size=64), np.asarray(model(x)))
+
+
+def test_each_call_of_an_operation_has_its_own_constants(keras):
+    """Of one operation that is called twice."""
+    operation = keras.src.ops.numpy.GetItem()
+    x = keras.Input((STEPS, FEATURES))
+    keys = [(slice(None), slice(0, 2)), (slice(None), slice(0, 3))]
+    mine = lstmfast.from_keras(keras.Model(x, [operation(x, key) for key in keys]))
+    assert mine.compute_output_shape((5, STEPS, FEATURES)) == [(5, 2, FEATURES), (5, 3, FEATURES)]
+    out = [np.empty((3, 2, FEATURES), "float32"), np.empty((3, 3, FEATURES), "float32")]
+    for found, key in zip(mine.predict(X, out=out), keys, strict=True):
+        assert_same_bits(found, X[key])
 
 
 def test_operations_are_written_for_keras(keras_model, tmp_path):

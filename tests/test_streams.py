@@ -17,6 +17,7 @@ from tutorial_models import build
 
 import lstmfast
 from lstmfast import Input, Sequential, _core, layers
+from lstmfast._graph import flatten, map_tree
 
 STEPS, FEATURES = 7, 3
 X = bits.sequences(4, STEPS, FEATURES)
@@ -462,6 +463,76 @@ def test_a_stream_of_several_inputs_gives_the_bits_of_the_whole(name, batch):
     twin = twins[0].step([value[0] if batch == 1 else value for value in inputs])
     for y, other in zip(last, twin if isinstance(twin, list) else [twin], strict=True):
         assert_same_bits(y, other)
+
+
+def outputs_of(name):
+    """A model of one sequence, whose outputs are of this structure."""
+    x = Input((None, FEATURES), name="x")
+    y = layers.LSTM(4, return_sequences=True)(x)
+    last = layers.GRU(3)(y)
+    outputs = {
+        "a dict": {"b": y, "a": last},
+        "a dict of one": {"y": last},
+        "a list": [last, y],
+        "a tuple": (y, last),
+        "nested": {"states": [last, {"z": y, "c": last}], "all": y},
+    }[name]
+    return lstmfast.Model({"x": x} if name == "a dict of one" else x, outputs)
+
+
+class TwoAnswers(lstmfast.Model):
+    per_step = True
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(4)
+
+    def call(self, x):
+        y = self.dense(x["second"] - x["first"])
+        return {"y": y, "twice": 2 * y}
+
+
+def assert_same_tree(found, expected):
+    assert type(found) is type(expected)
+    if isinstance(expected, np.ndarray):
+        assert_same_bits(found, expected[:, -1] if expected.ndim > found.ndim else expected)
+        return
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        found, expected = found.values(), expected.values()
+    for one, other in zip(found, expected, strict=True):
+        assert_same_tree(one, other)
+
+
+@pytest.mark.parametrize("name", ["a dict", "a dict of one", "a list", "a tuple", "nested"])
+def test_a_step_gives_the_structure_of_the_outputs(name):
+    model = outputs_of(name)
+    stream, twin = model.stream(batch_size=4), model.stream(batch_size=4)
+    for step in range(3):
+        expected = model(X[:, : step + 1])
+        x = {"x": X[:, step]} if step and name == "a dict of one" else X[:, step]
+        found = stream.step(x)
+        assert_same_tree(found, expected)
+        out = map_tree(np.zeros_like, found)
+        into = twin.step(x, out=out)
+        assert_same_tree(into, expected)
+        assert all(one is other for one, other in zip(flatten(into), flatten(out), strict=True))
+    other = {"a list": lambda: dict(enumerate(out)), "a tuple": lambda: out[:1]}.get(name, lambda: flatten(out))()
+    with pytest.raises(ValueError, match="out: expected what model"):
+        twin.step(X[:, 3], out=other)
+    shared = map_tree(lambda array: np.zeros((4, 4), "float32")[:, : array.shape[1]], found)
+    assert_same_tree(twin.step(X[:, 3], out=shared), model(X[:, :4]))
+
+
+def test_a_model_of_ones_own_streams_its_structures():
+    model = TwoAnswers()
+    whole = {"second": X, "first": X[:, ::-1].copy()}
+    expected = model(whole)
+    stream = model.stream(batch_size=4)
+    for step in range(STEPS):
+        found = stream.step({name: array[:, step] for name, array in whole.items()})
+    assert_same_tree(found, expected)
+    assert_same_bits(model.predict(whole)["twice"], expected["twice"])
 
 
 def test_masks_of_several_inputs():

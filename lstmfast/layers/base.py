@@ -25,6 +25,7 @@ from lstmfast._graph import (
     Node,
     Shape,
     contains_symbolic,
+    flat_shapes,
     flatten,
     map_shapes,
     map_tree,
@@ -583,6 +584,10 @@ class Layer:
         own = bool(training) and not self.row_by_row_in_training
         return own or any(inner.mixes_batch(training) for inner in self.sublayers())
 
+    def mixes_batch_of(self, node: Node, training: bool | None) -> bool:
+        """As `mixes_batch`, of a recorded call in a model that is called with this `training`."""
+        return self.mixes_batch(node.kwargs.get("training") if training is None else training)
+
     def noisy_run(self, make: Callable[[], Run]) -> Run:
         """What ``make`` gives for the weights that the layer has now; the same function until these change."""
         with lock:
@@ -695,13 +700,10 @@ class Layer:
 
     def check_targets(self, targets: list[Any], shapes: Any, caller: list[Any], dtypes: Any = None) -> None:
         """Raise where the layer's results, of these shapes, cannot be put into ``targets``."""
-        expected: list[Shape] = []
-        map_shapes(expected.append, shapes)
+        expected = flat_shapes(shapes)
         if len(targets) != len(expected):
             raise ValueError(f"out: layer '{self.name}' returns {len(expected)} arrays, got {len(targets)}.")
-        for number, (target, shape) in enumerate(zip(targets, expected, strict=True)):
-            dtype = self.policy.result if dtypes is None else dtypes[number]
-            _core.check_out(target, dtype, shape, [*caller, *targets[:number]])
+        check_targets(targets, expected, dtypes or [self.policy.result] * len(expected), caller)
 
     def run_ragged(self, inputs: Any, lengths: Any, arguments: dict[str, Any], out: Any, caller: list[Any]) -> Any:
         """The call where each row has a length of its own; see ../_ragged.py."""
@@ -900,6 +902,14 @@ def passing(function: Callable[[Array, Array | None], Array]) -> Run:
 
     run.takes_out = True  # type: ignore[attr-defined]
     return run
+
+
+def check_targets(targets: list[Any], shapes: list[Shape], dtypes: list[Any], caller: Iterable[Any]) -> None:
+    """Raise where results of these shapes and types cannot be put into ``targets``, apart from ``caller``'s arrays."""
+    taken = list(caller)
+    for target, shape, dtype in zip(targets, shapes, dtypes, strict=True):
+        _core.check_out(target, dtype, shape, taken)
+        taken.append(target)
 
 
 def fill(targets: list[Array], outputs: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from lstmfast import activations
 from lstmfast._arrays import ordered_mean, ordered_sum
-from lstmfast._graph import KerasTensor, Node, Shape, common_shape, contains_symbolic, flatten, map_shapes, map_tree
+from lstmfast._graph import KerasTensor, Node, Shape, common_shape, contains_symbolic, flat_shapes, flatten, map_tree
 from lstmfast._pieces import (
     accumulated,
     along,
@@ -61,7 +61,7 @@ _INERT = ("name", "training")
 # What operations call their first argument, where it is not their first here.
 _FIRST = ("a", "inputs", "variable", "x")
 # Those that give the shape of their input.
-_SHAPES = ("shape", "compat.v1.shape")
+SHAPES = ("shape", "compat.v1.shape")
 # Those in which Keras makes tensors of constants first.
 OF_TENSORS: dict[str, np.ufunc] = {
     "Mod": np.mod,
@@ -103,7 +103,6 @@ class Operation(Layer):
         Where Keras 3 has it.
     """
 
-    row_by_row = False  # it may reduce, or index, the rows
     casts_input = False
     supports_masking = False
     config_keys = ("operation", "options", "module")
@@ -124,9 +123,14 @@ class Operation(Layer):
         return self.operation not in _VIEWS
 
     def as_stage(self, run: Run, node: Node, batch_size: int) -> tuple[Any, bool]:
-        from lstmfast.layers.step_operations import stage_of_operation
+        from lstmfast.layers.operation_axes import stage_of_operation
 
         return stage_of_operation(self, run, node), True
+
+    def mixes_batch_of(self, node: Node, training: bool | None) -> bool:
+        from lstmfast.layers.operation_axes import ROWS, keeps_places
+
+        return not keeps_places(self, node, ROWS)
 
     def saved_entry(self) -> dict[str, Any]:
         """The operation as a Keras 3 file holds it.
@@ -185,7 +189,7 @@ class Operation(Layer):
     def build(self, input_shape: Any) -> None:
         self.built = True
 
-    def bind_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """The call's arguments as one list of tensors and constants, in the function's order."""
         names, _ = OPERATIONS[self.operation]
         if names[0].startswith("*"):
@@ -203,18 +207,18 @@ class Operation(Layer):
         last = max(position for position, name in enumerate(names) if name in bound)
         return [bound.get(name) for name in names[: last + 1]], {}
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        shapes, _, _ = self._probe(self._last_inputs, input_shape)
-        return shapes if len(shapes) > 1 else shapes[0]
+    def output_shape_of(self, node: Node, known: dict[int, Shape]) -> Any:
+        shapes = map_tree(lambda leaf: known[id(leaf)] if isinstance(leaf, KerasTensor) else (), node.args[0])
+        found, _, _ = self._probe(node.args[0], shapes)
+        return found if len(found) > 1 else found[0]
 
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
         self.refuse_strings(inputs)
-        self._last_inputs = inputs
         self.built = True
         shapes, dtypes, samples = self._probe(inputs, map_tree(lambda leaf: getattr(leaf, "shape", ()), inputs))
         outputs = [KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
         sources = [leaf for leaf in flatten(inputs) if isinstance(leaf, KerasTensor)]
-        is_constant = self.operation in _SHAPES or all(leaf.samples is not None for leaf in sources)
+        is_constant = self.operation in SHAPES or all(leaf.samples is not None for leaf in sources)
         for output, (first, second) in zip(outputs, samples, strict=True):
             output.extents = first.shape, second.shape
             output.samples = (first, second) if is_constant else None
@@ -224,8 +228,7 @@ class Operation(Layer):
     def _probe(self, inputs: Any, shapes: Any) -> tuple[list[Shape], list[str], list[tuple[Array, Array]]]:
         """Shapes, types and values of the outputs, found by running on zeros of two sizes where a size may vary."""
         run = self.freeze(())
-        flat: list[Shape] = []
-        map_shapes(flat.append, shapes)
+        flat = flat_shapes(shapes)
         self._check_size(inputs, flat)
 
         def outputs(position: int) -> list[Array]:
@@ -338,7 +341,7 @@ def like(value: Any, x: Array) -> Any:
 
 
 def elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, marked as one whose values each depend on those in their place alone: see step_operations.py."""
+    """``function``, marked as one whose values each depend on those in their place alone: see operation_axes.py."""
     function.elementwise = True  # type: ignore[attr-defined]
     return function
 

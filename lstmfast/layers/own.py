@@ -19,7 +19,7 @@ import numpy as np
 
 from lstmfast._arrays import STRING, DTypePolicy, as_array, as_numbers_or_strings, numpy_dtype
 from lstmfast._core import KnownInputs
-from lstmfast._graph import KerasTensor, Node, common_shape, flatten, map_shapes, map_tree
+from lstmfast._graph import KerasTensor, Node, common_shape, flat_shapes, flatten, map_shapes, map_tree
 from lstmfast.activations import Activation
 from lstmfast.initializers import Initializer
 from lstmfast.layers.base import Array, Layer, Run, give_back, keeping_states, lock, serialize
@@ -273,8 +273,7 @@ class _Own(Layer):
         return self._find_shapes(input_shape)
 
     def _find_shapes(self, input_shape: Any) -> Any:
-        flat: list[Any] = []
-        map_shapes(flat.append, input_shape)
+        flat = flat_shapes(input_shape)
         known = getattr(self, "_dtypes", None)
         text = "string" if len(flat) == 1 and self._reads_inside() else None
         dtypes = known if known and len(known) == len(flat) else [text] * len(flat)

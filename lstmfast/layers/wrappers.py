@@ -80,7 +80,10 @@ class TimeDistributed(Layer):
 
     def _takes_rows(self) -> bool:
         """Whether the layer mixes rows, or merges such as are masked."""
-        return self.layer.mixes_batch(True) or any(inner.uses_mask_since_34 for inner in self.layer.all_layers())
+        return any(
+            inner.uses_mask_since_34 or (inner.mixes_batch(True) and not inner.sublayers())
+            for inner in self.layer.all_layers()
+        )
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """The mask that came; of Keras 2 what the layer makes of it, and of a mask of more axes one of the steps."""

@@ -677,8 +677,7 @@ class Edges:
         if not isinstance(args, list) or not isinstance(kwargs, dict):
             raise ValueError(f"'{self.context.name}': the call of layer '{layer.name}' is not understood.")
         kwargs = {key: value for key, value in kwargs.items() if value is not None}
-        bind = getattr(layer, "bind_call", layer._bind)
-        inputs, arguments = bind(tuple(args), kwargs)
+        inputs, arguments = layer._bind(tuple(args), kwargs)
         return inputs, arguments
 
     def _call_legacy(self, layer: Layer, node: Any) -> tuple[Any, dict[str, Any]]:
@@ -721,7 +720,7 @@ class Edges:
                 "constants, which an RNN alone can be."
             )
         if isinstance(layer, Operation):
-            return layer.bind_call((tensors[0] if single else tensors,), arguments)
+            return layer._bind((tensors[0] if single else tensors,), arguments)
         alone = len(tensors) == 1 and (not layer.takes_list() or "value" in arguments)  # MultiHeadAttention's first
         inputs = tensors[0] if alone else tensors
         return layer._bind((inputs,), arguments)
