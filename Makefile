@@ -336,6 +336,8 @@ check-sanitize: check-leaks check-sanitize-python
 
 # A copy of the tree, so that the ordinary extension stays where it is. Python itself never frees everything: no leak
 # check. The first program writes behind its memory, and has to be stopped. What bounds memory or time is left out.
+# TESTS='tests/test_streams.py tests/test_errors.py' runs a part.
+TESTS ?= tests
 SANITIZED := build/sanitized
 SANITIZED_LIBRARIES = $(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)
 SANITIZED_RUN = cd $(SANITIZED) && LD_PRELOAD='$(SANITIZED_LIBRARIES)' PYTHONPATH=. UBSAN_OPTIONS=halt_on_error=1 \
@@ -349,7 +351,7 @@ check-sanitize-python: .venv/.installed
 	cd $(SANITIZED) && LSTMFAST_SANITIZE=address,undefined $(CURDIR)/.venv/bin/python setup.py -q build_ext --inplace
 	! ($(SANITIZED_RUN) -c '$(BEHIND_THE_END)') > $(SANITIZED)/behind_the_end.txt 2>&1
 	grep -q 'AddressSanitizer: heap-buffer-overflow' $(SANITIZED)/behind_the_end.txt
-	$(SANITIZED_RUN) -m pytest -n $(JOBS) --dist worksteal -p no:cacheprovider -o timeout=0 tests \
+	$(SANITIZED_RUN) -m pytest -n $(JOBS) --dist worksteal -p no:cacheprovider -o timeout=0 $(TESTS) \
 	    --deselect tests/test_processes.py::test_import_takes_little_time \
 	    --deselect tests/test_cli_predict.py::test_memory_is_bounded --deselect tests/test_recipes.py::test_ray \
 	    --deselect tests/test_long_runs.py::test_nothing_leaks --deselect tests/test_long_runs.py::test_a_leak_is_noticed \

@@ -686,7 +686,7 @@ cdef class PackedLayer:
             raise ValueError(f"{what}: expected shape {(batch, width)}, got {state.shape}")
         return cnp.PyArray_DATA(state)
 
-    def run(self, x, mask, initial_state, bint return_sequences, bint return_state, bint go_backwards,
+    def run(self, x, mask, tuple initial_state, bint return_sequences, bint return_state, bint go_backwards,
             bint zero_output_for_mask, out, int threads):
         cdef lf_run call
         self.take_x(&call, x)
@@ -705,7 +705,7 @@ cdef class PackedLayer:
         call.x_step_stride = _stride(x, 1, self.itemsize)
         return 0
 
-    def run_indexed(self, indices, table, mask, initial_state, bint return_sequences, bint return_state,
+    def run_indexed(self, indices, table, mask, tuple initial_state, bint return_sequences, bint return_state,
                     bint go_backwards, bint zero_output_for_mask, out, int threads):
         cdef lf_run call
         self.take_indices(&call, indices, table)
@@ -734,10 +734,13 @@ cdef class PackedLayer:
         call.index_step_stride = _stride(indices, 1, 4)
         return 0
 
-    cdef object fill(self, lf_run *call, object x, object mask, object initial_state, bint return_sequences,
+    cdef object fill(self, lf_run *call, object x, object mask, tuple initial_state, bint return_sequences,
                      bint return_state, bint go_backwards, bint zero_output_for_mask, object out, int threads,
                      Pair joint=None):
-        """The part that all inputs share; x is (batch, steps, ...). Returns what the call is going to fill."""
+        """The part that all inputs share; x is (batch, steps, ...). Returns what the call is going to fill.
+
+        The call points into the arrays of `initial_state`, a tuple, so that they live as long as it does.
+        """
         cdef int ndim = 3 if return_sequences else 2
         cdef cnp.npy_intp shape[3]
         cdef Py_ssize_t width = self._width(call)
@@ -794,7 +797,7 @@ cdef class PackedLayer:
             return y
         return (y, h, c) if has_cell else (y, h)
 
-    def convolve(self, x, tuple places, tuple of_x, of_h, mask, initial_state, bint return_sequences,
+    def convolve(self, x, tuple places, tuple of_x, of_h, mask, tuple initial_state, bint return_sequences,
                  bint return_state, bint go_backwards, bint zero_output_for_mask, int threads):
         cdef lf_run call
         cdef lf_convolution convolution
@@ -816,7 +819,7 @@ cdef class PackedLayer:
         for axis in range(LF_AXES):
             convolution.places[axis] = places[axis - first] if axis >= first else 1
             convolution.x.axis_stride[axis] = _stride(x, 2 + axis - first, self.itemsize) if axis >= first else 0
-        convolution.x.channel_stride = _stride(x, 2 + rank, self.itemsize) 
+        convolution.x.channel_stride = _stride(x, 2 + rank, self.itemsize)
         if convolution.x.channels == 1:
             convolution.x.channel_stride = 1
         call.convolution = &convolution

@@ -40,14 +40,14 @@ cdef class Calls:
         self.packed = []
         self.held = []
 
-    cpdef object run(self, PackedLayer layer, object x, object mask, object initial_state, bint return_sequences,
+    cpdef object run(self, PackedLayer layer, object x, object mask, tuple initial_state, bint return_sequences,
                      bint return_state, bint go_backwards, bint zero_output_for_mask, object out):
         self._room(layer)
         layer.take_x(&self.calls[self.count], x)
         return self._fill(layer, x, None, mask, initial_state, return_sequences, return_state, go_backwards,
                           zero_output_for_mask, out)
 
-    cpdef object run_indexed(self, PackedLayer layer, object indices, object table, object mask, object initial_state,
+    cpdef object run_indexed(self, PackedLayer layer, object indices, object table, object mask, tuple initial_state,
                              bint return_sequences, bint return_state, bint go_backwards, bint zero_output_for_mask,
                              object out):
         self._room(layer)
@@ -69,7 +69,7 @@ cdef class Calls:
             raise ValueError(f"there is room for {LF_LEVELS_MOST} calls")
         return 0
 
-    cdef object _fill(self, PackedLayer layer, object x, object table, object mask, object initial_state,
+    cdef object _fill(self, PackedLayer layer, object x, object table, object mask, tuple initial_state,
                       bint return_sequences, bint return_state, bint go_backwards, bint zero_output_for_mask,
                       object out):
         result = layer.fill(&self.calls[self.count], x, mask, initial_state, return_sequences, return_state,

@@ -280,7 +280,7 @@ cdef class Stepper:
             raise ValueError("this Stepper was never initialised")
         return tuple([array.copy() for array in self.states[self.current]])
 
-    def set_state(self, state):
+    def set_state(self, tuple state not None):
         cdef Py_ssize_t bytes_
         cdef const void *source[2]
         cdef int i, count

@@ -4,13 +4,12 @@ cdef dict _NORMS = {"layer": LF_PASS_LAYER_NORM, "unit": LF_PASS_UNIT_NORM}
 
 
 cdef int _begin_pass(lf_pass *call, lf_pass_kind kind, object x) except -1:
-    if _typenum(x) != cnp.NPY_FLOAT32 and _typenum(x) != cnp.NPY_FLOAT64:
-        raise TypeError(f"x: expected float32 or float64, got {x.dtype}")
+    cdef int typenum = _typenum(x)
     if not cnp.PyArray_IS_C_CONTIGUOUS(x):
         raise TypeError("x: expected a C-contiguous array")
     memset(call, 0, sizeof(lf_pass))
     call.kind = kind
-    call.real = LF_F32 if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32 else LF_F64
+    call.real = LF_F32 if typenum == cnp.NPY_FLOAT32 else LF_F64
     return 0
 
 

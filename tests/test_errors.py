@@ -709,6 +709,9 @@ MISTAKES = [
     Mistake(
         "core: mask of numbers", core, lambda layer: bits.run(layer, X, np.ones((2, 5))), TypeError, ("mask", "bool")
     ),
+    Mistake(
+        "core: states in a list", core, lambda layer: bits.run(layer, X, None, STATE), TypeError, ("tuple", "list")
+    ),
     Mistake("core: one state", core, lambda layer: bits.run(layer, X, None, (STATE[0],)), ValueError, ("2", "1")),
     Mistake(
         "core: state of other units",

@@ -254,7 +254,8 @@ static void run_step(const struct convolving *s, const struct member *member, si
         for (size_t next = 0;; next++) {
             if (team > 1) next = atomic_fetch_add_explicit(&s->queues[whose].next[parity], 1, memory_order_relaxed);
             if (next >= own) break;
-            const size_t chunk = whose * own + next, begin = rows * chunk / chunks, end = rows * (chunk + 1) / chunks;
+            const size_t chunk = whose * own + next;
+            const size_t begin = lf_part_begin(rows, chunk, chunks), end = lf_part_begin(rows, chunk + 1, chunks);
             if (begin < end) run_chunk(s, member, step, band, band + begin, end - begin);
         }
     }

@@ -116,9 +116,9 @@ lf_status lf_layer_project(const lf_layer *layer, const void *x, ptrdiff_t x_row
                              .x_stride = x_row_stride,
                              .projection = projection,
                              .projection_stride = (ptrdiff_t)width};
-    const unsigned long long before = lf_flush_subnormals(); /* as in a call, for the same bits */
+    const unsigned long long before = lf_set_arithmetic(); /* as in a call, for the same bits */
     layer->kernels->project(&layer->panels, &call);
-    lf_restore_subnormals(before);
+    lf_restore_arithmetic(before);
     return LF_OK;
 }
 

@@ -15,14 +15,14 @@ typedef struct lf_queue {
     size_t rounds; /* that the member itself has begun */
 } lf_queue;
 
-/* A member's first act: how the caller's subnormals were treated, for its last one. */
+/* A member's first act: how its thread computed before, for its last one. */
 static inline unsigned long long lf_member_begin(lf_watch *watch, int count) {
     if (count > 1) lf_watch_enter(watch);
-    return lf_flush_subnormals();
+    return lf_set_arithmetic();
 }
 
 static inline void lf_member_end(lf_watch *watch, int count, unsigned long long before) {
-    lf_restore_subnormals(before);
+    lf_restore_arithmetic(before);
     if (count > 1) lf_watch_leave(watch);
 }
 

@@ -141,9 +141,9 @@ typedef struct lf_pass {
     lf_pass_kind kind;
     lf_real real;
     lf_activation activation;
-    size_t rows, columns;
-    const void *x; /* (rows, columns) or (rows, steps, columns) */
-    void *y;       /* (rows, columns), which may be x; or, which may not, (rows) or (rows, windows, columns) */
+    size_t rows, columns; /* where one is 0, nothing is written */
+    const void *x;        /* (rows, columns) or (rows, steps, columns) */
+    void *y;              /* (rows, columns), which may be x; or, which may not, (rows) or (rows, windows, columns) */
     const void *shift, *scale, *offset; /* (columns) each; NULL: 0, 1 and 0 */
     double epsilon, mask_value;
     uint8_t *kept; /* (rows), of LF_PASS_MASK: 1 or 0 */

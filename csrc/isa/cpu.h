@@ -28,24 +28,26 @@ typedef struct lf_cpu_registers {
 lf_cpu lf_cpu_decide(const lf_cpu_registers *found);
 #endif
 
-/* Makes this thread treat subnormal numbers as 0, as TensorFlow's threads do: a state that decays towards 0 would
- * otherwise run many times slower on some CPUs. Gives back what was set before, for lf_restore_subnormals. */
-static inline unsigned long long lf_flush_subnormals(void) {
+/* Makes this thread compute as every call does, whatever the caller has set, which no other thread of its team has:
+ * sums are rounded to nearest, nothing traps, for lanes without a unit compute anything, and subnormal numbers are 0,
+ * as for TensorFlow's threads: a state that decays towards 0 would otherwise run many times slower on some CPUs. Gives
+ * back what was set before, for lf_restore_arithmetic. */
+static inline unsigned long long lf_set_arithmetic(void) {
 #if defined(__x86_64__)
-    const unsigned flush_results_and_inputs = 0x8040, before = __builtin_ia32_stmxcsr();
-    __builtin_ia32_ldmxcsr(before | flush_results_and_inputs);
+    const unsigned no_traps = 0x1f80, flush_results_and_inputs = 0x8040, before = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(no_traps | flush_results_and_inputs);
     return before;
 #elif defined(__aarch64__)
     unsigned long long before;
     __asm__ volatile("mrs %0, fpcr" : "=r"(before));
-    __asm__ volatile("msr fpcr, %0" ::"r"(before | 1ULL << 24));
+    __asm__ volatile("msr fpcr, %0" ::"r"(1ULL << 24));
     return before;
 #else
     return 0;
 #endif
 }
 
-static inline void lf_restore_subnormals(unsigned long long before) {
+static inline void lf_restore_arithmetic(unsigned long long before) {
 #if defined(__x86_64__)
     __builtin_ia32_ldmxcsr((unsigned)before);
 #elif defined(__aarch64__)

@@ -33,11 +33,12 @@ static int nth_available(int index) {
 
 static int selected_index(void) {
     int i = atomic_load_explicit(&selected, memory_order_relaxed);
-    if (i < 0) {
-        i = nth_available(0); /* generic runs everywhere: never -1 */
-        atomic_store_explicit(&selected, i, memory_order_relaxed);
-    }
-    return i;
+    if (i >= 0) return i;
+    const int best = nth_available(0); /* generic runs everywhere: never -1 */
+    /* Unless another thread has asked for one since: `i` becomes that. */
+    const int none =
+        atomic_compare_exchange_strong_explicit(&selected, &i, best, memory_order_relaxed, memory_order_relaxed);
+    return none ? best : i;
 }
 
 /* NOLINTNEXTLINE(*.ArrayBound): likewise */

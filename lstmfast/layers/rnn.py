@@ -70,7 +70,7 @@ class _Cell(CellLayer):
 
         def run(x: Array, states: Any = None, training: Any = False) -> Any:
             alone = isinstance(states, np.ndarray)
-            given = (states,) if alone else states
+            given = (states,) if alone else None if states is None else tuple(states)
             y, *new = core.run(x[:, None], None, given, False, True, False, False, None, 0)
             return y, new[0] if alone else new
 

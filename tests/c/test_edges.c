@@ -453,8 +453,8 @@ static void check_threads(void) {
 }
 
 static unsigned long long floating_point_state(void) {
-    const unsigned long long state = lf_flush_subnormals();
-    lf_restore_subnormals(state);
+    const unsigned long long state = lf_set_arithmetic();
+    lf_restore_arithmetic(state);
     return state;
 }
 
@@ -492,6 +492,45 @@ static void check_subnormals(void) {
     expect(memcmp(y[0], y[1], sizeof y[0]) == 0, "subnormal inputs through a table");
     expect(floating_point_state() == before && fegetround() == rounding, "run: floating-point state");
     free(table);
+    lf_layer_destroy(layer);
+}
+
+/* A caller that rounds otherwise, and whose divisions by zero trap: the same bits on one thread and on several, of
+ * which only the first inherits that, and it goes on as before. */
+static void check_arithmetic(void) {
+    enum { ROWS = 64, STEPS = 24 };
+    static const int roundings[] = {FE_TONEAREST, FE_UPWARD, FE_TOWARDZERO};
+    float *x = malloc(sizeof(float) * ROWS * STEPS * FEATURES), *y[2];
+    for (int i = 0; i < 2; i++) y[i] = malloc(ROWS * UNITS * sizeof *y[i]);
+    fill(LF_F32, x, ROWS * STEPS * FEATURES, 1);
+    lf_layer *layer = layer_of(LF_LSTM);
+    for (int i = 0; i < 2 * 3; i++) {
+        const int rounding = roundings[i / 2];
+        lf_run run = {.batch = ROWS,
+                      .steps = STEPS,
+                      .x = x,
+                      .x_row_stride = STEPS * FEATURES,
+                      .x_step_stride = FEATURES,
+                      .y = y[i > 0],
+                      .y_row_stride = UNITS,
+                      .threads = 1 + i % 2};
+        fesetround(rounding);
+#if defined(__GLIBC__) && defined(__x86_64__)
+        feenableexcept(FE_DIVBYZERO | FE_INVALID | FE_OVERFLOW);
+#endif
+        const unsigned long long before = floating_point_state();
+        const lf_status status = lf_layer_run(layer, &run);
+        const int same = floating_point_state() == before && fegetround() == rounding;
+#if defined(__GLIBC__) && defined(__x86_64__)
+        fedisableexcept(FE_ALL_EXCEPT);
+#endif
+        fesetround(FE_TONEAREST);
+        expect(status == LF_OK && same, "the caller's rounding and traps stay");
+        expect(memcmp(y[0], y[i > 0], ROWS * UNITS * sizeof(float)) == 0,
+               "the same bits whatever the caller's rounding");
+    }
+    for (int i = 0; i < 2; i++) free(y[i]);
+    free(x);
     lf_layer_destroy(layer);
 }
 
@@ -646,6 +685,7 @@ int main(void) {
         check_grids();
         check_threads();
         check_subnormals();
+        check_arithmetic();
         check_fetching();
         check_activations(LF_F32);
         check_activations(LF_F64);

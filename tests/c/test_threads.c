@@ -1,9 +1,9 @@
 /* Threads: teams of every size give the bits of one thread, also with several callers at once on one layer, and where
- * they scatter and leave the rest to their first member. Linked with --wrap for what tells them so, to scatter them at
- * will.
- * `make check-tsan` builds it without OpenMP: linked with --wrap=lf_team_run, the pthread team below takes its place,
- * so that ThreadSanitizer sees every thread start and end; and runs it --without-barrier, too, where it has to find the
- * races. Next: csrc/core/barrier.c, and csrc/core/sequence.c for the scheduling. */
+ * they scatter and leave the rest to their first member; and the instruction set that a thread selects. Linked with
+ * --wrap for what tells them so, to scatter them at will. `make check-tsan` builds it without OpenMP: linked with
+ * --wrap=lf_team_run, the pthread team below takes its place, so that ThreadSanitizer sees every thread start and end;
+ * and runs it --without-barrier, too, where it has to find the races. Next: csrc/core/barrier.c, and
+ * csrc/core/sequence.c for the scheduling. */
 #include <lstmfast.h>
 #include <core/barrier.h>
 #include <core/threads.h>
@@ -334,6 +334,38 @@ static void meet(void *context, int index, int count) {
     }
 }
 
+/* ---- the instruction set ------------------------------------------------------------------------------------------
+ */
+
+enum { SELECTIONS = 300 };
+static atomic_int selections; /* two of each: it is asked for at the same time, and both are done */
+
+static void *ask_which(void *nothing) {
+    for (int i = 0; i < SELECTIONS; i++) {
+        while (atomic_load(&selections) < 2 * i + 1) continue;
+        (void)lf_isa();
+        atomic_store(&selections, 2 * i + 2);
+    }
+    return nothing;
+}
+
+/* One that is asked for stays, whoever asks at that moment which one is the best. */
+static void select_often(void) {
+    const char *isa, *last = NULL;
+    for (int n = 0; (isa = lf_isa_available(n)) != NULL; n++) last = isa;
+    pthread_t other;
+    if (pthread_create(&other, NULL, ask_which, NULL) != 0) abort();
+    for (int i = 0; i < SELECTIONS; i++) {
+        if (lf_isa_select(NULL) != LF_OK) abort();
+        atomic_store(&selections, 2 * i + 1);
+        if (lf_isa_select(last) != LF_OK) abort();
+        while (atomic_load(&selections) < 2 * i + 2) continue;
+        if (strcmp(lf_isa(), last) != 0 && atomic_fetch_add(&failures, 1) < 10)
+            fprintf(stderr, "FAILED: %s was asked for, and there is %s\n", last, lf_isa());
+    }
+    pthread_join(other, NULL);
+}
+
 /* Every job with one team after the other, from several callers at once. */
 static void call_all_jobs(int count) {
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
@@ -362,6 +394,7 @@ int main(int count, char **arguments) {
         if (strcmp(arguments[i], "--wrapped") == 0) wrapped = 1;
         if (strcmp(arguments[i], "--without-barrier") == 0) without_barrier = 1;
     }
+    select_often();
     lf_assume_processors(8);
     const char *isa;
     for (int n = 0; (isa = lf_isa_available(n)) != NULL; n++) {
