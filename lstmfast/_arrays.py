@@ -120,17 +120,33 @@ def as_array(value: Any, what: str = "the input") -> np.ndarray[Any, Any]:
         If it is a ragged list.
     """
     if type(value) is not np.ndarray:
+        if value is None:
+            raise TypeError(f"Expected {what} to hold real numbers, got None.")
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             value = np.from_dlpack(value)
         else:
             try:
-                value = np.asarray(value)
+                value = np.asarray(value, _of_columns(value))
             except (ValueError, TypeError, RuntimeError) as error:  # the last of a tensor that needs a gradient
                 raise ValueError(f"Cannot read {what} as one array: {error}") from error
     array: np.ndarray[Any, Any] = value
     if array.dtype.kind not in "fbiu" and array.dtype.name != "bfloat16":
         raise TypeError(f"Expected {what} to hold real numbers, got dtype {array.dtype}.")
     return array
+
+
+def _of_columns(value: Any) -> np.dtype[Any] | None:
+    """The type of numbers for all columns of a table, which may have several; None of anything else."""
+    dtypes = getattr(value, "dtypes", None)
+    if dtypes is None:
+        return None
+    try:
+        own = [
+            np.dtype(getattr(dtype, "numpy_dtype", dtype)) for dtype in (dtypes if np.iterable(dtypes) else [dtypes])
+        ]
+    except TypeError:  # of another library, or of a column that holds no numbers
+        return None
+    return np.result_type(*own) if own and all(dtype.kind in "fbiu" for dtype in own) else None
 
 
 def as_strings(value: Any, what: str = "the input") -> np.ndarray[Any, Any]:

@@ -197,11 +197,11 @@ class Model(Layer):
             number: rows are computed independently, and in slices that suit the caches. Only a stateful model is
             stepped by it, and one that goes by the rows of a batch: with a BatchNormalization that is called with
             ``training=True``, or an operation such as a mean over the rows. It defaults to a stateful model's fixed
-            batch size, else to 32.
+            batch size, else to 32, and to what ``steps`` batches of all rows have.
         verbose : {"auto", 0, 1, 2}
             Keras's progress bar always (1), only on work of more than a second ("auto"), one line (2), nothing (0).
         steps : int, optional
-            How many batches to take at most.
+            How many batches to take at most; of arrays without a ``batch_size``, as in Keras, all rows are taken.
         callbacks : optional
             Must be None or empty.
         out : numpy.ndarray, or list or dict of them as the model's outputs, optional

@@ -33,6 +33,7 @@ from lstmfast.layers.base import (
     lock,
     register,
     serialize_layer,
+    with_own_lists,
 )
 from lstmfast.layers.core import InputLayer
 from lstmfast.layers.lookup import Vocabulary
@@ -337,13 +338,19 @@ class Functional(Model):
                 f"The structure of `inputs` doesn't match the expected structure. Expected a dict with the keys "
                 f"{list(struct)}, received a {type(inputs).__name__}."
             )
+        found = len(inputs) if isinstance(inputs, (list, tuple)) else 1
         if count == 1:
-            if isinstance(inputs, (list, tuple)) and len(inputs) == 1 and hasattr(inputs[0], "shape"):
+            alone = not isinstance(inputs, (list, tuple)) or not inputs or not hasattr(inputs[0], "shape")
+            if not alone and found == 1:
                 return [inputs[0]]
-            return [inputs]
-        if not isinstance(inputs, (list, tuple)) or len(inputs) != count:
-            found = len(inputs) if isinstance(inputs, (list, tuple)) else 1
-            raise ValueError(f'Layer "{self.name}" expects {count} input(s), but it received {found} input tensors.')
+            # else they are the rows of one array
+            if alone or len(inputs[0].shape) != len(self.inputs[0].shape) or tuple(inputs[0].shape[-1:]) == (1,):
+                return [inputs]
+        if found != count or not isinstance(inputs, (list, tuple)):
+            raise ValueError(
+                f'Layer "{self.name}" expects {count} input(s), but it received {found} input tensors. '
+                f"Its inputs are {self.input_names}."
+            )
         return list(inputs)
 
     def output_shapes(self, shapes: list[Shape]) -> list[Shape]:
@@ -556,7 +563,7 @@ class Functional(Model):
         plan = self.plan()
         arrays = self._adjusted(plan, x)
         rows = arrays[0].shape[0]
-        batch = batch_size or (plan.stateful and self._fixed_batch()) or DEFAULT_BATCH
+        batch = batch_size or (plan.stateful and self._fixed_batch()) or _batch_for(rows, steps)
         if steps is not None and steps * batch < rows:
             rows = steps * batch
             arrays = [array[:rows] for array in arrays]
@@ -801,6 +808,13 @@ class Functional(Model):
         state["_plan"], state["_training_plans"] = None, {}
         state["_records"] = self._records() if self.built else None
         return state
+
+    def __copy__(self) -> Functional:
+        """As of any layer; the calls of the layers inside are shared, too."""
+        twin: Functional = object.__new__(type(self))
+        Layer.__setstate__(twin, with_own_lists(Layer.__getstate__(self)))
+        twin._forget_plans()
+        return twin
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         records = state.pop("_records")
@@ -1134,6 +1148,11 @@ def _is_one_batch(x: Any, batch_size: Any) -> bool:
     if type(x) is list and x:
         x = x[0]
     return type(x) is np.ndarray and type(batch_size) is int and x.ndim > 0 and 0 < x.shape[0] <= batch_size
+
+
+def _batch_for(rows: int, steps: int | None) -> int:
+    """How many rows a batch has where the caller does not say; of so many steps, as in Keras, what they need."""
+    return DEFAULT_BATCH if steps is None else max(1, -(-rows // steps))
 
 
 def first_call(layer: Layer) -> int:

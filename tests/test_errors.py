@@ -62,6 +62,11 @@ def fixed_model() -> lstmfast.Model:
     return lstmfast.Model(net.inputs, net.outputs)
 
 
+def two_inputs() -> lstmfast.Model:
+    a, b = lstmfast.Input((STEPS, FEATURES), name="a"), lstmfast.Input((STEPS, FEATURES), name="b")
+    return lstmfast.Model([a, b], layers.Add()([a, b]), name="pair")
+
+
 def lstm_of_a_model(**options: Any) -> layers.LSTM:
     return layers.LSTM(UNITS, name="memory", **options)
 
@@ -150,6 +155,7 @@ def weights_with(place: int, *shape: int) -> list[np.ndarray]:
 
 
 RAGGED = [[[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]
+PADDINGS = ("Conv1D", "casual", "valid", "same", "causal")
 POSITIVE = "expected a positive integer"
 
 CALLS = [
@@ -424,7 +430,34 @@ MISTAKES = [
         nothing,
         lambda _: layers.LSTM(4, return_sequence=True),
         ValueError,
-        ("Unrecognized keyword", "return_sequence"),
+        ("Unrecognized keyword", "return_sequence", "Did you mean 'return_sequences'"),
+    ),
+    Mistake(
+        "unknown argument of a cell",
+        nothing,
+        lambda _: layers.LSTMCell(4, recurent_activation="tanh"),
+        ValueError,
+        ("Unrecognized keyword", "LSTMCell", "Did you mean 'recurrent_activation'"),
+    ),
+    Mistake("padding of a wrong name", nothing, lambda _: layers.Conv1D(2, 2, padding="casual"), ValueError, PADDINGS),
+    Mistake("a number for a cell", nothing, lambda _: layers.RNN(3), ValueError, ("Expected a layer", "3")),
+    Mistake("nothing to a layer", lstm, lambda layer: layer(None), TypeError, ("'memory'", "None")),
+    Mistake("text to a layer", lstm, lambda layer: layer(np.full((2, 5, 3), "a")), TypeError, ("'memory'", "<U1")),
+    *(
+        Mistake(
+            f"states between layers of a chain: {type(layer).__name__}",
+            nothing,
+            lambda _, layer=layer: lstmfast.Sequential(
+                [lstmfast.Input((5, 3)), layers.LSTM(4, return_sequences=True, return_state=True), layer]
+            ),
+            ValueError,
+            ('"wide"', "expects 1 input(s)", "3 input tensors", "((None, 5, 4), (None, 4), (None, 4))"),
+        )
+        for layer in (
+            layers.Dense(2, name="wide"),
+            layers.GRU(2, name="wide"),
+            layers.TimeDistributed(layers.Dense(2), name="wide"),
+        )
     ),
     Mistake("unknown dtype", nothing, lambda _: layers.LSTM(4, dtype="float33"), (TypeError, ValueError), ("float33",)),
     Mistake(
@@ -509,7 +542,26 @@ MISTAKES = [
     ),
     Mistake("ragged lists to a model", model, lambda net: net.predict(RAGGED), ValueError, ("inhomogeneous",)),
     Mistake("nothing to a model", model, lambda net: net.predict(None), (TypeError, ValueError), ()),
-    Mistake("two inputs to a model of one", model, lambda net: net.predict([X, X, X]), ValueError, ("ndim",)),
+    Mistake(
+        "three inputs to a model of one",
+        model,
+        lambda net: net.predict([X, X, X]),
+        ValueError,
+        ('"net"', "expects 1 input(s)", "3 input tensors"),
+    ),
+    Mistake(
+        "one input to a model of two",
+        nothing,
+        lambda _: two_inputs()(X),
+        ValueError,
+        ('"pair"', "expects 2 input(s)", "1 input tensors", "['a', 'b']"),
+    ),
+    *(
+        Mistake(
+            f"{name} of a model", model, lambda net, name=name: getattr(net, name), AttributeError, (name, "from_keras")
+        )
+        for name in ("fit", "evaluate", "train_on_batch", "test_on_batch")
+    ),
     Mistake("an input by the wrong name", model, lambda net: net.predict({"other": X}), ValueError, ("other",)),
     Mistake(
         "model called on the wrong shape",

@@ -146,6 +146,29 @@ def test_pandas(model):
     assert_same_bits(dense(frame), dense(frame.to_numpy()))
 
 
+@pytest.mark.parametrize("dtypes", [("int64", "float32"), ("bool", "float64"), ("bool", "int8"), ("int16", "bool")])
+def test_columns_of_several_types(dtypes):
+    """What a DataFrame of them says: each column's type, and objects as the type of all."""
+
+    class Table:
+        shape = (4, 2)
+
+        def __init__(self, *columns):
+            self.columns = columns
+            self.dtypes = [column.dtype for column in columns]
+
+        def __array__(self, dtype=None, copy=None):
+            return np.stack([column.astype(dtype or object) for column in self.columns], axis=1)
+
+    columns = [np.array([0, 1, 1, 0]).astype(dtype) for dtype in dtypes]
+    model = lstmfast.Sequential([lstmfast.Input((2,)), layers.Dense(3)])
+    expected = model.predict(np.stack([column.astype("float32") for column in columns], axis=1))
+    assert_same_bits(model.predict(Table(*columns)), expected)
+    assert_same_bits(model.layers[0](Table(*columns)), expected)
+    with pytest.raises(TypeError, match="object"):
+        model.predict(Table(columns[0], np.array(list("abcd"))))
+
+
 def test_the_input_is_not_written_to(model, x):
     for form in ("a copy", "Fortran order", "unaligned", "float64"):
         given = FORMS[form](x)

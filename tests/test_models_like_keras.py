@@ -403,6 +403,24 @@ def test_batches_that_are_lists(targets):
     assert_same_bits(model.predict(iter(batches[targets])), X * 2 - X)
 
 
+@pytest.mark.parametrize("dialect", ["keras", "tf_keras"])
+def test_steps_over_arrays_take_as_many_rows(dialect, request):
+    library = request.getfixturevalue(dialect)
+    theirs = library.Sequential([library.Input((5, 3)), library.layers.LSTM(2)])
+    model = lstmfast.from_keras(theirs)
+    random = np.random.default_rng(0)
+    x = random.standard_normal((70, 5, 3)).astype("float32")
+    options = [{"steps": 1}, {"steps": 2}, {"steps": 1, "batch_size": 32}]
+    options += [{"steps": int(steps)} for steps in random.integers(3, 99, 2)]
+    for given in options:
+        y = model.predict(x, **given)
+        assert_same_bits(y, model.predict(x)[: len(y)], f"{given}")
+        if given["steps"] < 3:  # with more steps than batches Keras warns, and tf_keras fails
+            assert len(y) == len(theirs.predict(x, verbose=0, **given)), given
+        else:
+            assert len(y) == 70, given
+
+
 def test_progress_over_batches_of_a_known_number(capsys):
     class Batches:
         def __len__(self) -> int:

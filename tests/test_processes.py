@@ -24,6 +24,7 @@ from test_same_bits import stacked_model
 
 import lstmfast
 from lstmfast import _core, layers
+from lstmfast._graph import flatten
 
 FORKS = hasattr(os, "fork")
 
@@ -488,6 +489,52 @@ def test_layers_pickle_and_copy(layer):
     fresh.build(x.shape)
     fresh.set_weights(layer.get_weights())
     assert_same_bits(fresh(x), expected)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.EinsumDense("abc,cd->abd", output_shape=(None, 4)),
+        lambda: layers.LSTM(3),
+        layers.BatchNormalization,
+        lambda: lstmfast.Sequential([layers.LSTM(3), layers.Dense(2)]),
+    ],
+    ids=["EinsumDense", "LSTM", "BatchNormalization", "Sequential"],
+)
+def test_a_copy_of_what_is_not_built_is_built_alone(make):
+    layer = make()
+    twin = copy.copy(layer)
+    x = bits.sequences(3, 4, 2)
+    twin(x)
+    shapes = [weight.shape for weight in twin.get_weights()]
+    layer(x)
+    for own in (layer, twin):
+        assert [weight.shape for weight in own.get_weights()] == shapes
+        assert own(x).shape == twin(x).shape
+
+
+def test_a_copy_of_a_model_grows_alone():
+    model, x = stacked_model(), bits.sequences(5, 6, 3)
+    expected = model(x)
+    twin = copy.copy(model)
+    twin.add(layers.Dense(2, name="one_more"))
+    assert twin(x).shape == (5, 2)
+    assert len(twin.layers) == len(model.layers) + 1
+    assert_same_bits(model(x), expected)
+
+
+def test_copies_leave_nothing_in_the_layers_that_they_share():
+    model, x = stacked_model(), bits.sequences(5, 6, 3)
+    graph = lstmfast.Model(model.inputs, [model.outputs[0], model.layers[0].output])
+    for kind in (model, graph):
+        calls = [len(layer.nodes) for layer in kind.layers]
+        twin = copy.copy(kind)
+        assert [len(layer.nodes) for layer in kind.layers] == calls
+        assert twin.get_config() == kind.get_config()
+        for own, other in zip(flatten(kind(x)), flatten(twin(x)), strict=True):
+            assert_same_bits(own, other)
+        for own, other in zip(flatten(kind(x)), flatten(pickle.loads(pickle.dumps(twin))(x)), strict=True):
+            assert_same_bits(own, other)
 
 
 def test_a_stateful_layer_pickles_without_a_shared_state():

@@ -10,6 +10,7 @@ them.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import inspect
 from _thread import RLock
 from collections.abc import Callable, Iterable, Iterator
@@ -139,7 +140,9 @@ class Layer:
         for inert in self.inert_arguments:
             kwargs.pop(inert, None)
         if kwargs:
-            raise ValueError(f"Unrecognized keyword arguments passed to {type(self).__name__}: {kwargs}")
+            raise ValueError(
+                f"Unrecognized keyword arguments passed to {type(self).__name__}: {kwargs}{self._meant(kwargs)}"
+            )
         if not isinstance(trainable, bool):
             raise ValueError(
                 f"Expected `trainable` to be a boolean. Received: trainable={trainable} (of type {type(trainable)})"
@@ -168,6 +171,12 @@ class Layer:
         self._noisy: tuple[Run, Run] | None = None  # `frozen`, and what it is in training
         self._axes: dict[int, int] = {}
         self._known = _core.KnownInputs(self.policy.real)  # what a call need not check again
+
+    def _meant(self, names: Iterable[str]) -> str:
+        """Which of the constructor's arguments these names may stand for, as the end of a message."""
+        known = ("name", "dtype", "trainable", *self.config_keys)
+        found = {name: difflib.get_close_matches(name, known, 1) for name in names}
+        return "".join(f". Did you mean '{close[0]}' by '{name}'?" for name, close in found.items() if close)
 
     # -- what subclasses say ------------------------------------------------------------------------------------
 
@@ -524,7 +533,13 @@ class Layer:
 
     def check_shape(self, shape: Any) -> None:
         """Raise ValueError where the layer cannot take inputs of this shape."""
-        if not (isinstance(shape, tuple) and (not shape or not isinstance(shape[0], (tuple, list)))):
+        if not isinstance(shape, tuple) or (shape and isinstance(shape[0], (tuple, list))):
+            takes_one = self.ndim is not None or self.min_ndim is not None
+            if takes_one and len(shape) != 1 and not self.takes_list():
+                raise ValueError(
+                    f'Layer "{self.name}" expects 1 input(s), but it received {len(shape)} input tensors. '
+                    f"Shapes received: {shape}"
+                )
             return
         what = f"Input 0 with name 'None' of layer '{self.name}' is incompatible with the layer: "
         if self.ndim is not None and len(shape) != self.ndim:
@@ -711,17 +726,16 @@ class Layer:
 
     def convert_inputs(self, inputs: Any) -> Any:
         """The caller's inputs as the arrays that `run` takes."""
-        if self.casts_input:
-            real = self.policy.real
-            if self.keeps_integers:
-                array = as_array(inputs)
-                return convert(array, array.dtype if array.dtype.kind in "biu" else real)
-            if type(inputs) is np.ndarray or not isinstance(inputs, (list, tuple, dict)):
-                return convert(inputs, real)
-            if self.takes_list() and not isinstance(inputs, dict):
-                return [convert(value, real) for value in inputs]
-            return convert(inputs, real)
-        return as_array(inputs)
+        what = f"the input of layer '{self.name}'"
+        if not self.casts_input:
+            return as_array(inputs, what)
+        real = self.policy.real
+        if self.keeps_integers:
+            array = as_array(inputs, what)
+            return convert(array, array.dtype if array.dtype.kind in "biu" else real)
+        if isinstance(inputs, (list, tuple)) and self.takes_list():
+            return [convert(value, real, what) for value in inputs]
+        return convert(inputs, real, what)
 
     def takes_list(self) -> bool:
         """Whether the layer's input is a list of tensors, as of the merging layers."""
@@ -864,6 +878,12 @@ class Layer:
         del state["_known"]
         return state
 
+    def __copy__(self) -> Layer:
+        """A layer that shares its weights and the layers inside, and none of what building or a call changes."""
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(with_own_lists(self.__getstate__()))
+        return twin
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._known = _core.KnownInputs(self.policy.real)
@@ -889,6 +909,11 @@ class Layer:
         if not self.nodes:
             raise AttributeError(f"The layer {self.name} has never been called and thus has no defined {what}.")
         return self.nodes[0]
+
+
+def with_own_lists(state: dict[str, Any]) -> dict[str, Any]:
+    """Attributes with copies of their lists and dicts, for a copy of what has them."""
+    return {name: value.copy() if type(value) in (list, dict) else value for name, value in state.items()}
 
 
 def passing(function: Callable[[Array, Array | None], Array]) -> Run:
@@ -1045,7 +1070,7 @@ def deserialize_layer(config: Any) -> Layer:
     if isinstance(config, Layer):
         return config
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
-        raise ValueError(f"Not the config of a layer: {config!r}")
+        raise ValueError(f"Expected a layer, or the config of one, got {config!r}.")
     from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY)
 
     cls = REGISTRY.get(config.get("class_name", ""))

@@ -76,7 +76,7 @@ class _ConvLSTM(Recurrent):
         self.dilation_rate = per_axis("dilation_rate", dilation_rate, self.rank)
         self.padding = str(padding).lower()
         if self.padding not in ("valid", "same"):
-            raise ValueError(f"Invalid padding {padding!r} of a {type(self).__name__}.")
+            raise ValueError(f"Invalid padding {padding!r} of a {type(self).__name__}: expected 'valid' or 'same'.")
         self.data_format = data_format or "channels_last"
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)

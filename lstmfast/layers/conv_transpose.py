@@ -137,7 +137,7 @@ class _ConvTranspose(Convolution):
     def _check_windows(self) -> None:
         """Raise where the arguments do not go together."""
         if self.padding == "causal":
-            raise ValueError(f"Invalid padding 'causal' of a {type(self).__name__}.")
+            raise ValueError(f"Invalid padding 'causal' of a {type(self).__name__}: expected 'valid' or 'same'.")
         if self.groups != 1:
             raise ValueError(f"A {type(self).__name__} has no groups. Received: groups={self.groups}")
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:

@@ -169,8 +169,9 @@ class Convolution(Layer):
         self.strides = per_axis("strides", strides, self.rank)
         self.dilation_rate = per_axis("dilation_rate", dilation_rate, self.rank)
         self.padding = str(padding).lower()
-        if self.padding not in ("valid", "same", *(("causal",) if self.rank == 1 else ())):
-            raise ValueError(f"Invalid padding {padding!r} of a {type(self).__name__}.")
+        known = ("valid", "same", "causal")[: 3 if self.rank == 1 else 2]
+        if self.padding not in known:
+            raise ValueError(f"Invalid padding {padding!r} of a {type(self).__name__}: expected one of {known}.")
         self.data_format = data_format or "channels_last"
 
     @property
