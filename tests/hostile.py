@@ -582,6 +582,13 @@ def _(folder: Path, marker: Path) -> None:
     archive(folder / "repeat-for-ever.keras", config=as_layer(4, entry))
 
 
+@attack("spectrum-of-everything.keras")
+def _(folder: Path, marker: Path) -> None:
+    config = {"name": "d", "fft_length": 10**12, "num_mel_bins": 10**6}
+    entry = {"module": "keras.layers", "class_name": "MelSpectrogram", "config": config}
+    archive(folder / "spectrum-of-everything.keras", config=as_layer(4, entry))
+
+
 @attack("embedding-of-everything.keras")
 def _(folder: Path, marker: Path) -> None:
     entry = {

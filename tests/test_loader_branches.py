@@ -396,8 +396,9 @@ def test_policies_of_old_and_of_many_layers():
     assert made(old).layers[0].compute_dtype == "float16"
     with pytest.raises(NotImplementedError, match=r"DTypePolicyMap' is not supported: give each layer a policy"):
         made({"class_name": "DTypePolicyMap", "config": {"name": "map"}})
-    with pytest.raises(NotImplementedError, match="quantized layers have to be saved as float layers"):
-        made({"class_name": "QuantizedDTypePolicy", "config": {"name": "int8_from_float32"}})
+    for config in ({"mode": "int8", "source_name": "float32"}, {"mode": "int8", "source_name": "bfloat16"}, {}):
+        with pytest.raises(NotImplementedError, match="save the model before it is quantized"):
+            made({"class_name": "QuantizedDTypePolicy", "config": config})
 
 
 def test_numbers_of_shared_layers():

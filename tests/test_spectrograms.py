@@ -183,5 +183,7 @@ def test_spectrograms_say_what_does_not_fit(keras):
         layers.MelSpectrogram(16, window="blackman")
     with pytest.raises(ValueError, match=r"must be equal to \[sequence_length\]"):
         layers.MelSpectrogram(16, window=[1.0])
+    with pytest.raises(ValueError, match="fft_length"):
+        layers.MelSpectrogram(1 << 40)
     with pytest.raises(ValueError, match="more than 8 samples"):
         layers.MelSpectrogram(16)(np.ones((1, 8)))

@@ -19,6 +19,7 @@ from lstmfast.layers.convolution import Convolving, windows_out
 
 _MODES = ("log", "magnitude", "psd", "real", "imag", "angle", "stft")
 _EPSILON = 1e-7  # Keras's
+_MOST_SHARES = 1 << 24  # of bins in mel bins: a config alone sets them
 # The windows that are sums of cosines: what each multiple of the angle counts.
 _COSINES = {
     "boxcar": (1.0,),
@@ -329,8 +330,14 @@ class MelSpectrogram(Layer):
                 f'If a string is passed to `window`, it must be one of `"hann"`, `"hamming"`. Received: {window}'
             )
         self.window = _checked_window(window)
-        self._weights_of_frame()
+        if window is not None and not isinstance(window, str):
+            _given_window(window, self.sequence_length, "sequence_length")
         self.sampling_rate, self.num_mel_bins = sampling_rate, positive("num_mel_bins", num_mel_bins)
+        if self.fft_length * self.num_mel_bins > _MOST_SHARES:
+            raise ValueError(
+                f"MelSpectrogram takes fft_length * num_mel_bins up to {_MOST_SHARES}. Received: "
+                f"fft_length={fft_length}, num_mel_bins={num_mel_bins}"
+            )
         self.min_freq, self.max_freq = min_freq, max_freq or int(sampling_rate / 2)
         self.power_to_db, self.top_db, self.mag_exp = bool(power_to_db), top_db, mag_exp
         self.min_power, self.ref_power = min_power, ref_power

@@ -767,9 +767,11 @@ class _Collector:
 
     def _add(self, layer: Layer, arrays: list[Array]) -> None:
         where = f"'{self.context.name}': layer '{layer.name}' of class {type(layer).__name__}"
-        if not layer.policy.quantized and not all(array.is_float for array in arrays):
-            raise NotImplementedError(f"{where} is quantized, which is not supported: save it before it is quantized.")
         if len(arrays) != len(layer._specs):
+            if not layer.policy.quantized and not all(array.is_float for array in arrays):
+                raise NotImplementedError(
+                    f"{where} is quantized in the file, which is not supported: save it before it is quantized."
+                )
             raise ValueError(f"{where} expects {len(layer._specs)} weights, the file holds {len(arrays)}.")
         for spec, array in zip(layer._specs, arrays, strict=True):
             if tuple(array.shape) != spec.shape:

@@ -160,6 +160,11 @@ class Derived:
         self._sources = sources
         self._make = make
 
+    @property
+    def is_float(self) -> bool:
+        """Whether all of them are of floating point."""
+        return all(source.is_float for source in self._sources)
+
     def data_sets(self) -> list[int]:
         """Where in the file the values lie."""
         return [place for source in self._sources for place in source.data_sets()]
