@@ -854,6 +854,8 @@ NEEDED: dict[str, Any] = {
     "InputLayer": ((3,),),
     "Lambda": (lambda x: x,),
     "GroupQueryAttention": (2, 4, 2),
+    "HashedCrossing": (3,),
+    "Hashing": (3,),
     "MultiHeadAttention": (2, 3),
     "Permute": ((2, 1),),
     "RepeatVector": (2,),
