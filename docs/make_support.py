@@ -18,7 +18,7 @@ from lstmfast._arrays import _FLOATS, DTypePolicy
 from lstmfast.layers.base import REGISTRY, Layer
 from lstmfast.layers.operations import _MOST_VALUES, OPERATIONS
 from lstmfast.layers.rnn import FLAGS
-from lstmfast.saving import archive, build, config, files, hdf5
+from lstmfast.saving import archive, edges, config, files, hdf5
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "support.md"
@@ -147,7 +147,7 @@ def limit_table() -> str:
         ("depth of nested layers", f"{config.MAX_DEPTH:,}"),
         ("depth of HDF5 groups", f"{hdf5.MAX_DEPTH:,}"),
         ("objects of an HDF5 file", f"{hdf5._MAX_OBJECTS:,}"),
-        ("layers, and calls of layers, in a functional model", f"{build._MAX_NODES:,}"),
+        ("layers, and calls of layers, in a functional model", f"{edges.MAX_NODES:,}"),
         ("values that an operation may make of one sample", f"{_MOST_VALUES:,}"),
     ]
     return table("| what | at most |", rows)
@@ -184,7 +184,11 @@ def page() -> str:
         package / "models.py",
     ]
     reading = [saving / f"{name}.py" for name in ("files", "archive", "legacy", "hdf5")]
-    building = [package / "_keras.py", saving / "config.py", saving / "build.py", saving / "writing.py"]
+    building = [
+        package / "_keras.py",
+        saving / "config.py",
+        *(saving / f"{name}.py" for name in ("build", "live", "edges", "assigning", "writing")),
+    ]
     strangers = [files._what_is(head) for head in (b"", b"version https://git-lfs", b"<html", b"PK", b"{", b"?")]
     newest = _keras.NEWEST_NAME
     camel = [name for name in OPERATIONS if name[0].isupper()]

@@ -456,7 +456,7 @@ class Model(Layer):
         ValueError
             If its weights are not this model's; nothing has changed then.
         """
-        from lstmfast.saving.build import load_weights
+        from lstmfast.saving.assigning import load_weights
 
         load_weights(self, filepath, skip_mismatch, by_name)
 

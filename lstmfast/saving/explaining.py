@@ -16,8 +16,9 @@ from lstmfast.layers.core import InputLayer
 from lstmfast.layers.operations import Operation
 from lstmfast.models import Functional, Model, Sequential
 from lstmfast.saving.archive import WeightTree
-from lstmfast.saving.build import Edges, build_model, call_layers, make_model, needed_entries
+from lstmfast.saving.build import build_model, make_model
 from lstmfast.saving.config import MAX_DEPTH, Context, make_layer
+from lstmfast.saving.edges import Edges, call_layers, needed_entries
 from lstmfast.saving.files import Array, Saved, open_model
 
 _WRAPPED = ("layer", "backward_layer", "forward_layer", "cell")

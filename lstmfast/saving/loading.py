@@ -1,6 +1,7 @@
 """`load_model`, `from_keras`, `model_from_json` and `explain`.
 
-Next: archive.py and legacy.py, which read the two kinds of file; build.py, which makes layers of what they read.
+Next: archive.py and legacy.py, which read the two kinds of file; build.py, which makes a model of
+what they read, and live.py, of what is alive.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def from_keras(
     ValueError, NotImplementedError
         As of `load_model`.
     """
-    from lstmfast.saving.build import build_live
+    from lstmfast.saving.live import build_live
 
     return build_live(model, custom_objects or {}, keras_version)
 

@@ -1,6 +1,6 @@
 """Weights of older Keras versions, of other backends and of cuDNN layers, in today's layout.
 
-Next: build.py.
+Next: assigning.py.
 """
 
 from __future__ import annotations

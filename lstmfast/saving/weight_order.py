@@ -3,7 +3,7 @@
 Keras 3 lists them layer by layer. Keras 2 has the trainable ones of a layer before the others, and puts the two in
 order once for each layer that holds others, but for a model, which takes them attribute by attribute, and its own, as
 a class of a user's may have, last. What a layer's ``trainable`` says decides which are which.
-Next: build.py.
+Next: assigning.py.
 """
 
 from __future__ import annotations
