@@ -18,7 +18,7 @@ from lstmfast._arrays import _FLOATS, DTypePolicy
 from lstmfast.layers.base import REGISTRY, Layer
 from lstmfast.layers.operations import _MOST_VALUES, OPERATIONS
 from lstmfast.layers.rnn import FLAGS
-from lstmfast.saving import archive, edges, config, files, hdf5
+from lstmfast.saving import archive, config, edges, files, hdf5
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "support.md"
