@@ -17,10 +17,12 @@ from lstmfast._graph import KerasTensor, Shape, flat_shapes, flatten, map_shapes
 from lstmfast._keras import as_version
 from lstmfast._pieces import joined
 from lstmfast._plan import keepers_in
-from lstmfast.layers.base import Array, Layer, keeping_states, lock, positive
+from lstmfast.layers.arguments import positive
+from lstmfast.layers.base import Array, Layer, lock
 from lstmfast.layers.core import Input
 from lstmfast.layers.operations import Operation
 from lstmfast.layers.own import parts_of, revived
+from lstmfast.layers.transactions import keeping_states
 
 if TYPE_CHECKING:
     from lstmfast.models import Functional

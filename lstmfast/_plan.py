@@ -18,8 +18,8 @@ from lstmfast._arrays import BOOL, STRING, as_array, as_strings, convert, numpy_
 from lstmfast._graph import KerasTensor, Node, Shape, depths, flat_shapes, flatten, map_tree
 from lstmfast._pieces import cast, copied
 from lstmfast._stack import stacked, stage_of
-from lstmfast.layers.base import give_back, keeping_states
 from lstmfast.layers.core import identity
+from lstmfast.layers.transactions import give_back, keeping_states
 
 Array = np.ndarray[Any, Any]
 Masks = list[Any]

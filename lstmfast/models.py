@@ -25,7 +25,6 @@ from lstmfast.layers.base import (
     Array,
     Layer,
     Run,
-    all_or_nothing,
     changes,
     check_targets,
     fill,
@@ -39,6 +38,7 @@ from lstmfast.layers.core import InputLayer
 from lstmfast.layers.lookup import Vocabulary
 from lstmfast.layers.masking import Embedding
 from lstmfast.layers.operations import Operation
+from lstmfast.layers.transactions import all_or_nothing
 from lstmfast.layers.variable import in_training, inherits_training, passing_on
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from lstmfast._arrays import STRING, as_array
 from lstmfast._graph import KerasTensor, Node, flatten, map_tree
 from lstmfast._plan import Operation, Port, Slot, keepers_in
 from lstmfast.layers.activation import Activation
-from lstmfast.layers.base import Array, fill, lock, positive
+from lstmfast.layers.arguments import positive
+from lstmfast.layers.base import Array, fill, lock
 from lstmfast.layers.core import Dense, identity
 from lstmfast.layers.reshaping import RepeatVector
 from lstmfast.layers.wrappers import TimeDistributed

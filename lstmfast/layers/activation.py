@@ -11,7 +11,8 @@ import numpy as np
 
 from lstmfast import _core, _pieces, activations, initializers
 from lstmfast._pieces import contiguous, in_pieces, spread
-from lstmfast.layers.base import Array, Layer, Run, is_over_rows, passing, register
+from lstmfast.layers.arguments import is_over_rows
+from lstmfast.layers.base import Array, Layer, Run, passing, register
 from lstmfast.layers.core import identity
 
 

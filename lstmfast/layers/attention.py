@@ -15,7 +15,8 @@ import numpy as np
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import KerasTensor, Node
 from lstmfast._pieces import contiguous, repeated, reshaped, spread, update
-from lstmfast.layers.base import Array, Layer, Run, as_mask, keys_of, positive, register
+from lstmfast.layers.arguments import as_mask, keys_of, positive
+from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.core import matmul
 from lstmfast.layers.noise import Noise
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import inspect
 from _thread import RLock
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
@@ -36,6 +35,8 @@ from lstmfast._graph import (
 from lstmfast._keras import NEWEST
 from lstmfast._pieces import contiguous, copied, put
 from lstmfast._stack import has_stage, stage_of
+from lstmfast.layers.arguments import input_shape_argument, positive, standardize_shape
+from lstmfast.layers.transactions import all_or_nothing
 from lstmfast.layers.variable import Variable, in_training, inherits_training, passing_on
 
 Array = np.ndarray[Any, Any]
@@ -136,7 +137,7 @@ class Layer:
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        self._input_shape: Shape | None = _input_shape_argument(kwargs)
+        self._input_shape: Shape | None = input_shape_argument(kwargs)
         for inert in self.inert_arguments:
             kwargs.pop(inert, None)
         if kwargs:
@@ -517,7 +518,7 @@ class Layer:
         """
         if self.built:
             return
-        input_shape = map_shapes(_standardize, input_shape)
+        input_shape = map_shapes(standardize_shape, input_shape)
         self.check_shape(input_shape)
         with lock:
             if self.built or self._building:  # by another thread meanwhile; from a `build` of a user's own
@@ -946,52 +947,6 @@ def fill(targets: list[Array], outputs: Any) -> Any:
     return map_tree(lambda _: next(remaining), outputs)
 
 
-@contextlib.contextmanager
-def all_or_nothing(layers: Iterable[Layer]) -> Iterator[None]:
-    """Leave layers, and those inside, as they were where the block raises: unbuilt, and without its calls."""
-    before = [
-        (
-            layer,
-            layer.built,
-            dict(layer._axes),
-            list(layer._specs),
-            layer._values,
-            len(layer.nodes),
-            list(layer.chained()),
-        )
-        for outer in layers
-        for layer in outer.all_layers()
-    ]
-    try:
-        yield
-    except BaseException:
-        for layer, built, axes, specs, values, nodes, chained in before:
-            layer.built, layer._axes, layer._values = built, axes, values
-            layer._specs[:] = specs
-            del layer.nodes[nodes:]
-            if not built:
-                layer._frozen = layer._noisy = None
-                layer.chained()[:] = chained
-        raise
-
-
-def give_back(layer: Any, states: Any) -> None:
-    """Let a stateful layer have the states that it had; zeros, where it was built since."""
-    layer.states = layer.zero_states(layer._batch) if states is None and layer._batch else states
-
-
-@contextlib.contextmanager
-def keeping_states(keepers: list[Any]) -> Iterator[None]:
-    """Give stateful layers their states back where the block raises, be it for Ctrl-C."""
-    before = [(layer, layer.states) for layer in keepers]
-    try:
-        yield
-    except BaseException:
-        for layer, states in before:
-            give_back(layer, states)
-        raise
-
-
 def _as_frozen(count: int | None, run: Run) -> _Frozen:
     return count, run, stage_of(run).run if has_stage(run) else run
 
@@ -1101,76 +1056,6 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> La
 
 def is_plain_shape(shape: Any) -> bool:
     return isinstance(shape, tuple) and all(size is None or isinstance(size, int) for size in shape)
-
-
-def keys_of(init: Callable[..., None], without: str = "", more: str = "") -> tuple[str, ...]:
-    """The `config_keys` of a layer that keeps every argument of its constructor under its name."""
-    names = [name for name in inspect.signature(init).parameters if name not in ("self", "kwargs", without)]
-    return (*names, more) if more else tuple(names)
-
-
-def positive(name: str, value: Any) -> int:
-    """``value`` as a positive int, or Keras's error."""
-    return at_least(1, name, value)
-
-
-def at_least(least: int, name: str, value: Any) -> int:
-    """``value`` as an int that is no less than ``least``, which is 0 or 1, or Keras's error."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        kind = "positive" if least else "non-negative"
-        raise ValueError(f"Received an invalid value for argument `{name}`, expected a {kind} integer, got {value}.")
-    return int(value)
-
-
-def numbers(name: str, value: Any) -> Any:
-    """A number, or a sequence of them, as a layer keeps it; what has a dtype becomes NumPy's."""
-    array = np.array(value)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"Received an invalid value for argument `{name}`, expected numbers, got {value}.")
-    return array[()] if hasattr(value, "dtype") else value
-
-
-def is_over_rows(axis: Any, shape: Shape | None) -> bool:
-    """Whether an axis, or one of several, is that of the rows of inputs of a shape, where that is known."""
-    axes = axis if isinstance(axis, (list, tuple)) else (axis,)
-    return 0 in axes or (shape is not None and -len(shape) in axes)
-
-
-def as_mask(mask: Any, shape: Shape, name: str) -> Array:
-    """A caller's mask as a bool array of the given shape."""
-    array = as_array(mask, "the mask")
-    if array.shape != shape:
-        raise ValueError(f"The mask of layer '{name}' has shape {array.shape}, expected {shape}.")
-    return array if array.dtype == np.bool_ else array != 0
-
-
-def _input_shape_argument(kwargs: dict[str, Any]) -> Shape | None:
-    """Keras 1 and 2's shape arguments of the first layer, taken out of ``kwargs``; batch first."""
-    batch_shape = kwargs.pop("batch_input_shape", None)
-    shape = kwargs.pop("input_shape", None)
-    size = kwargs.pop("input_dim", None)
-    length = kwargs.pop("input_length", None)
-    batch = kwargs.pop("batch_size", None)
-    if batch_shape is not None:
-        return _standardize(batch_shape)
-    if shape is not None:
-        return _standardize((batch, *shape))
-    if size is not None:
-        return _standardize((batch, length, size) if length is not None else (batch, size))
-    return None
-
-
-def _standardize(shape: Any) -> Shape:
-    sizes = []
-    for size in shape:
-        if size is not None:
-            if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
-                raise ValueError(f"Cannot convert {tuple(shape)!r} to a shape. Found invalid entry {size!r}.")
-            if size < 0:
-                raise ValueError(f"Cannot convert {tuple(shape)!r} to a shape. Negative dimensions are not allowed.")
-            size = int(size)
-        sizes.append(size)
-    return tuple(sizes)
 
 
 def _shape_of(value: Any) -> Shape:

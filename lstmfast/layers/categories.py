@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from lstmfast._arrays import as_array, numpy_dtype
-from lstmfast.layers.base import Array, Layer, Run, keys_of, positive, register
+from lstmfast.layers.arguments import keys_of, positive
+from lstmfast.layers.base import Array, Layer, Run, register
 
 MODES = ("one_hot", "multi_hot", "count")
 

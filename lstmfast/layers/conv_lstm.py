@@ -14,7 +14,8 @@ import numpy as np
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import Shape
 from lstmfast._pieces import contiguous
-from lstmfast.layers.base import Array, as_mask, keys_of, positive, register
+from lstmfast.layers.arguments import as_mask, keys_of, positive
+from lstmfast.layers.base import Array, register
 from lstmfast.layers.convolution import Convolving, Windows, output_spatial, per_axis, to_channels_last
 from lstmfast.layers.noise import Noise
 from lstmfast.layers.recurrent import Recurrent

@@ -17,7 +17,8 @@ import numpy as np
 from lstmfast import _core, _pieces, activations
 from lstmfast._graph import Shape
 from lstmfast._pieces import contiguous, filled, update
-from lstmfast.layers.base import Array, Layer, Run, keys_of, register
+from lstmfast.layers.arguments import keys_of
+from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.convolution import Convolution, per_axis, same_amounts
 
 

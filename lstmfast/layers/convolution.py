@@ -15,7 +15,8 @@ import numpy as np
 from lstmfast import _core, activations, initializers
 from lstmfast._graph import Node, Shape
 from lstmfast._pieces import contiguous, joined, padded, reshaped, spread, update
-from lstmfast.layers.base import Array, Layer, Run, at_least, is_plain_shape, keys_of, positive, register
+from lstmfast.layers.arguments import at_least, keys_of, positive
+from lstmfast.layers.base import Array, Layer, Run, is_plain_shape, register
 
 
 def per_axis(name: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:

@@ -15,7 +15,8 @@ from lstmfast._arrays import policy
 from lstmfast._graph import KerasTensor, Node, Shape, unique_name
 from lstmfast._pieces import contiguous, put, reshaped
 from lstmfast._stack import give_stage
-from lstmfast.layers.base import Array, Layer, Run, _standardize, keys_of, positive, register
+from lstmfast.layers.arguments import keys_of, positive, standardize_shape
+from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.quantized import Quantizable, quantized_product
 
 
@@ -48,11 +49,11 @@ class InputLayer(Layer):
         if batch_shape is None:
             if shape is None:
                 raise ValueError("You must pass a `shape` argument.")
-            batch_shape = (batch_size, *_standardize([shape] if isinstance(shape, int) else shape))
+            batch_shape = (batch_size, *standardize_shape([shape] if isinstance(shape, int) else shape))
         if sparse or ragged:
             raise NotImplementedError("Sparse and ragged inputs are not supported: pass padded arrays and a mask.")
         super().__init__(name=name or unique_name("input_layer"))
-        self.batch_shape: Shape = _standardize(batch_shape)
+        self.batch_shape: Shape = standardize_shape(batch_shape)
         self.input_dtype: str = "float32" if dtype is None else _dtype_name(dtype)
         self.sparse, self.ragged, self.optional = bool(sparse), bool(ragged), bool(optional)
         self.built = True

@@ -11,7 +11,8 @@ from typing import Any
 
 from lstmfast import activations, initializers
 from lstmfast._pieces import spread
-from lstmfast.layers.base import Array, Layer, Run, keys_of, register
+from lstmfast.layers.arguments import keys_of
+from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.contractions import einsum
 
 _EQUATION = re.compile(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?")

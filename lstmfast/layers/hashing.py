@@ -12,7 +12,8 @@ import numpy as np
 from lstmfast._arrays import as_numbers_or_strings, as_utf8, real_of
 from lstmfast._graph import KerasTensor
 from lstmfast._hashes import OfOneLength, fingerprint64, hashed, joined, siphash
-from lstmfast.layers.base import Array, Run, keys_of, positive, register
+from lstmfast.layers.arguments import keys_of, positive
+from lstmfast.layers.base import Array, Run, register
 from lstmfast.layers.categories import MODES, Encodes, encoded, encoded_shape
 
 _KEY_OF_CROSSING = np.uint64(0xDECAFCAFFE)  # TensorFlow's, where none is given

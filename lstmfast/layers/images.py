@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from lstmfast._pieces import cast, copied, in_pieces, padded, taken
-from lstmfast.layers.base import Array, Layer, Run, keys_of, positive, register
+from lstmfast.layers.arguments import keys_of, positive
+from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.regularization import Inert
 from lstmfast.layers.reshaping import INTERPOLATIONS, interpolated
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from lstmfast._arrays import STRING, as_array, as_strings, as_utf8, numpy_dtype, real_of
 from lstmfast._graph import KerasTensor
-from lstmfast.layers.base import Array, Layer, Run, at_least, changes, keys_of, lock, register
+from lstmfast.layers.arguments import at_least, keys_of
+from lstmfast.layers.base import Array, Layer, Run, changes, lock, register
 from lstmfast.layers.categories import MODES, Encodes, encoded, encoded_shape
 from lstmfast.layers.hashing import bins_of, hash_of
 

@@ -13,7 +13,8 @@ from lstmfast import _core, initializers
 from lstmfast._arrays import FLOAT32, FLOAT64
 from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, contiguous, copied, extreme, in_pieces, spread, taken
-from lstmfast.layers.base import Array, Layer, Run, numbers, positive, register
+from lstmfast.layers.arguments import numbers, positive
+from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.quantized import Quantizable
 
 

@@ -14,7 +14,8 @@ from lstmfast import _pieces
 from lstmfast._arrays import ordered_sum
 from lstmfast._graph import Shape
 from lstmfast._pieces import copied, in_pieces, joined, reduced, reshaped, spread, update
-from lstmfast.layers.base import Array, Layer, Run, is_over_rows, register
+from lstmfast.layers.arguments import is_over_rows
+from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.core import matmul
 
 

@@ -15,19 +15,9 @@ from lstmfast import _core, _pieces, initializers
 from lstmfast._arrays import as_array, ordered_mean, ordered_sum
 from lstmfast._graph import Shape
 from lstmfast._pieces import cast, contiguous, in_pieces, spread
-from lstmfast.layers.base import (
-    Array,
-    Layer,
-    Run,
-    all_or_nothing,
-    as_mask,
-    is_over_rows,
-    keys_of,
-    numbers,
-    passing,
-    positive,
-    register,
-)
+from lstmfast.layers.arguments import as_mask, is_over_rows, keys_of, numbers, positive
+from lstmfast.layers.base import Array, Layer, Run, passing, register
+from lstmfast.layers.transactions import all_or_nothing
 
 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:

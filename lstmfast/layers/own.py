@@ -22,7 +22,8 @@ from lstmfast._core import KnownInputs
 from lstmfast._graph import KerasTensor, Node, common_shape, flat_shapes, flatten, map_shapes, map_tree
 from lstmfast.activations import Activation
 from lstmfast.initializers import Initializer
-from lstmfast.layers.base import Array, Layer, Run, give_back, keeping_states, lock, serialize
+from lstmfast.layers.base import Array, Layer, Run, lock, serialize
+from lstmfast.layers.transactions import give_back, keeping_states
 from lstmfast.layers.variable import passing_on, under_way
 
 _PROBED = (2, 3)  # sizes of what may vary, to find the shape of an output

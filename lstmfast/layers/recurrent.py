@@ -18,7 +18,8 @@ from lstmfast._graph import Node, Shape, flatten
 from lstmfast._lookup import Lookup, ProjectedTable
 from lstmfast._pieces import contiguous
 from lstmfast._stack import give_stage
-from lstmfast.layers.base import Array, Layer, Run, as_mask, positive
+from lstmfast.layers.arguments import as_mask, positive
+from lstmfast.layers.base import Array, Layer, Run
 from lstmfast.layers.noise import Noise
 from lstmfast.layers.recurrent_dropout import DroppingCell, DroppingRules
 

@@ -15,7 +15,8 @@ import numpy as np
 from lstmfast import _core
 from lstmfast._pieces import contiguous, copied, in_pieces, padded, repeated, taken
 from lstmfast._stack import give_stage
-from lstmfast.layers.base import Array, Layer, Run, positive, register
+from lstmfast.layers.arguments import positive
+from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.convolution import per_axis
 
 

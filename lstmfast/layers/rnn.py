@@ -13,7 +13,8 @@ import numpy as np
 from lstmfast._arrays import convert
 from lstmfast._graph import KerasTensor, Shape, flatten, map_tree
 from lstmfast._pieces import cast
-from lstmfast.layers.base import Array, Layer, Run, at_least, deserialize_layer, fill, register, serialize_layer
+from lstmfast.layers.arguments import at_least
+from lstmfast.layers.base import Array, Layer, Run, deserialize_layer, fill, register, serialize_layer
 from lstmfast.layers.gru import GRU
 from lstmfast.layers.lstm import LSTM
 from lstmfast.layers.own_cell import OwnCell

@@ -14,7 +14,8 @@ import numpy as np
 
 from lstmfast import _core, activations
 from lstmfast._pieces import contiguous, copied, extreme, in_pieces, spread
-from lstmfast.layers.base import Array, Layer, Run, keys_of, numbers, positive, register
+from lstmfast.layers.arguments import keys_of, numbers, positive
+from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.convolution import Convolving, windows_out
 
 _MODES = ("log", "magnitude", "psd", "real", "imag", "angle", "stft")

@@ -15,7 +15,8 @@ from lstmfast._graph import Node, flatten, map_tree
 from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, contiguous, joined, put, reshaped, spread, update
 from lstmfast._stack import give_stage, has_stage, stage_of
-from lstmfast.layers.base import Array, Layer, Run, as_mask, deserialize_layer, fill, register, serialize_layer
+from lstmfast.layers.arguments import as_mask
+from lstmfast.layers.base import Array, Layer, Run, deserialize_layer, fill, register, serialize_layer
 from lstmfast.layers.recurrent import Recurrent, keep_age
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lstmfast._keras import parse_version
-from lstmfast.layers.base import Layer, all_or_nothing, assign
+from lstmfast.layers.base import Layer, assign
 from lstmfast.layers.lookup import Vocabulary
+from lstmfast.layers.transactions import all_or_nothing
 from lstmfast.models import Model
 from lstmfast.saving.archive import WeightTree
 from lstmfast.saving.config import Context
