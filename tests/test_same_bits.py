@@ -70,14 +70,15 @@ def test_a_row_is_the_same_in_any_batch_and_place(isa, problem, data):
 
 @st.composite
 def narrow_problems(draw: st.DrawFn):
-    """An LSTM of few units over many rows, which may be the lanes of its vectors, and no mask."""
-    dtype, seed = draw(DTYPES), draw(st.integers(0, 2**16))
-    features, units = draw(st.integers(1, 33)), draw(st.integers(1, 12))
+    """An LSTM or a GRU of few units over many rows, which may be the lanes of its vectors, and no mask."""
+    kind, dtype, seed = draw(st.sampled_from(["lstm", "gru"])), draw(DTYPES), draw(st.integers(0, 2**16))
+    features, units = draw(st.integers(1, 33)), draw(st.integers(1, 14))
     names = draw(st.tuples(ACTIVATIONS, ACTIVATIONS) | st.just(("tanh", "sigmoid")))
     activations = dict(zip(("activation", "recurrent_activation"), [(n, 0.3, 1.0, 0.0) for n in names], strict=True))
-    layer = bits.packed("lstm", features, units, dtype, seed, **activations)
+    layer = bits.packed(kind, features, units, dtype, seed, **activations)
     x = bits.sequences(draw(st.integers(6, 330)), draw(st.integers(4, 7)), features, dtype, seed + 1)
-    return layer, x, np.random.default_rng(seed + 2).uniform(-1, 1, (2, len(x), units)).astype(dtype)
+    states = np.random.default_rng(seed + 2).uniform(-1, 1, (2 if kind == "lstm" else 1, len(x), units))
+    return layer, x, states.astype(dtype)
 
 
 @given(problem=narrow_problems(), data=st.data(), backwards=st.booleans(), sequences=st.booleans())
@@ -99,10 +100,11 @@ def test_rows_as_lanes_change_nothing(isa, problem, data, backwards, sequences):
 
 
 @pytest.mark.parametrize("rows", [30, 64, 120, 256, 300])
-def test_stacks_of_few_units_are_the_same(isa, rows, many_processors):
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
+def test_stacks_of_few_units_are_the_same(isa, kind, rows, many_processors):
     """Whether a layer's rows are lanes, or it follows the one below step by step."""
     model = lstmfast.Sequential(
-        [lstmfast.Input((50, 6)), *(layers.LSTM(units, return_sequences=True) for units in (10, 4, 10, 7))]
+        [lstmfast.Input((50, 6)), *(kind(units, return_sequences=True) for units in (10, 4, 10, 7))]
     )
     random = np.random.default_rng(5)
     model.set_weights([0.5 * random.standard_normal(weight.shape) for weight in model.get_weights()])
@@ -114,9 +116,10 @@ def test_stacks_of_few_units_are_the_same(isa, rows, many_processors):
             assert_same_bits(model(x)[::29], alone, f"{threads} threads")
 
 
-def test_rows_as_lanes_from_far_change_nothing(isa):
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_rows_as_lanes_from_far_change_nothing(isa, kind):
     """So many that each step fetches what the next one reads and writes."""
-    layer, x = bits.packed("lstm", 9, 10), bits.sequences(3001, 70, 9)
+    layer, x = bits.packed(kind, 9, 10), bits.sequences(3001, 70, 9)
     for backwards in (False, True):
         whole, *states = bits.run(layer, x, go_backwards=backwards)
         for row in (0, 1500, 3000):
@@ -318,7 +321,7 @@ THREAD_SIZES = [
     (5, 25, 3, 200),
     (17, 9, 33, 129),
     (64, 12, 16, 100),
-    (70, 200, 8, 10),  # an LSTM's rows are lanes, for some of these counts
+    (70, 200, 8, 10),  # the rows of an LSTM and a GRU are lanes, for some of these counts
 ]
 
 

@@ -1,6 +1,6 @@
-/* All steps of a part whose rows are lanes: an LSTM of so few units that its own lanes would stay mostly empty (8 units
- * of one input, 64 rows: 1.2 times as fast, 4 units: 1.5; AVX-512, Zen 4). Its h and c are turned around once, x and y
- * in each step. Next: kernels/lanes.inc has the step. */
+/* All steps of a part whose rows are lanes: a layer of so few units that its own lanes would stay mostly empty (64 rows
+ * of one input: LSTM(8) 1.2 times as fast, LSTM(4) and GRU(8) 1.5; AVX-512, Zen 4). Its h and c are turned around once,
+ * x and y in each step. Next: kernels/lanes.inc has the step. */
 #include "part.h"
 
 /* A lane without a row costs as much as the others; the more units there are, the fewer of them are made good. And so
@@ -41,16 +41,17 @@ static struct lf_rows from_row(const lf_sequence *s, struct lf_rows rows, size_t
 void lf_run_lanes(const lf_sequence *s, const lf_part *part) {
     const lf_run *run = s->run;
     const lf_kernels *kernels = s->layer->kernels;
+    const lf_lanes_cell *cell = &kernels->lanes_of[s->layer->cell];
     const lf_panels *panels = &s->layer->panels;
     const size_t units = panels->units, most = lf_lanes_rows(s->layer);
     const int is_far = comes_from_far(s);
-    lf_lanes call = {.x_lanes = part->inputs, .h = part->h[0], .c = part->c[0]};
+    lf_lanes call = {.cell = cell, .x_lanes = part->inputs, .h = part->h[0], .c = part->c[0]};
     for (size_t row = 0; row < part->rows; row += most) {
         call.rows = lf_smaller(part->rows - row, most);
         const struct lf_rows h = from_row(s, lf_state_of(s, part, run->initial_h), row);
         const struct lf_rows c = from_row(s, lf_state_of(s, part, run->initial_c), row);
         kernels->to_lanes(h.data, h.stride, call.rows, units, call.h);
-        kernels->to_lanes(c.data, c.stride, call.rows, units, call.c);
+        if (cell->has_c) kernels->to_lanes(c.data, c.stride, call.rows, units, call.c);
         for (size_t step = 0; step < run->steps; step++) {
             const struct lf_rows x = from_row(s, lf_x_at(s, part, step), row);
             const struct lf_rows y = from_row(s, lf_y_at(s, part, step), row);
@@ -61,7 +62,7 @@ void lf_run_lanes(const lf_sequence *s, const lf_part *part) {
             const int fetches = is_far && step + 1 < run->steps;
             call.x_ahead = !fetches ? 0 : run->go_backwards ? -run->x_step_stride : run->x_step_stride;
             call.y_ahead = !fetches || !run->return_sequences ? 0 : run->y_step_stride;
-            kernels->lanes_step(panels, &call);
+            cell->step(panels, &call);
         }
         const struct lf_rows final_h = from_row(s, lf_state_of(s, part, run->final_h), row);
         const struct lf_rows final_c = from_row(s, lf_state_of(s, part, run->final_c), row);

@@ -2,6 +2,7 @@
  *   kernel (k, gates * units), gate-major columns  ->  panel [block][strip][k][values of the strip]
  * where a block's strips, side by side, hold [gate][unit of the block].
  * Next: sequence.c runs the panels. */
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -220,31 +221,42 @@ static lf_fused fused_pair(const lf_layer_config *config) {
     return LF_FUSED_NONE;
 }
 
-/* Of an LSTM of so few units, and inputs, that its rows may be lanes: all columns one after the other, and each one's
- * bias in as many lanes as a step may have rows. */
+/* Of so few units, and inputs, that rows may be lanes: the weights of all sums one after the other, and each one's bias
+ * in as many lanes as a step may have rows. */
 enum { LANES_FEATURES_MOST = 32 };
 static int may_take_lanes(const lf_layer_config *config, const lf_kernels *kernels, const lf_panels *panels) {
-    return config->cell == LF_LSTM && config->recurrent_kernel != NULL && !panels->row_activations &&
-           config->units >= kernels->lanes_least && config->units <= kernels->lanes_most &&
+    const lf_lanes_cell *cell = &kernels->lanes_of[config->cell];
+    const int is_one = config->units < CHAR_BIT * sizeof cell->units && (cell->units >> config->units & 1);
+    return is_one && config->recurrent_kernel != NULL && !panels->row_activations &&
            config->features <= LANES_FEATURES_MOST;
 }
 
-static void fill_columns(const lf_layer_config *config, lf_layer *layer, char *memory) {
+/* Column `column` of `rows` (count, columns), whose values then lie side by side. */
+static void copy_column(const void *rows, size_t count, size_t columns, size_t column, char *to, size_t bytes) {
+    for (size_t k = 0; k < count; k++)
+        memcpy(to + k * bytes, (const char *)rows + (k * columns + column) * bytes, bytes);
+}
+
+/* `bias` (sums * units), or NULL. What a sum has no weights for is not read. */
+static void fill_columns(const lf_layer_config *config, const char *bias, lf_layer *layer, char *memory) {
     lf_panels *panels = &layer->panels;
-    const size_t features = config->features, units = config->units, columns = recipes[LF_LSTM].sums * units;
-    const size_t depth = features + units, lanes = lf_lanes_rows(layer), bytes = layer->element_bytes;
-    char *const biases = memory + columns * depth * bytes;
+    const struct recipe *recipe = &recipes[config->cell];
+    const lf_lanes_cell *cell = &layer->kernels->lanes_of[config->cell];
+    const size_t features = config->features, units = config->units, depth = features + units;
+    const size_t lanes = lf_lanes_rows(layer), bytes = layer->element_bytes, columns = recipe->keras_gates * units;
+    char *column_bias = memory + recipe->sums * units * depth * bytes;
     panels->columns = memory;
-    panels->column_bias = biases;
-    for (size_t column = 0; column < columns; column++) {
-        for (size_t k = 0; k < depth; k++) {
-            const void *rows = k < features ? config->kernel : config->recurrent_kernel;
-            const size_t row = k < features ? k : k - features;
-            memcpy(memory + (column * depth + k) * bytes, (const char *)rows + (row * columns + column) * bytes, bytes);
+    panels->column_bias = column_bias;
+    size_t of_x = 0, of_h = 0; /* Keras's columns that come next */
+    for (const struct lf_sum_run *run = cell->runs; run->sums > 0; run++)
+        for (size_t i = 0; i < run->sums * units; i++, memory += depth * bytes) {
+            if (run->of_x) copy_column(config->kernel, features, columns, of_x++, memory, bytes);
+            if (run->of_h)
+                copy_column(config->recurrent_kernel, units, columns, of_h++, memory + features * bytes, bytes);
+            for (size_t lane = 0; lane < lanes && bias != NULL; lane++, column_bias += bytes)
+                memcpy(column_bias, bias, bytes);
+            if (bias != NULL) bias += bytes;
         }
-        for (size_t lane = 0; lane < lanes && config->bias != NULL; lane++)
-            memcpy(biases + (column * lanes + lane) * bytes, (const char *)config->bias + column * bytes, bytes);
-    }
 }
 
 lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
@@ -305,8 +317,8 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
                      fill(config, panels, &recipe->first, bias, bias_gates, memory, bytes) &&
                      (recipe->second.count == 0 ||
                       fill(config, second, &recipe->second, bias, bias_gates, memory + second_begin * bytes, bytes));
+    if (done && takes_lanes) fill_columns(config, bias, layer, memory + lf_round_up(layer->weight_bytes, LF_ALIGNMENT));
     lf_release(summed_bias);
-    if (done && takes_lanes) fill_columns(config, layer, memory + lf_round_up(layer->weight_bytes, LF_ALIGNMENT));
     const size_t columns = recipe->keras_gates * config->units;
     const int known =
         done && (config->cell == LF_DENSE || config->cell == LF_GRU_RESET_BEFORE || /* has no such steps */

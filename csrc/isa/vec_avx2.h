@@ -37,11 +37,14 @@
 #define LF_FETCH_ROOM 1
 #define LF_FETCH_ROWS_LATER LF_FETCH_ROWS
 
-/* Layers from the least to the most units have rows for lanes (LSTM(5) 1.2 to 1.4, LSTM(6) 1.1 to 1.3 times as fast,
- * LSTM(4) 0.9 to 1.1; Zen 4). */
-#define LF_LANES_LEAST_f32 5
+/* Of how many units layers have rows for lanes, and of how many at most (LSTM(5) 1.2 to 1.4, LSTM(6) 1.1 to 1.3 times
+ * as fast, LSTM(4) 0.9 to 1.1; GRU(1) 1.3 to 1.5, GRU(4) 1.0 to 1.3, but 0.8 of 18 rows, GRU(5) and GRU(6) 1.2 to 1.4,
+ * GRU(7) 0.9 to 1.1, in float64 GRU(3) 1.05 to 1.2, GRU(2) and GRU(4) 0.7 to 0.8; Zen 4). */
+#define LF_LANES_LSTM_f32 LF_UNITS(5, 6)
+#define LF_LANES_GRU_f32 (LF_UNITS(1, 3) | LF_UNITS(5, 6))
 #define LF_LANES_MOST_f32 6
-#define LF_LANES_LEAST_f64 3
+#define LF_LANES_LSTM_f64 LF_UNITS(3, 3)
+#define LF_LANES_GRU_f64 LF_UNITS(3, 3)
 #define LF_LANES_MOST_f64 3
 #define LF_TURNS_f32 0
 #define LF_TURNS_f64 0

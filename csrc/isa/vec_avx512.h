@@ -46,12 +46,15 @@
 #define LF_FETCH_ROOM (48 << 10)
 #define LF_FETCH_ROWS_LATER 5
 
-/* Layers from the least to the most units have rows for lanes (of 64 rows LSTM(1) 3, LSTM(4) 1.5, LSTM(8) to LSTM(10)
- * 1.2 to 1.3, LSTM(11) 1.1, LSTM(12) 1.05 times as fast, but 0.97 of 100 rows; Zen 4). */
-#define LF_LANES_LEAST_f32 1
-#define LF_LANES_MOST_f32 11
-#define LF_LANES_LEAST_f64 1
-#define LF_LANES_MOST_f64 5
+/* Of how many units layers have rows for lanes, and of how many at most (of 64 rows LSTM(1) 3, LSTM(4) 1.5, LSTM(8) to
+ * LSTM(10) 1.2 to 1.3, LSTM(11) 1.1, LSTM(12) 1.05 times as fast, but 0.97 of 100 rows; GRU(1) 3.6, GRU(4) 2.3,
+ * GRU(8) 1.5, GRU(10) 1.3, GRU(13) 1.1, GRU(14) 1.0, in float64 GRU(1) 2.5, GRU(4) 1.5, GRU(6) 1.2 to 1.3; Zen 4). */
+#define LF_LANES_LSTM_f32 LF_UNITS(1, 11)
+#define LF_LANES_GRU_f32 LF_UNITS(1, 13)
+#define LF_LANES_MOST_f32 13
+#define LF_LANES_LSTM_f64 LF_UNITS(1, 5)
+#define LF_LANES_GRU_f64 LF_UNITS(1, 6)
+#define LF_LANES_MOST_f64 6
 /* Whether rows_to_lanes and lanes_to_rows are below, or those of lanes.inc will do. */
 #define LF_TURNS_f32 1
 #define LF_TURNS_f64 0

@@ -67,7 +67,7 @@ typedef struct lf_panels {
     int h_restarts;     /* the state's products begin a chain of their own */
     size_t block_width; /* sums of a full block: LF_BLOCK_VECTORS * lanes */
     const void *kernel, *recurrent, *bias;
-    const void *columns;               /* (4 units, features + units), where rows may be lanes: gate by gate; or NULL */
+    const void *columns;               /* (4 units, features + units), where rows may be lanes: sum by sum; or NULL */
     const void *column_bias;           /* (4 units, strip_vectors * lanes): each the same in all lanes */
     const struct lf_panels *candidate; /* second product of a GRU that resets before, else NULL */
     lf_activation activation, recurrent_activation;
@@ -116,13 +116,16 @@ typedef struct lf_step {
     lf_tape *tape;  /* of the steps like this one; NULL: none */
 } lf_step;
 
-/* One timestep of an LSTM of lanes_most units at most, of strip_vectors vectors of rows at most: see lanes.inc. */
+typedef struct lf_lanes_cell lf_lanes_cell;
+
+/* One timestep of strip_vectors vectors of rows at most, which are lanes: see lanes.inc. */
 typedef struct lf_lanes {
+    const lf_lanes_cell *cell;
     size_t rows;
     const void *x; /* (rows, features) */
     ptrdiff_t x_stride;
     void *x_lanes; /* (features, width): scratch. The width are the rows, rounded up to whole vectors */
-    void *h, *c;   /* (units, width): of the step before, and then of this one */
+    void *h, *c;   /* (units, width): of the step before, and then of this one; c only where the cell has it */
     void *y;       /* (rows, units), or NULL */
     ptrdiff_t y_stride;
     ptrdiff_t x_ahead, y_ahead; /* from a row to the one of the next step, which is fetched; 0: it is not */
@@ -147,6 +150,24 @@ typedef void lf_project_fn(const lf_panels *panels, const lf_project *project);
 /* Rows begin to end of a pass. */
 typedef void lf_pass_fn(const lf_pass *pass, size_t begin, size_t end);
 
+/* Sums of each unit that are made of the same inputs. */
+struct lf_sum_run {
+    size_t sums; /* 0: no such run, nor another behind it */
+    int of_x, of_h;
+};
+
+/* A set of numbers of units, from the least to the most of them: a bit for each. */
+#define LF_UNITS(least, most) ((2u << (most)) - (1u << (least)))
+
+/* A cell whose rows may be lanes. The sums of a unit come in the order in which Keras has their weights of x, and those
+ * of h. */
+struct lf_lanes_cell {
+    unsigned units; /* LF_UNITS: of how many; 0: of none, and there is none of what follows */
+    struct lf_sum_run runs[LF_ROW_SUMS + 1];
+    int has_c;
+    lf_lanes_fn *step;
+};
+
 /* LF_MULTIPLY_CHAINS times `count` products of vectors, as fast as this core makes any. */
 typedef void lf_multiply_fn(size_t count);
 enum { LF_MULTIPLY_CHAINS = 12 };
@@ -166,9 +187,8 @@ typedef struct lf_kernels {
     size_t strip_vectors;
     lf_step_fn *step[LF_CELL_COUNT];
     lf_project_fn *project;
-    size_t lanes_least, lanes_most; /* units of an LSTM whose rows may be lanes; 0: none, and none of what follows */
-    lf_lanes_fn *lanes_step;
-    lf_to_lanes_fn *to_lanes;
+    const lf_lanes_cell *lanes_of; /* [LF_CELL_COUNT] */
+    lf_to_lanes_fn *to_lanes;      /* NULL where no cell's rows may be lanes */
     lf_from_lanes_fn *from_lanes;
     lf_pass_fn *pass;
     lf_multiply_fn *multiply;

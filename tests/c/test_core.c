@@ -460,14 +460,14 @@ static void check_zero_state(lf_cell cell, lf_real real) {
     static const size_t sizes[][2] = {{3, 5}, {70, 16}, {9, 70}, {20, 90}, {150, 40}}; /* features, units */
     for (size_t i = 0; i < KINDS * 5 * 2; i++) {
         const size_t kind = i % KINDS, features = sizes[i / KINDS % 5][0], units = sizes[i / KINDS % 5][1];
-        const size_t columns = gates_of(cell) * units, batch = i < KINDS * 5 ? 1 : 9, bytes = bytes_of(real);
+        const size_t columns = gates_of(cell) * units, batch = i < KINDS * 5 ? 1 : 16, bytes = bytes_of(real);
         const double tiny = real == LF_F32 ? 1e-23 : 1e-162;
         struct problem p = {.cell = cell,
                             .real = real,
                             .features = features,
                             .units = units,
                             .batch = batch,
-                            .steps = 2,
+                            .steps = 4,
                             .activation = linear,
                             .gate = gate};
         p.kernel = random_array(real, features * columns, kind == TINY || kind == TINY_NEGATIVE ? tiny : 0.3);
@@ -489,6 +489,9 @@ static void check_zero_state(lf_cell cell, lf_real real) {
             same_bits(&p, "y of no state", none.y, zeros.y, batch * p.steps * units);
             same_bits(&p, "h of no state", none.h, zeros.h, batch * units);
             same_bits(&p, "c of no state", none.c, zeros.c, cell == LF_LSTM ? batch * units : 0);
+            run(layer, &p, batch - 1, 1, 0, p.steps, NULL, NULL, 1, 1, zeros);
+            const size_t last_row = (batch - 1) * p.steps * units * bytes;
+            same_bits(&p, "y of no state, a row alone", (char *)none.y + last_row, zeros.y, p.steps * units);
         }
         release(none);
         release(zeros);
@@ -500,6 +503,48 @@ static void check_zero_state(lf_cell cell, lf_real real) {
     }
 }
 
+/* Many rows of few units, which may be the lanes of vectors: those of each row alone, which never is. */
+static void check_many_rows(lf_cell cell, lf_real real, size_t units) {
+    static const size_t fixed[] = {8, 16, 33, 64, 200};
+    const size_t i = size_between(0, 9), batch = i < 5 ? fixed[i] : size_between(1, 200);
+    struct problem p = random_problem(cell, real, size_between(1, 20), units, batch, size_between(4, 7));
+    free(p.mask);
+    p.mask = NULL;
+    const size_t bytes = bytes_of(real), row_bytes = p.steps * units * bytes, states = batch * units;
+    double *y = malloc(batch * p.steps * units * sizeof *y), *h = malloc(states * sizeof *h);
+    double *c = malloc(states * sizeof *c);
+    reference_run(&p, y, h, c);
+    lf_layer *layer = create(&p);
+    const struct result apart = result_for(&p, batch), got = result_for(&p, batch), last = result_for(&p, batch);
+    for (size_t row = 0; row < batch; row++) {
+        const struct result own = {(char *)apart.y + row * row_bytes, (char *)apart.h + row * units * bytes,
+                                   (char *)apart.c + row * units * bytes};
+        run(layer, &p, row, 1, 0, p.steps, state_at(&p, p.h0, row), state_at(&p, p.c0, row), 1, 1, own);
+    }
+    near(&p, "y of each row", apart.y, y, batch * p.steps * units);
+    for (int threads = 1; threads <= 3; threads++) {
+        run(layer, &p, 0, batch, 0, p.steps, p.h0, p.c0, 1, threads, got);
+        same_bits(&p, "y of many rows", apart.y, got.y, batch * p.steps * units);
+        same_bits(&p, "h of many rows", apart.h, got.h, states);
+        same_bits(&p, "c of many rows", apart.c, got.c, cell == LF_LSTM ? states : 0);
+        run(layer, &p, 0, batch, 0, p.steps, p.h0, p.c0, 0, threads, last);
+        same_bits(&p, "the last output of many rows", apart.h, last.y, states);
+        same_bits(&p, "h with the last output of many rows", apart.h, last.h, states);
+        for (size_t value = 0; value < 2 * states; value++) { /* so that none is left over for the next */
+            put(real, value < states ? got.h : got.c, value % states, 7);
+            put(real, value < states ? last.h : last.y, value % states, 7);
+        }
+    }
+    release(apart);
+    release(got);
+    release(last);
+    lf_layer_destroy(layer);
+    free_problem(&p);
+    free(y);
+    free(h);
+    free(c);
+}
+
 static void check_sizes(lf_cell cell, lf_real real) {
     static const size_t units[] = {1,  2,  3,  4,  5,  7,  8,  9,  10, 15,  16, 17,
                                    20, 27, 31, 32, 33, 60, 64, 65, 90, 100, 129};
@@ -507,6 +552,8 @@ static void check_sizes(lf_cell cell, lf_real real) {
     enum { BATCHES = sizeof batches / sizeof *batches };
     for (size_t u = 0; u < sizeof units / sizeof *units; u += quick ? 3 : 1)
         check(cell, real, size_between(1, 12), units[u], batches[u % BATCHES], size_between(1, 6));
+    for (size_t u = 1; u <= 14 && cell != LF_DENSE; u += quick ? 3 : 1)
+        for (size_t times = 0; times < (quick ? 1 : 2); times++) check_many_rows(cell, real, u);
     if (cell != LF_DENSE) {
         check_zero_state(cell, real);
         check_stack(cell, real, 3, 5, 60, 1, 30); /* large enough for the levels to run at once */

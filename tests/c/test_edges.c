@@ -138,16 +138,16 @@ static void check_bounds(void) {
             run_guarded(&shape, 1);
         }
     /* Few units of many rows: rows are lanes, some of which have none. */
-    for (size_t i = 0; i < 2 * 12 * 3; i++) {
-        const struct shape narrow = {.cell = LF_LSTM,
+    for (size_t i = 0; i < 2 * 14 * 3 * 2; i++) {
+        const struct shape narrow = {.cell = i / 84 == 0 ? LF_LSTM : LF_GRU,
                                      .real = i % 2 ? LF_F64 : LF_F32,
                                      .features = 1 + i % 7 * 5,
-                                     .units = 1 + i / 2 % 12,
+                                     .units = 1 + i / 2 % 14,
                                      .batch = 12 + i % 11 * 13,
                                      .steps = 5,
                                      .activation = i % 3 ? "tanh" : "gelu",
                                      .variant = 0,
-                                     .threads = 1 + (int)(i / 24)};
+                                     .threads = 1 + (int)(i / 28 % 3)};
         run_guarded(&narrow, 0);
         run_guarded(&narrow, 1);
     }
