@@ -259,7 +259,7 @@ static const double worth_it = 0.95;       /* a plan with more threads has to pr
 /* Once a step, members that split the units meet and fetch each other's states, line by line: in barriers' times. */
 static const double meeting_barriers = 2.1, line_barriers = 0.25;
 static const double hidden_ns = 60, hidden_part = 0.2; /* so much passes while they compute; of a step at most */
-static const double letters_barriers = 1.3, letter_barriers = 0.05; /* where they write letters */
+static const double letters_barriers = 1.3, letter_barriers = 0.15; /* where they write letters; Zen 4 */
 static const double step_barriers = 0.6, step_line_barriers = 0.1;  /* where a level of a stack follows another */
 
 /* What is left of a wait beside a step that takes so long. */
