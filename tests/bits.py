@@ -15,15 +15,6 @@ DEFAULTS = {"activation": ("tanh", 0.0, 0.0, 0.0), "recurrent_activation": ("sig
 CORE_KINDS = {"lstm": 4, "gru": 3, "gru_reset_before": 3, "simple_rnn": 1}  # kind -> gates
 
 
-def core_supports(kind: str) -> bool:
-    """Whether this build of the core has the cell."""
-    try:
-        packed(kind, 1, 1)
-    except NotImplementedError:
-        return False
-    return True
-
-
 def packed(
     kind: str, features: int, units: int, dtype: str = "float32", seed: int = 0, **activations: Any
 ) -> _core.PackedLayer:

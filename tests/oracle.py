@@ -121,12 +121,13 @@ def rounding(single: np.ndarray[Any, Any], double: np.ndarray[Any, Any], unit: f
     A row that explodes multiplies its rounding errors by luck: it is held to one hundredth, and one that overflows to
     nothing.
     """
-    single = single.astype(np.float64)
-    size = 1 + np.abs(double)
     finite = np.isfinite(double) & np.isfinite(single)
-    relative = np.abs(np.where(finite, single - double, 0)) / np.where(finite, size, 1)
-    exploding = (size > EXPLODED).reshape(len(size), -1).any(axis=1)
+    single, double = (np.where(finite, one, 0.0).astype(np.float64) for one in (single, double))
+    size = 1 + np.abs(double)
+    relative = np.abs(single - double) / size
+    overflowing, exploding = (where.reshape(len(size), -1).any(axis=1) for where in (~finite, size > EXPLODED))
+    exploding |= overflowing
     bound: np.ndarray[Any, Any] = CHAOS * relative[~exploding].max(initial=0.0) * size * unit
     bound[exploding] = np.maximum(CHAOS * relative.max(initial=0.0) * unit, 1e-2) * size[exploding]
-    bound[~finite.reshape(len(finite), -1).all(axis=1)] = np.inf
+    bound[overflowing] = np.inf
     return bound

@@ -72,6 +72,15 @@ def test_a_row_that_explodes_excuses_no_other():
     assert oracle.exceeds(double + [[1e-4], [0]], double, bound).any()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_row_that_overflows_is_held_to_nothing_and_excuses_no_other():
+    double = np.array([[0.5, 0.25], [np.inf, 1.0], [np.nan, 1.0], [1.0, 2.0], [1e300, -np.inf]])
+    single = np.array([[0.5, 0.25], [np.inf, 1.5], [np.nan, 1.5], [np.inf, 2.0], [np.inf, -np.inf]], "float32")
+    bound = oracle.rounding(single, double)
+    assert np.isposinf(bound[1:]).all()
+    assert not bound[0].any()
+
+
 @pytest.mark.parametrize(
     "changes",
     [
