@@ -346,6 +346,11 @@ def test_constants_of_arrays():
     assert_same_bits(twin(X, constants=[added, memory], out=np.empty_like(whole)), whole)
     with pytest.raises(ValueError, match="takes 2 constants, got 1"):
         layer(X, constants=[added])
+    fresh = layers.RNN(own["Attends"](3))
+    with pytest.raises(ValueError, match="initial state"):
+        fresh(X, constants=[added], initial_state=np.zeros((6, 4)))
+    assert fresh.num_constants == 0
+    assert fresh(X, constants=[added, memory]).shape == (6, 3)
     with pytest.raises(ValueError, match="does not support constants"):
         layers.RNN(layers.GRUCell(3))(X, constants=[added])
     with pytest.raises(ValueError, match="no `lengths` beside"):

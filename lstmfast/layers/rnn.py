@@ -336,9 +336,12 @@ class RNN(Recurrent):
         return cores[0] if len(cores) == 1 else Stack(cores, [cell.cell_states for cell in self.runners])
 
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
-        if "constants" in kwargs:
-            kwargs = {**kwargs, "constants": self._listed_constants(kwargs["constants"])}
-        return super()._record(inputs, kwargs)
+        if "constants" not in kwargs:
+            return super()._record(inputs, kwargs)
+        constants = self._listed_constants(kwargs["constants"])
+        outputs = super()._record(inputs, {**kwargs, "constants": constants})
+        self.num_constants = len(constants)
+        return outputs
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         given = arguments.get("constants")
@@ -347,7 +350,9 @@ class RNN(Recurrent):
         listed = given if isinstance(given, (list, tuple)) else [given]
         what = f"a constant of layer '{self.name}'"
         constants = self._listed_constants([convert(one, self.policy.real, what) for one in listed])
-        return {**super().convert_arguments(shapes, arguments), "constants": constants}
+        converted = super().convert_arguments(shapes, arguments)
+        self.num_constants = len(constants)
+        return {**converted, "constants": constants}
 
     def _listed_constants(self, constants: Any) -> list[Any]:
         """The argument ``constants`` as a list, of which cells that are not built yet learn the shapes."""
@@ -357,7 +362,6 @@ class RNN(Recurrent):
             raise ValueError(f"RNN cell {self.cell} does not support constants: its `call` does not take them.")
         if self.num_constants not in (0, len(listed)):
             raise ValueError(f"Layer '{self.name}' takes {self.num_constants} constants, got {len(listed)}.")
-        self.num_constants = len(listed)
         for cell in taking:
             cell.constant_shapes = [tuple(one.shape) for one in listed]
         return listed
