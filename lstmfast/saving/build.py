@@ -60,13 +60,13 @@ def make_model(entry: Any, context: Context, depth: int) -> Model:
     kind = graph_class(entry, context) if isinstance(class_name, str) else None
     if kind is not None and isinstance(config, dict):
         chain = issubclass(kind, Sequential)
-        model = _sequential(config, context, depth, kind) if chain else functional(config, context, depth, kind)
+        model = _sequential(config, context, depth, kind) if chain else _functional(config, context, depth, kind)
         model.note_class_in_file(entry)
         return model
     if class_name == "Sequential":
         return _sequential(config, context, depth)
     if class_name in ("Functional", "Model") and isinstance(config, dict) and "layers" in config:
-        return functional(config, context, depth)
+        return _functional(config, context, depth)
     if class_name not in ("Functional", "Model") and isinstance(class_name, str):
         return _own_model(entry, class_name, context, depth)
     raise ValueError(f"'{context.name}': a model of class {class_name} without layers.")
@@ -88,11 +88,11 @@ def _own_model(entry: dict[str, Any], class_name: str, context: Context, depth: 
         )
     model = make_layer(entry, context, depth)
     assert isinstance(model, Model)
-    build_own(model, entry.get("build_config"), context)
+    _build_own(model, entry.get("build_config"), context)
     return model
 
 
-def build_own(model: Model, config: Any, context: Context) -> None:
+def _build_own(model: Model, config: Any, context: Context) -> None:
     """Build a model of a class of the caller's as its build config says."""
     config = config if isinstance(config, dict) else {}
     try:
@@ -165,7 +165,7 @@ def _joined(branches: list[Model], layers: list[Layer], name: Any, context: Cont
 
 def functional_from_config(config: dict[str, Any], custom: dict[str, Any] | None, keras_version: Any) -> Model:
     """A functional model from what `Model.get_config` gave."""
-    return functional(config, Context("config", as_version(keras_version), custom or {}, draws=True), 0)
+    return _functional(config, Context("config", as_version(keras_version), custom or {}, draws=True), 0)
 
 
 def sequential_from_config(config: dict[str, Any], custom: dict[str, Any] | None, keras_version: Any) -> Model:
@@ -173,7 +173,7 @@ def sequential_from_config(config: dict[str, Any], custom: dict[str, Any] | None
     return _sequential(config, Context("config", as_version(keras_version), custom or {}, draws=True), 0)
 
 
-def functional(config: dict[str, Any], context: Context, depth: int, kind: type[Model] = Model) -> Functional:
+def _functional(config: dict[str, Any], context: Context, depth: int, kind: type[Model] = Model) -> Functional:
     """A functional model from a config of any version."""
     entries = config.get("layers")
     if not isinstance(entries, list) or len(entries) > MAX_NODES:

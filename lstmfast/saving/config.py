@@ -263,34 +263,13 @@ def _make_layer(entry: Any, context: Context, depth: int) -> Layer:
     if not isinstance(config, dict):
         raise ValueError(f"'{context.name}': layer of class {class_name} has no config.")
     name = config.get("name", entry.get("name"))
-    is_supplied = context.key_of(entry) is not None
-    if class_name == "TimeDistributedDense" and not is_supplied:
-        class_name = "TimeDistributed"
-        inner = {key: value for key, value in config.items() if key not in ("batch_input_shape", "input_dtype", "name")}
-        inner = {"class_name": "Dense", "config": {**inner, "name": f"{name}_dense"}}
-        config = {"name": name, "layer": inner, "batch_input_shape": config.get("batch_input_shape")}
-        config = {key: value for key, value in config.items() if value is not None}
-    elif class_name == "Merge" and not is_supplied:
-        class_name, config = _from_merge(config, name, context)
-    if not is_supplied:
-        class_name = _RENAMED_CLASSES.get(class_name, class_name)
-    if class_name == "GRU" and entry["class_name"] == "CuDNNGRU":
-        config = {**config, "reset_after": True}
-    if class_name in ("TFOpLambda", "SlicingOpLambda") and not is_supplied:
-        function = config.get("function")
-        if function in _WITHOUT_OPERANDS:
-            raise NotImplementedError(
-                f"'{context.name}': tf.keras does not save what the operation tf.{function} ('{name}') is called on. "
-                "Call tf.matmul, tf.tensordot or a Dot layer in its place."
-            )
-        if function not in OPERATIONS:
-            raise NotImplementedError(
-                f"'{context.name}': the operation tf.{function} ('{name}') is not supported. Save a model without it."
-            )
-        return Operation(function, {}, name=name)
-    if not is_supplied and _is_operation(entry, context):
-        options = {key: value for key, value in config.items() if key not in ("name", *_IGNORED)}
-        return Operation(class_name, options, entry.get("module"), name=name)
+    if context.key_of(entry) is None:
+        if class_name in ("TFOpLambda", "SlicingOpLambda"):
+            return _operation_of_tensorflow(config.get("function"), name, context)
+        if _is_operation(entry, context):
+            options = {key: value for key, value in config.items() if key not in ("name", *_IGNORED)}
+            return Operation(class_name, options, entry.get("module"), name=name)
+        class_name, config = _renamed(class_name, config, name, context)
     if class_name == "Lambda":
         function = next((context.custom[key] for key in (name, "Lambda") if key in context.custom), None)
         if callable(function) and not isinstance(function, type):
@@ -338,6 +317,34 @@ def _mark_as_older(layer: Layer) -> None:
     """Tell a layer and those inside it that no Keras 3 wrote them."""
     for each in layer.all_layers():
         each.of_keras_2 = True
+
+
+def _operation_of_tensorflow(function: Any, name: Any, context: Context) -> Operation:
+    """An operation of TensorFlow in a model of tf.keras."""
+    if function in _WITHOUT_OPERANDS:
+        raise NotImplementedError(
+            f"'{context.name}': tf.keras does not save what the operation tf.{function} ('{name}') is called on. "
+            "Call tf.matmul, tf.tensordot or a Dot layer in its place."
+        )
+    if not isinstance(function, str) or function not in OPERATIONS:
+        raise NotImplementedError(
+            f"'{context.name}': the operation tf.{function} ('{name}') is not supported. Save a model without it."
+        )
+    return Operation(function, {}, name=name)
+
+
+def _renamed(class_name: str, config: dict[str, Any], name: Any, context: Context) -> tuple[str, dict[str, Any]]:
+    """The class and the config of a layer of older Keras, as Keras 3 has them."""
+    if class_name == "Merge":
+        return _from_merge(config, name, context)
+    if class_name == "TimeDistributedDense":
+        inner = {key: value for key, value in config.items() if key not in ("batch_input_shape", "input_dtype", "name")}
+        inner = {"class_name": "Dense", "config": {**inner, "name": f"{name}_dense"}}
+        config = {"name": name, "layer": inner, "batch_input_shape": config.get("batch_input_shape")}
+        return "TimeDistributed", {key: value for key, value in config.items() if value is not None}
+    if class_name == "CuDNNGRU":
+        config = {**config, "reset_after": True}
+    return _RENAMED_CLASSES.get(class_name, class_name), config
 
 
 def _from_merge(config: dict[str, Any], name: Any, context: Context) -> tuple[str, dict[str, Any]]:
