@@ -419,10 +419,7 @@ class MultiHeadAttention(_Dropping):
         heads, dim = self.num_heads, self.value_dim
         project = {name: (part.frozen(), part.columns) for name, part in self.parts.items()}
         scale = self.policy.real.type(1 / np.sqrt(float(self.key_dim)))
-        zeroes = not self.of_keras_2
-        replaces = zeroes or self.softmax_robust_masking
         repeats = {name: heads // self.heads_of(name) for name in project}
-        heeds_query_mask = self.heeds_query_mask
 
         def rows(name: str, x: Array) -> Array:
             """(batch, ..., heads * size)"""
@@ -445,14 +442,7 @@ class MultiHeadAttention(_Dropping):
             key = inputs[2] if len(inputs) > 2 else value
             axes = self._axes_of(query.ndim)
             others = [axis for axis in range(query.ndim - 1) if axis not in axes]
-            propagated = list(mask) if isinstance(mask, (list, tuple)) else [mask]
-            propagated += [None] * (3 - len(propagated))
-            masks = [
-                own if given is None else given
-                for own, given in zip(
-                    propagated, (query_mask if heeds_query_mask else None, value_mask, key_mask), strict=False
-                )
-            ]
+            masks = self._masks(mask, query_mask, value_mask, key_mask)
             beside = [query.shape[axis] for axis in others]
             queries, keys = ([x.shape[axis] for axis in axes] for x in (query, key))
 
@@ -469,20 +459,10 @@ class MultiHeadAttention(_Dropping):
 
             allowed = self._allowed(query, value, masks, attention_mask, use_causal_mask)
             scores = matmul(spread(np.multiply, split("query", query), scale), split("key", key).transpose(0, 2, 1))
-            scores = scores.reshape(*beside, heads, *queries, *keys)
-            if allowed is not None:
-                while allowed.ndim < scores.ndim:
-                    allowed = np.expand_dims(allowed, -2 * len(axes) - 1)
-                least = scores.dtype.type(-1e9)
-                if replaces:
-                    scores = spread(np.where, allowed, scores, least)
-                else:
-                    scores = spread(lambda some, kept: some + np.where(kept, 0, least), scores, allowed)
             together = (-1, int(np.prod(queries)), int(np.prod(keys)))
-            weighted = activations.softmax.run(contiguous(scores.reshape(together))).reshape(scores.shape)
-            # Keras 3 gives nothing masked a weight where it has the weights at hand, and where all is masked
-            if allowed is not None and zeroes and (return_attention_scores or self.dropout or query.ndim > 3):
-                weighted = spread(np.where, allowed, weighted, weighted.dtype.type(0))
+            at_hand = bool(return_attention_scores or self.dropout or query.ndim > 3)
+            scores = scores.reshape(*beside, heads, *queries, *keys)
+            weighted = self._weighted(scores, together, allowed, len(axes), at_hand)
             flat = matmul(drop(weighted).reshape(together), split("value", value))
             # from (beside, heads, queries, dim) back to the query's order
             back = np.argsort([*others, query.ndim - 1, *axes, query.ndim])
@@ -493,6 +473,34 @@ class MultiHeadAttention(_Dropping):
             return (y, weighted) if return_attention_scores else y
 
         return run
+
+    def _masks(self, mask: Any, query_mask: Any, value_mask: Any, key_mask: Any) -> list[Any]:
+        """Those of query, value and key: what a call says, or else what travels with each; see the notes."""
+        propagated = list(mask) if isinstance(mask, (list, tuple)) else [mask]
+        propagated += [None] * (3 - len(propagated))
+        given = (query_mask if self.heeds_query_mask else None, value_mask, key_mask)
+        return [own if one is None else one for own, one in zip(propagated, given, strict=False)]
+
+    def _weighted(
+        self, scores: Array, together: tuple[int, ...], allowed: Array | None, axes: int, at_hand: bool
+    ) -> Array:
+        """The softmax of scores (axes beside, heads, ``axes`` of queries, of keys) over all axes of the keys.
+
+        ``together`` is their shape with the queries, and the keys, on one axis each. Where the weights are ``at_hand``,
+        Keras 3 gives nothing masked one, even where all is masked.
+        """
+        if allowed is not None:
+            while allowed.ndim < scores.ndim:
+                allowed = np.expand_dims(allowed, -2 * axes - 1)
+            least = scores.dtype.type(-1e9)
+            if not self.of_keras_2 or self.softmax_robust_masking:
+                scores = spread(np.where, allowed, scores, least)
+            else:
+                scores = spread(lambda some, kept: some + np.where(kept, 0, least), scores, allowed)
+        weighted: Array = activations.softmax.run(contiguous(scores.reshape(together))).reshape(scores.shape)
+        if allowed is not None and at_hand and not self.of_keras_2:
+            weighted = spread(np.where, allowed, weighted, weighted.dtype.type(0))
+        return weighted
 
     def _allowed(
         self, query: Array, value: Array, masks: list[Any], attention_mask: Any, use_causal_mask: bool
