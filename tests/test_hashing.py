@@ -50,10 +50,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def same(mine: Any, theirs: Any, dtype: bool = True) -> None:
+def same(mine: Any, theirs: Any) -> None:
     theirs = np.asarray(theirs)
     assert mine.shape == theirs.shape
-    assert mine.dtype == theirs.dtype or not dtype
+    assert mine.dtype == theirs.dtype
     assert np.array_equal(mine, theirs)
 
 
@@ -139,6 +139,8 @@ def test_a_model_without_an_input_takes_what_comes_first(x):
     ("make", "message"),
     [
         (lambda: layers.Hashing(0), "num_bins"),
+        (lambda: layers.Hashing(1 << 63), "num_bins"),
+        (lambda: layers.Hashing(3, [1, 2]), "mask_value"),
         (lambda: layers.Hashing(3, salt=(1, 2, 3)), "salt"),
         (lambda: layers.Hashing(3, salt="a"), "salt"),
         (lambda: layers.Hashing(3, salt=1 << 65), "salt"),
@@ -148,11 +150,11 @@ def test_a_model_without_an_input_takes_what_comes_first(x):
         (lambda: layers.Hashing(3, "a")(NUMBERS), "called on numbers"),
         (lambda: layers.Hashing(3, 1)(WORDS), "called on strings"),
         (lambda: layers.Hashing(3, output_mode="count")(WORDS[0]), r"takes \(batch, n\)"),
-        (lambda: layers.HashedCrossing(3)(NUMBERS), "at least two inputs"),
+        (lambda: layers.HashedCrossing(3)(NUMBERS), "at least two inputs, got ndarray"),
         (lambda: layers.HashedCrossing(3)([NUMBERS[:, 0]]), "at least two inputs"),
         (lambda: layers.HashedCrossing(3)([NUMBERS, NUMBERS]), "shape"),
         (lambda: layers.HashedCrossing(3)([NUMBERS[:, 0], NUMBERS[:1, 0]]), "shape"),
-        (lambda: layers.HashedCrossing(3)([NUMBERS[:, 0], NUMBERS[:, 0] * 0.5]), "integers or strings"),
+        (lambda: layers.HashedCrossing(3)([NUMBERS[:, 0], NUMBERS[:, 0] * 0.5]), "strings, got integers, floats"),
         (lambda: layers.HashedCrossing(3)([Input(()), Input((), dtype="string")]), "integers or strings"),
     ],
 )

@@ -16,6 +16,7 @@ from lstmfast.layers.arguments import keys_of, positive
 from lstmfast.layers.base import Array, Run, register
 from lstmfast.layers.categories import MODES, Encodes, encoded, encoded_shape
 
+_MOST_BINS = np.iinfo(np.int64).max
 _KEY_OF_CROSSING = np.uint64(0xDECAFCAFFE)  # TensorFlow's, where none is given
 
 
@@ -55,6 +56,8 @@ def hash_of(salt: Any) -> tuple[list[int] | None, OfOneLength]:
 
 
 class _Hashes(Encodes):
+    """Base of the layers that hash."""
+
     reads_strings = reads_numbers = True
 
     def _begin(self, num_bins: Any, output_mode: str, sparse: bool, modes: tuple[str, ...]) -> None:
@@ -62,6 +65,8 @@ class _Hashes(Encodes):
             raise ValueError(f"Unknown arg for output_mode: {output_mode}. Expected one of {modes}.")
         self.refuse_sparse(sparse)
         self.num_bins, self.output_mode, self.sparse = positive("num_bins", num_bins), output_mode, False
+        if self.num_bins > _MOST_BINS:
+            raise ValueError(f"`num_bins` must be at most {_MOST_BINS}. Received: num_bins={num_bins}")
 
     def output_dtype(self, inputs: Any) -> str:
         return self.policy.compute_dtype
@@ -117,6 +122,8 @@ class Hashing(_Hashes):
                 f"When `output_mode='int'`, `dtype` should be an integer type. Received: dtype={self.policy.name}"
             )
         self.salt, self._function = hash_of(salt)
+        if not (mask_value is None or isinstance(mask_value, (str, bytes, int, float, np.number))):
+            raise ValueError(f"`mask_value` must be a string or a number. Received: mask_value={mask_value!r:.80}")
         self.mask_value = mask_value
 
     config_keys = keys_of(__init__)
@@ -184,7 +191,9 @@ class HashedCrossing(_Hashes):
 
     def convert_inputs(self, inputs: Any) -> Any:
         if not isinstance(inputs, (list, tuple)):
-            raise ValueError(f"Layer '{self.name}' should be called on a list of at least two inputs.")
+            raise ValueError(
+                f"Layer '{self.name}' should be called on a list of at least two inputs, got {type(inputs).__name__}."
+            )
         arrays = [as_numbers_or_strings(one) for one in inputs]
         self._refuse_floats([array.dtype.kind for array in arrays])
         return arrays
@@ -196,7 +205,8 @@ class HashedCrossing(_Hashes):
 
     def _refuse_floats(self, kinds: list[str]) -> None:
         if not set(kinds) <= set("iuO"):
-            raise ValueError(f"The inputs of layer '{self.name}' should be integers or strings.")
+            found = ", ".join({"b": "bools", "f": "floats", "O": "strings"}.get(kind, "integers") for kind in kinds)
+            raise ValueError(f"The inputs of layer '{self.name}' should be integers or strings, got {found}.")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return super().compute_output_shape(input_shape[0])
