@@ -82,10 +82,10 @@ class EinsumDense(Layer):
         inputs, kernel, output = self._letters(len(self.build_shape))
         return inputs[1:2] == output[1:2] and inputs[1] not in kernel + (self.bias_axes or "")
 
-    @property
-    def row_by_row(self) -> bool:  # type: ignore[override]
+    def mixes_batch(self, training: bool | None) -> bool:
+        """Where the equation does more with the first axis than to keep it."""
         inputs, kernel, output = self._letters(None if self.build_shape is None else len(self.build_shape))
-        return inputs[:1] == output[:1] and inputs[0] not in kernel + (self.bias_axes or "")
+        return inputs[:1] != output[:1] or inputs[0] in kernel + (self.bias_axes or "")
 
     def _letters(self, ndim: int | None) -> tuple[str, str, str]:
         """The letters of inputs, kernel and output, with some for what dots stand for."""

@@ -138,7 +138,6 @@ class TextVectorization(Vocabulary):
                 f"Layer '{self.name}' with output_mode='one_hot' is not supported where it splits texts, which have "
                 "different numbers of words."
             )
-        self.row_by_row = length is not None or output_mode != "int"
         self.encoding = self.checked_encoding(encoding)
         self._begin(max_tokens, output_mode, pad_to_max_tokens, sparse, vocabulary, idf_weights)
 
