@@ -210,6 +210,28 @@ def test_a_data_set_is_one_weight_s(suffix, tmp_path):
         lstmfast.load_model(path)
 
 
+def test_the_weights_of_words_are_one_layer_s(tmp_path):
+    words = lstmfast.Input((3,), dtype="string")
+    options = {"output_mode": "tf_idf", "vocabulary": ["a", "b"], "idf_weights": [1.0, 2.0]}
+    found = layers.Add()([layers.StringLookup(**options)(words) for _ in range(2)])
+    lstmfast.Model(words, found).save(tmp_path / "whole.keras")
+
+    def link(file: Any) -> None:
+        del file["layers/string_lookup_1/vars/idf_weights"]
+        file["layers/string_lookup_1/vars/idf_weights"] = file["layers/string_lookup/vars/idf_weights"]
+
+    path = rewritten(tmp_path / "whole.keras", tmp_path / "m.keras", weights=link)
+    with pytest.raises(ValueError, match=r"vocabulary of layer .* has its weights at .*, which is another's too"):
+        lstmfast.load_model(path)
+
+
+@pytest.mark.parametrize("function", [{"a": 1}, ["math.add"], None])
+def test_an_operation_without_a_name_is_refused(function):
+    described = {"class_name": "TFOpLambda", "config": {"name": "a", "function": function}}
+    with pytest.raises(NotImplementedError, match=r"the operation tf\..* \('a'\) is not supported"):
+        layers.deserialize(described)
+
+
 def test_a_dense_layer_over_time_of_keras_1(tmp_path):
     weights = random_weights([(3, 2), (2,)])
     described = entry("TimeDistributedDense", output_dim=2, batch_input_shape=[None, 4, 3], activation="tanh")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from typing import Any
 
 import numpy as np
@@ -261,6 +262,51 @@ def test_the_size_of_an_encoding_is_kept():
         layer([5, 6])
     with pytest.raises(ValueError, match=r"found OOV values \[7\]"):
         layers.IntegerLookup(vocabulary=[3], num_oov_indices=0)([3, 7])
+
+
+def test_the_size_of_an_encoding_is_kept_whoever_sets_it_first():
+    layer = layers.StringLookup(output_mode="tf_idf")
+
+    class Slow:
+        """Weights during whose reading another thread sets the vocabulary."""
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            layer.set_vocabulary(["a", "b", "c"], [1, 1, 1])
+            return np.ones(2)
+
+    with pytest.raises(ValueError, match="cannot change: it is 4, got 3"):
+        layer.set_vocabulary(["d", "e"], Slow())
+    assert layer.get_vocabulary() == ["[UNK]", "a", "b", "c"]
+
+
+def test_words_and_weights_of_a_file_come_at_once(tmp_path, monkeypatch):
+    """A call while they come sees all old or all new ones."""
+
+    def model(scale: float) -> Any:
+        options = {"vocabulary": WORDS, "idf_weights": [scale] * len(WORDS)}
+        made = Sequential([Input((3,), dtype="string"), layers.StringLookup(output_mode="tf_idf", **options)])
+        made.add(layers.Dense(1, use_bias=False))
+        made.set_weights([np.full((len(WORDS) + 1, 1), scale)])
+        return made
+
+    mine, other = model(1.0), model(2.0)
+    other.save(tmp_path / "other.keras")
+    known = [mine(TEXTS), other(TEXTS)]
+    seen: list[Any] = []
+    callers: list[threading.Thread] = []
+    real = layers.StringLookup.take_words
+
+    def take_words(layer: Any, *given: Any) -> None:
+        real(layer, *given)
+        callers.append(threading.Thread(target=lambda: seen.append(mine(TEXTS))))
+        callers[0].start()
+        callers[0].join(0.2)
+
+    monkeypatch.setattr(layers.StringLookup, "take_words", take_words)
+    mine.load_weights(tmp_path / "other.keras")
+    callers[0].join()
+    assert any(np.array_equal(seen[0], one) for one in known)
+    assert_same_bits(mine(TEXTS), known[1])
 
 
 def test_a_vocabulary_of_integers_in_a_file(keras, tmp_path):

@@ -112,7 +112,7 @@ class Layer:
     per_step = False  # step t of the output depends on step t of the input alone
     last_axis_only = True  # where `per_step`: so it is for every axis but the last
     elementwise = False  # where `per_step`: so it is for the last axis too
-    row_by_row = True  # a row of the output depends on the same row of the input alone
+    row_by_row = True  # False where it may depend on rows that are run with it, though `mixes_batch` does not say so
     row_by_row_in_training = True  # False where it depends on other rows in a call with training=True
     casts_input = True  # run takes arrays of policy.real
     keeps_integers = False  # it takes such as they are, too, for it only moves values
@@ -951,13 +951,15 @@ def _as_frozen(count: int | None, run: Run) -> _Frozen:
     return count, run, stage_of(run).run if has_stage(run) else run
 
 
-def assign(new: list[tuple[Layer, tuple[Array, ...]]]) -> None:
-    """Give layers their new weights, all in one event; the packing happens before it."""
+def assign(new: list[tuple[Layer, tuple[Array, ...]]], beside: Callable[[], None] | None = None) -> None:
+    """Give layers their new weights, all in one event, of which ``beside`` is a part; the packing happens before it."""
     prepared = [
         (layer, values, None if layer.sublayers() or not layer.built else _as_frozen(None, layer.freeze(values)))
         for layer, values in new
     ]
     with lock:
+        if beside is not None:
+            beside()
         for layer, values, frozen in prepared:
             layer._values = values
             layer._frozen = frozen

@@ -206,13 +206,12 @@ class Vocabulary(Encodes):
         if self.output_mode == "tf_idf" and found:
             weights = [np.log(1 + documents / (1 + holding[token])) for token in found]
             idf = self._in_front_of(np.array(weights, np.float32))
-        words = self.words_of_tokens(found)
-        self._refuse_other_size(words)
-        self.take_words(words, idf)
+        self.take_words(self.words_of_tokens(found), idf)
 
     def take_words(self, words: Words, idf: Array | None = None) -> None:
         """`set_vocabulary` of what `checked_vocabulary` gave, and of weights for all ids."""
         with lock:
+            self._refuse_other_size(words)  # which another thread may have set meanwhile
             self.words, self._idf = words, None if idf is None else idf[: self._start + len(words)].astype(np.float32)
             self._size = self._start + len(words)
             self._frozen = None

@@ -60,11 +60,15 @@ class _Collector:
                     f"{where} expects its weight '{spec.name}' to have the shape {spec.shape}, the file holds "
                     f"{tuple(array.shape)}."
                 )
-            for place in array.data_sets():  # or a file of one large array could fill any memory
-                if place in self._taken:
-                    raise ValueError(f"{where} has its weight '{spec.name}' at {array.path}, which is another's too.")
-                self._taken.add(place)
+            self._claim(array, f"{where} has its weight '{spec.name}'")
         self.pairs.append((layer, arrays))
+
+    def _claim(self, array: Array, what: str) -> None:
+        """Take an array for one weight alone, or a file of one large array could fill any memory."""
+        for place in array.data_sets():
+            if place in self._taken:
+                raise ValueError(f"{what} at {array.path}, which is another's too.")
+            self._taken.add(place)
 
     def add_words(self, layer: Vocabulary, lines: list[str] | None, idf_weights: Array | None) -> None:
         """The lines of a vocabulary, or those that the layer has already, and the weights of its words."""
@@ -82,15 +86,18 @@ class _Collector:
             if idf_weights is None or not idf_weights.is_float or tuple(idf_weights.shape) != expected:
                 found = "none" if idf_weights is None else f"an array of shape {tuple(idf_weights.shape)}"
                 raise ValueError(f"{where} needs {expected[0]} weights for output_mode='tf_idf', the file has {found}.")
-            self._taken.update(idf_weights.data_sets())
+            self._claim(idf_weights, f"{where} has its weights")
         self.vocabularies.append((layer, words, idf_weights))
 
     def assign(self) -> None:
         new = [(layer, layer._checked_weights([array.read() for array in arrays])) for layer, arrays in self.pairs]
         vocabularies = [(layer, words, None if idf is None else idf.read()) for layer, words, idf in self.vocabularies]
-        for words_of, words, idf in vocabularies:
-            words_of.take_words(words, idf)
-        assign(new)
+
+        def take_words() -> None:
+            for layer, words, idf in vocabularies:
+                layer.take_words(words, idf)
+
+        assign(new, take_words)
 
 
 def _lacks_words(layer: Layer) -> bool:
