@@ -9,6 +9,7 @@ Next: layers/hashing.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -169,31 +170,31 @@ def _long(text: Array, length: int) -> Array:
 def siphash(key: Sequence[int]) -> OfOneLength:
     """SipHash-2-4 with a key of two 64-bit numbers, as a function of rows of bytes."""
     first, second = (_U64(number % (1 << 64)) for number in key)
+    return partial(_keyed, first, second)  # which a layer that is pickled can hold
 
-    def function(text: Array) -> Array:
-        count, length = text.shape
-        padded = np.zeros((count, length // 8 * 8 + 8), np.uint8)
-        padded[:, :length] = text
-        padded[:, -1] = length % 256
-        with np.errstate(over="ignore"):
-            state = [
-                np.full(count, half ^ _U64(constant))
-                for half, constant in zip(
-                    (first, second, first, second),  # "somepseudorandomlygeneratedbytes"
-                    (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573),
-                    strict=True,
-                )
-            ]
-            for place in range(0, padded.shape[1], 8):
-                word = _word(padded, place)
-                state[3] = state[3] ^ word
-                state = _rounds(state, 2)
-                state[0] = state[0] ^ word
-            state[2] = state[2] ^ _U64(0xFF)
-            a, b, c, d = _rounds(state, 4)
-        return a ^ b ^ c ^ d
 
-    return function
+def _keyed(first: Any, second: Any, text: Array) -> Array:
+    count, length = text.shape
+    padded = np.zeros((count, length // 8 * 8 + 8), np.uint8)
+    padded[:, :length] = text
+    padded[:, -1] = length % 256
+    with np.errstate(over="ignore"):
+        state = [
+            np.full(count, half ^ _U64(constant))
+            for half, constant in zip(
+                (first, second, first, second),  # "somepseudorandomlygeneratedbytes"
+                (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573),
+                strict=True,
+            )
+        ]
+        for place in range(0, padded.shape[1], 8):
+            word = _word(padded, place)
+            state[3] = state[3] ^ word
+            state = _rounds(state, 2)
+            state[0] = state[0] ^ word
+        state[2] = state[2] ^ _U64(0xFF)
+        a, b, c, d = _rounds(state, 4)
+    return a ^ b ^ c ^ d
 
 
 def _rounds(state: list[Array], count: int) -> list[Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -118,11 +119,12 @@ def test_models_that_hash(version, request, tmp_path):
     if version == "tf_keras":
         live.save(tmp_path / "m.h5")
         models.append(lstmfast.load_model(tmp_path / "m.h5"))
+    models.append(pickle.loads(pickle.dumps(copy)))
     for own in models:
         np.testing.assert_allclose(own.predict(inputs), expected, atol=1e-5)
         assert_same_bits(own.predict(inputs, batch_size=2), own(inputs))
     if version == "keras":
-        models[-1].save(tmp_path / "again.keras")
+        models[2].save(tmp_path / "again.keras")
         again = library.models.load_model(tmp_path / "again.keras")
         found = np.asarray(again([library.ops.convert_to_tensor(x) for x in inputs]))
         np.testing.assert_allclose(found, expected, atol=1e-5)

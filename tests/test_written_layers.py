@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
+from bits import assert_same_bits
 from test_images import RANDOM, random_layer
 
 import lstmfast
@@ -164,6 +167,8 @@ def reads_the_same(keras: Any, model: lstmfast.Model, shapes: list[tuple[int, ..
     y = model(x)
     expected = np.asarray(theirs(x, training=False))  # what is random acts in other calls
     oracle.assert_close(y, expected, oracle.LOOSE * (1 + np.abs(y)))
+    for twin in (lstmfast.load_model(folder / "m.keras"), pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert_same_bits(twin(x), y)
 
 
 FIRST = "channels_first"
