@@ -20,7 +20,7 @@ BOOL = np.dtype(np.bool_)
 STRING = np.dtype(object)  # of strings, each a str or bytes
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-_INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _QUANTIZED = "int8_from_float32"  # Keras's for layers with weights in 8-bit integers
 _POLICIES: dict[str, DTypePolicy] = {}
 
@@ -41,7 +41,7 @@ class DTypePolicy:
             raise NotImplementedError(
                 f"dtype policy {name!r} is not supported: save the model before it is quantized, or as {_QUANTIZED!r}."
             )
-        if base not in _FLOATS + _INTEGERS or (name.startswith("mixed_") and base not in ("float16", "bfloat16")):
+        if base not in _FLOATS + INTEGERS or (name.startswith("mixed_") and base not in ("float16", "bfloat16")):
             raise ValueError(
                 f"Unknown dtype policy {name!r}: expected one of {', '.join(_FLOATS)}, mixed_float16, mixed_bfloat16."
             )

@@ -32,7 +32,7 @@ IDS = np.random.default_rng(1).integers(0, 20, (16, 6)) * (np.arange(6) < np.ara
 
 
 def every_way(keras: Any, model: Any, folder: Any, legacy: bool) -> list[Any]:
-    """The model from its files, live, and as Keras reads what is written of it."""
+    """The model from its files, live, and from what is written of it, which Keras reads too."""
     model.save(folder / "m.keras")
     model.save_weights(folder / "m.weights.h5")
     found = [lstmfast.load_model(folder / "m.keras"), lstmfast.from_keras(model)]
@@ -43,7 +43,7 @@ def every_way(keras: Any, model: Any, folder: Any, legacy: bool) -> list[Any]:
         found.append(lstmfast.load_model(folder / "m.h5"))
     for number, mine in enumerate(found[:2]):
         mine.save(folder / f"back{number}.keras")
-        found.append(keras.models.load_model(folder / f"back{number}.keras"))
+        found += [read(folder / f"back{number}.keras") for read in (keras.models.load_model, lstmfast.load_model)]
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import activations, initializers
+from lstmfast._arrays import INTEGERS
 from lstmfast._graph import snake_case
 from lstmfast._keras import Version
 from lstmfast._model import Model
@@ -386,7 +387,7 @@ def arguments(
         config = {key: value for key, value in config.items() if key not in _OF_CODE or key in _accepted(cls)}
     if context.major < 2:
         config = _from_keras_1(class_name, config)
-    if class_name == "Embedding" and str(config.get("dtype", "")).startswith(("int", "uint")):
+    if class_name == "Embedding" and str(config.get("dtype")) in INTEGERS:
         config.pop("dtype")  # of the input, in Keras 2.0
     if context.major < 3 and class_name in ("Hashing", "IntegerLookup"):
         # the older say another one, without effect
