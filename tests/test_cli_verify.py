@@ -225,6 +225,25 @@ def test_a_stateful_and_a_random_model(keras, tmp_path, capsys):
     assert "draws random numbers" in ended.out
 
 
+def test_a_model_that_goes_by_its_batch(keras, tmp_path, capsys):
+    x = keras.Input((5, 2))
+    centred = x - keras.ops.mean(x, axis=0, keepdims=True)
+    keras.Model(x, keras.layers.LSTM(4)(centred)).save(tmp_path / "batch.keras")
+    ended = inside(capsys, "verify", tmp_path / "batch.keras")
+    assert ended.status == 0, ended.out + ended.err
+    assert "each row alone: layer 'mean' goes by all rows of a batch" in ended.out
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_what_keras_rounds_more(keras, tmp_path, capsys, policy):
+    some = [keras.layers.LSTM(8, return_sequences=True, dtype=policy), keras.layers.LSTM(3, dtype=policy)]
+    keras.Sequential([keras.Input((9, 4)), *some]).save(tmp_path / "half.keras")
+    ended = inside(capsys, "verify", tmp_path / "half.keras")
+    assert ended.status == 0, ended.out + ended.err
+    ended = inside(capsys, "verify", tmp_path / "half.keras", "--tolerance", "1e-6")
+    assert ended.status == 1
+
+
 def test_what_keras_cannot_load(keras, model, capsys, monkeypatch):
     def refuse(*arguments, **options):
         raise ValueError("Unknown layer: 'NotEqual'.\nand more")
