@@ -47,7 +47,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="flag regressions between two JSON files"
     )
     parser.add_argument("--render", type=Path, metavar="RESULT.json", help="write its table and chart again, and stop")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.drawn and (options.cases or options.full):
+        parser.error("--drawn goes without --cases and --full")
+    return options
 
 
 def _progress(case: Case, row: dict[str, Any]) -> str:

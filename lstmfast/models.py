@@ -571,14 +571,16 @@ class Functional(Model):
         if plan.stateful:
             with plan.keeping_states():
                 return self._predict_stateful(plan, arrays, min(batch, max(1, rows)), verbose, targets)
-        size = batch if plan.by_batch else self._slice_rows(plan, [array.shape[1:] for array in arrays], batch_size)
+        size = batch
+        if plan.by_batch is None:
+            size = self._slice_rows(plan, [array.shape[1:] for array in arrays], batch_size)
         if rows <= size:
             progress = make_progress(-(-rows // batch), verbose) if verbose in (1, 2) else None
             outputs = self._run(plan, arrays, None, targets)
             if progress is not None:
                 progress.update(progress.target)
             return outputs
-        if not plan.by_batch:
+        if plan.by_batch is None:
             # even slices, so that the last is no stub
             size = -(-rows // -(-rows // size))
             size = -(-size // SLICE_ROWS) * SLICE_ROWS if size > SLICE_ROWS else size
