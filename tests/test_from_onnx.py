@@ -717,7 +717,7 @@ def test_weights_beside_the_file(tmp_path):
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r"pip install lstmfast\[onnx\]"):
+    with pytest.raises(ImportError, match=r"pip install onnx"):
         lstmfast.from_onnx(b"")
 
 
