@@ -589,6 +589,12 @@ def _(folder: Path, marker: Path) -> None:
     archive(folder / "spectrum-of-everything.keras", config=as_layer(4, entry))
 
 
+@attack("a-size-of-many-letters.keras")
+def _(folder: Path, marker: Path) -> None:
+    entry = {"module": "keras.layers", "class_name": "Hashing", "config": {"name": "h", "num_bins": "9" * 1_000_000}}
+    archive(folder / "a-size-of-many-letters.keras", config=as_layer(4, entry))
+
+
 @attack("embedding-of-everything.keras")
 def _(folder: Path, marker: Path) -> None:
     entry = {

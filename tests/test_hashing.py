@@ -143,6 +143,7 @@ def test_a_model_without_an_input_takes_what_comes_first(x):
         (lambda: layers.Hashing(0), "num_bins"),
         (lambda: layers.Hashing(1 << 63), "num_bins"),
         (lambda: layers.Hashing(3, [1, 2]), "mask_value"),
+        (lambda: layers.HashedCrossing(1 << 70), "num_bins"),
         (lambda: layers.Hashing(3, salt=(1, 2, 3)), "salt"),
         (lambda: layers.Hashing(3, salt="a"), "salt"),
         (lambda: layers.Hashing(3, salt=1 << 65), "salt"),

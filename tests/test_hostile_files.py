@@ -47,6 +47,7 @@ def test_an_attack_ends_harmlessly(name, outcomes):
     assert outcome["ended"] in CLEAR | {"Model"}, f"{outcome['ended']}: {outcome['says']}"
     if outcome["ended"] != "Model":
         assert name in outcome["says"], f"the message names no file: {outcome['says']}"
+        assert len(outcome["says"]) < 2000, "the message is as long as it may be reported"
     assert outcome["bytes"] < MOST_BYTES, f"{outcome['bytes'] >> 20} MiB"
     assert outcome["seconds"] < MOST_SECONDS
 

@@ -1122,6 +1122,8 @@ def test_normalization_adapts_to_all_or_nothing():
             np.testing.assert_array_equal(found, expected)
     with pytest.raises(ValueError, match="were given"):
         layers.Normalization(mean=0.0, variance=1.0).adapt(data)
+    with pytest.raises(ValueError, match="`mean`, expected numbers"):
+        layers.Normalization(mean={"a": 1}, variance=1.0)
 
 
 CONV_MASKS = {

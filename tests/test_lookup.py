@@ -232,6 +232,7 @@ BAD: dict[str, Any] = {
     "a word": ({"vocabulary": ["a"]}, ValueError, "to hold integers"),
     "half": ({"vocabulary": [1.5]}, ValueError, "to hold integers"),
     "large": ({"vocabulary": [1 << 63]}, ValueError, "to hold integers"),
+    "narrow": ({"vocabulary": [1 << 31], "vocabulary_dtype": "int32"}, ValueError, "integers of 32 bits"),
     "twice": ({"vocabulary": [1, 2, 1]}, ValueError, "repeated term"),
     "unknown": ({"vocabulary": [1, -1], "invert": True}, ValueError, "reserved OOV token"),
     "mask": ({"vocabulary": [1, 0], "mask_token": 0}, ValueError, "reserved mask token"),

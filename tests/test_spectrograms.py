@@ -185,5 +185,9 @@ def test_spectrograms_say_what_does_not_fit(keras):
         layers.MelSpectrogram(16, window=[1.0])
     with pytest.raises(ValueError, match="fft_length"):
         layers.MelSpectrogram(1 << 40)
+    for argument in ("sampling_rate", "min_freq", "max_freq", "top_db", "mag_exp", "min_power", "ref_power"):
+        for value in ("a", [1.0], {"a": 1}, True):
+            with pytest.raises(ValueError, match=f"`{argument}`, expected a number"):
+                layers.MelSpectrogram(16, **{argument: value})
     with pytest.raises(ValueError, match="more than 8 samples"):
         layers.MelSpectrogram(16)(np.ones((1, 8)))

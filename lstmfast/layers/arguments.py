@@ -36,6 +36,13 @@ def at_least(least: int, name: str, value: Any) -> int:
     return int(value)
 
 
+def number(name: str, value: Any) -> Any:
+    """``value``, which has to be a real number, or Keras's kind of error."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ValueError(f"Received an invalid value for argument `{name}`, expected a number, got {value!r:.80}.")
+    return value
+
+
 def numbers(name: str, value: Any) -> Any:
     """A number, or a sequence of them, as a layer keeps it; what has a dtype becomes NumPy's."""
     array = np.array(value)

@@ -621,8 +621,10 @@ class IntegerLookup(_Lookup):
     config_keys = keys_of(__init__, "name")
 
     def token_of(self, word: Any, what: str = "the input") -> int:
-        if isinstance(word, bool) or not isinstance(word, (int, np.integer)) or not -1 << 63 <= word < 1 << 63:
-            raise ValueError(f"Expected {what} to hold integers of 64 bits, got {word!r:.80}.")
+        bits = 32 if self.vocabulary_dtype == "int32" else 64
+        beyond = 1 << (bits - 1)
+        if isinstance(word, bool) or not isinstance(word, (int, np.integer)) or not -beyond <= word < beyond:
+            raise ValueError(f"Expected {what} to hold integers of {bits} bits, got {word!r:.80}.")
         return int(word)
 
     def words_of_tokens(self, tokens: list[Token]) -> Words:

@@ -554,7 +554,9 @@ class Normalization(Layer):
         if (mean is None) != (variance is None):
             raise ValueError("When setting values directly, both `mean` and `variance` must be set.")
         self.axis = () if axis is None or axis == [] else axis
-        self.mean, self.variance, self.invert = mean, variance, bool(invert)
+        self.mean: Any = None if mean is None else numbers("mean", mean)
+        self.variance: Any = None if variance is None else numbers("variance", variance)
+        self.invert = bool(invert)
 
     @property
     def per_step(self) -> bool:  # type: ignore[override]

@@ -14,7 +14,7 @@ import numpy as np
 
 from lstmfast import _core, activations
 from lstmfast._pieces import contiguous, copied, extreme, in_pieces, spread
-from lstmfast.layers.arguments import keys_of, numbers, positive
+from lstmfast.layers.arguments import keys_of, number, numbers, positive
 from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.convolution import Convolving, windows_out
 
@@ -333,15 +333,22 @@ class MelSpectrogram(Layer):
         self.window = _checked_window(window)
         if window is not None and not isinstance(window, str):
             _given_window(window, self.sequence_length, "sequence_length")
-        self.sampling_rate, self.num_mel_bins = sampling_rate, positive("num_mel_bins", num_mel_bins)
+        self.sampling_rate, self.num_mel_bins = (
+            number("sampling_rate", sampling_rate),
+            positive("num_mel_bins", num_mel_bins),
+        )
         if self.fft_length * self.num_mel_bins > _MOST_SHARES:
             raise ValueError(
                 f"MelSpectrogram takes fft_length * num_mel_bins up to {_MOST_SHARES}. Received: "
                 f"fft_length={fft_length}, num_mel_bins={num_mel_bins}"
             )
-        self.min_freq, self.max_freq = min_freq, max_freq or int(sampling_rate / 2)
-        self.power_to_db, self.top_db, self.mag_exp = bool(power_to_db), top_db, mag_exp
-        self.min_power, self.ref_power = min_power, ref_power
+        self.min_freq, self.max_freq = (
+            number("min_freq", min_freq),
+            number("max_freq", max_freq or int(sampling_rate / 2)),
+        )
+        self.power_to_db, self.top_db = bool(power_to_db), number("top_db", top_db)
+        self.mag_exp, self.min_power = number("mag_exp", mag_exp), number("min_power", min_power)
+        self.ref_power = number("ref_power", ref_power)
 
     config_keys = keys_of(__init__)
 

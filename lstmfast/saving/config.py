@@ -29,6 +29,7 @@ from lstmfast.models import Sequential
 
 MAX_DEPTH = 64
 _MAX_SHARED = 10_000
+_MOST_LETTERS = 1000
 
 # Keras 1's names of arguments, None for those without effect; and of classes.
 _KERAS_1 = {
@@ -292,12 +293,18 @@ def _make_layer(entry: Any, context: Context, depth: int) -> Layer:
                 layer.counts_masked = context.version < (2, 12)
         return layer
     except (TypeError, KeyError, AttributeError, ArithmeticError) as error:
-        raise ValueError(f"{where} cannot be made from its config: {error}") from error
+        raise ValueError(f"{where} cannot be made from its config: {_in_short(error)}") from error
     except (ValueError, NotImplementedError) as error:
         if str(error).startswith(f"'{context.name}'"):  # of a layer inside this one
             raise
         kind = NotImplementedError if isinstance(error, NotImplementedError) else ValueError
-        raise kind(f"{where}: {error}") from error
+        raise kind(f"{where}: {_in_short(error)}") from error
+
+
+def _in_short(error: Exception) -> str:
+    """What an error says, without the middle of a value of the file that is long."""
+    text = str(error)
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS // 2]} ... {text[-_MOST_LETTERS // 2 :]}"
 
 
 def _as_lambda(function: Callable[..., Any], config: dict[str, Any], name: Any, context: Context) -> Layer:
