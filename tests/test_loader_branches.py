@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,16 @@ def test_kernels_of_theano_are_turned_around_inside_models(tmp_path):
         assert_same_bits(mine, theirs)
 
 
+def linked(name: str, other: str) -> Callable[[Any], None]:
+    """What makes one data set of a file be another one, too."""
+
+    def link(group: Any) -> None:
+        del group[name]
+        group[name] = group[other]
+
+    return link
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_a_data_set_is_one_weight_s(suffix, tmp_path):
     """Or a file of one large array could fill any memory."""
@@ -194,17 +205,12 @@ def test_a_data_set_is_one_weight_s(suffix, tmp_path):
         entries[0]["config"]["batch_input_shape"] = [None, 3]
         path = legacy_file(tmp_path / "m.h5", "2.2.4", entries, {"a": arrays, "b": arrays})
         with h5py.File(path, "a") as file:
-            weights = file["model_weights"]
-            del weights["b/b_0"]
-            weights["b/b_0"] = weights["a/a_0"]
+            linked("b/b_0", "a/a_0")(file["model_weights"])
     else:
         chain = lstmfast.Sequential([lstmfast.Input((3,)), layers.Dense(3), layers.Dense(3)])
         chain.save(tmp_path / "whole.keras")
 
-        def link(file: Any) -> None:
-            del file["layers/dense_1/vars/0"]
-            file["layers/dense_1/vars/0"] = file["layers/dense/vars/0"]
-
+        link = linked("layers/dense_1/vars/0", "layers/dense/vars/0")
         path = rewritten(tmp_path / "whole.keras", tmp_path / "m.keras", weights=link)
     with pytest.raises(ValueError, match=r"weight 'kernel' at .*0, which is another's too"):
         lstmfast.load_model(path)
@@ -216,10 +222,7 @@ def test_the_weights_of_words_are_one_layer_s(tmp_path):
     found = layers.Add()([layers.StringLookup(**options)(words) for _ in range(2)])
     lstmfast.Model(words, found).save(tmp_path / "whole.keras")
 
-    def link(file: Any) -> None:
-        del file["layers/string_lookup_1/vars/idf_weights"]
-        file["layers/string_lookup_1/vars/idf_weights"] = file["layers/string_lookup/vars/idf_weights"]
-
+    link = linked("layers/string_lookup_1/vars/idf_weights", "layers/string_lookup/vars/idf_weights")
     path = rewritten(tmp_path / "whole.keras", tmp_path / "m.keras", weights=link)
     with pytest.raises(ValueError, match=r"vocabulary of layer .* has its weights at .*, which is another's too"):
         lstmfast.load_model(path)
