@@ -329,7 +329,8 @@ cdef class PackedLayer:
     cdef int typenum
     cdef Py_ssize_t itemsize
     cdef str _isa
-    cdef double _row_step_seconds
+    cdef double _row_step_seconds  # a guess
+    cdef double _seen_seconds  # the same as the last long call took, of all threads together
 
     def __cinit__(self):
         self.layer = NULL
@@ -372,6 +373,7 @@ cdef class PackedLayer:
             _activation(recurrent_activation, &config.recurrent_activation)
         self._isa = lf_isa().decode()
         self._row_step_seconds = self._guess(gates, columns)
+        self._seen_seconds = float("inf")
         if _hears_signals():
             config.interrupted = _interrupted
         with nogil:
@@ -421,7 +423,8 @@ cdef class PackedLayer:
         return 0
 
     cdef int _execute_in_slices(self, lf_run *call) except -1:
-        cdef double pace = 4 * self._row_step_seconds * max(_places(call), <size_t> 1)
+        cdef size_t places = max(_places(call), <size_t> 1)
+        cdef double pace = min(4 * self._row_step_seconds, 2 * self._seen_seconds / lf_threads()) * places
         cdef size_t row = 0, rows
         cdef bint fits = True
         if call.table != NULL:
@@ -433,6 +436,7 @@ cdef class PackedLayer:
             rows = self._rows_of_slice(call, call.batch - row, pace)
             self._execute_rows(call, row, rows, &pace)
             row += rows
+        self._seen_seconds = pace / places * lf_threads()
         return 0
 
     cdef size_t _rows_of_slice(self, const lf_run *call, size_t left, double pace) noexcept:

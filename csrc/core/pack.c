@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../isa/cpu.h"
 #include "layer.h"
 #include "threads.h"
 
@@ -311,7 +312,11 @@ lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
         lf_release(summed_bias);
         return LF_NO_MEMORY;
     }
+    const lf_cpu cpu = lf_cpu_probe();
     panels->far = second->far = layer->weight_bytes >= FAR_BYTES;
+    const size_t own_bytes = cpu.distant_l3 ? lf_private_cache_bytes() : SIZE_MAX;
+    panels->own_blocks = second->own_blocks = own_bytes / (layer->weight_bytes / panels->block_count + 1);
+    panels->two_loads = second->two_loads = cpu.two_loads;
     const size_t bias_gates = config->cell == LF_GRU ? 4 : recipe->keras_gates;
     const int done = clear(config, memory, total) &&
                      fill(config, panels, &recipe->first, bias, bias_gates, memory, bytes) &&

@@ -486,7 +486,9 @@ static size_t steps_to_project(const lf_sequence *s) {
     if (!projects_ahead(s, s->chunk_rows)) return 0;
     const size_t step_bytes = s->chunk_rows * panels->block_count * panels->block_width * s->layer->element_bytes;
     size_t steps = larger(PROJECTION_BYTES / step_bytes, PROJECTION_STEPS_LEAST);
-    if (panels->far) steps = larger(steps, PROJECTION_TILES_FAR * s->layer->kernels->tile_rows / s->chunk_rows);
+    const size_t members = s->plan.split == LF_BY_UNITS ? larger((size_t)s->plan.threads, 1) : 1;
+    if (panels->far || panels->block_count / members > panels->own_blocks)
+        steps = larger(steps, PROJECTION_TILES_FAR * s->layer->kernels->tile_rows / s->chunk_rows);
     const size_t times = larger((run->steps + steps - 1) / steps, 1); /* of nearly equal length */
     return (run->steps + times - 1) / times;
 }

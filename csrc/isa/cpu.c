@@ -19,15 +19,18 @@ lf_cpu lf_cpu_decide(const lf_cpu_registers *found) {
     const uint64_t ymm = 0x6, zmm = 0xe6; /* SSE and AVX; with opmask, upper halves of 0-15, all of 16-31 */
     const int osxsave = has(leaf1, 27), avx = has(leaf1, 28), fma = has(leaf1, 12), avx2 = has(leaf7, 5);
     const int f = has(leaf7, 16), dq = has(leaf7, 17), bw = has(leaf7, 30), vl = has(leaf7, 31);
+    const uint32_t genuine_intel = 0x756e6547; /* "Genu" */
     lf_cpu cpu = {0};
     cpu.avx2 = osxsave && avx && fma && avx2 && (found->states & ymm) == ymm;
     cpu.avx512 = cpu.avx2 && f && dq && bw && vl && (found->states & zmm) == zmm;
+    cpu.distant_l3 = cpu.two_loads = found->leaf0_ebx == genuine_intel;
     return cpu;
 }
 
 lf_cpu lf_cpu_probe(void) {
     lf_cpu_registers found = {0};
     unsigned eax, ebx, ecx, edx;
+    if (__get_cpuid(0, &eax, &ebx, &ecx, &edx)) found.leaf0_ebx = ebx;
     if (__get_cpuid(1, &eax, &ebx, &ecx, &edx)) found.leaf1_ecx = ecx;
     if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) found.leaf7_ebx = ebx;
     if (has(found.leaf1_ecx, 27)) found.states = enabled_states(); /* without OSXSAVE it would be an illegal one */

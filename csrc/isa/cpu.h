@@ -12,8 +12,10 @@ enum { LF_LINE_BYTES = 64 };
 #endif
 
 typedef struct lf_cpu {
-    int avx2;   /* AVX2 and FMA, and the system saves the 256-bit registers */
-    int avx512; /* AVX-512 F, DQ, BW, VL, and the system saves the 512-bit and mask registers */
+    int avx2;       /* AVX2 and FMA, and the system saves the 256-bit registers */
+    int avx512;     /* AVX-512 F, DQ, BW, VL, and the system saves the 512-bit and mask registers */
+    int distant_l3; /* the third cache level answers late and slowly, as those that all cores of an Intel share */
+    int two_loads;  /* a core loads two values in a cycle, as Intel's do, not three or four */
 } lf_cpu;
 
 lf_cpu lf_cpu_probe(void);
@@ -23,6 +25,7 @@ lf_cpu lf_cpu_probe(void);
 typedef struct lf_cpu_registers {
     uint32_t leaf1_ecx, leaf7_ebx; /* of CPUID; 0 where it has no such leaf */
     uint64_t states;               /* XCR0: the registers that the system saves; 0 where it enables no XSAVE */
+    uint32_t leaf0_ebx;            /* the first letters of the vendor's name */
 } lf_cpu_registers;
 
 lf_cpu lf_cpu_decide(const lf_cpu_registers *found);

@@ -62,6 +62,8 @@ typedef struct lf_panels {
     size_t weight_width;             /* weights of one k in a full block */
     size_t strip_vectors;
     int far;            /* so many weights that they are fetched ahead of their use */
+    size_t own_blocks;  /* the weights of more come from a third cache level that answers late */
+    int two_loads;      /* of a core in a cycle, not more */
     size_t near_bytes;  /* of a core's first cache level */
     size_t chain;       /* products of a chain at most */
     int h_restarts;     /* the state's products begin a chain of their own */

@@ -30,7 +30,8 @@ static lf_cpu decide(unsigned set, int others) {
         const uint64_t bit = UINT64_C(1) << needed[i].number;
         bits[needed[i].where] = set >> i & 1 ? bits[needed[i].where] | bit : bits[needed[i].where] & ~bit;
     }
-    const lf_cpu_registers found = {(uint32_t)bits[LEAF1], (uint32_t)bits[LEAF7], bits[STATES]};
+    const lf_cpu_registers found = {
+        .leaf1_ecx = (uint32_t)bits[LEAF1], .leaf7_ebx = (uint32_t)bits[LEAF7], .states = bits[STATES]};
     return lf_cpu_decide(&found);
 }
 
@@ -48,6 +49,16 @@ int main(void) {
             expect(cpu.avx2 == ((set & for_avx2) == for_avx2), "AVX2 where it may not run, or not where it may");
             expect(cpu.avx512 == (set == for_avx512), "AVX-512 where it may not run, or not where it may");
         }
+    static const struct {
+        const char *vendor; /* EBX, EDX, ECX of leaf 0 */
+        int is_intel;
+    } vendors[] = {{"GenuineIntel", 1}, {"AuthenticAMD", 0}, {"HygonGenuine", 0}, {"CentaurHauls", 0}};
+    for (size_t i = 0; i < sizeof vendors / sizeof *vendors; i++) {
+        lf_cpu_registers found = {0};
+        memcpy(&found.leaf0_ebx, vendors[i].vendor, sizeof found.leaf0_ebx);
+        const lf_cpu cpu = lf_cpu_decide(&found);
+        expect(cpu.distant_l3 == vendors[i].is_intel && cpu.two_loads == vendors[i].is_intel, vendors[i].vendor);
+    }
     const lf_cpu here = lf_cpu_probe();
     expect(is_available("avx2") == here.avx2 && is_available("avx512") == here.avx512, "offers what the probe found");
     expect(here.avx2 == (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")), "the compiler's own probe");
