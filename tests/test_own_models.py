@@ -791,3 +791,51 @@ def test_files_with_layers_that_are_properties_too(keras, tmp_path):
     mine.save_weights(tmp_path / "mine.weights.h5")
     live.load_weights(tmp_path / "mine.weights.h5")
     assert_alike(mine(X), live(X))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("framework", ["keras", "tf_keras"])
+def test_files_of_models_that_were_trained(request, framework, tmp_path):
+    """Optimizers, and the means that Keras 2 keeps, are in the file and no weights of the model."""
+    module = request.getfixturevalue(framework)
+
+    def make(library: Any, optimizers: Any = None, mean: Any = None) -> Any:
+        class Coder(library.Model):
+            def __init__(self) -> None:
+                super().__init__()
+                self.encoder = library.layers.LSTM(4)
+                if optimizers is not None:
+                    self.alternate = optimizers.Adam()
+                    self.total_loss_tracker = mean(name="total")
+
+            def call(self, x: Any) -> Any:
+                return self.encoder(x)
+
+        class Trained(library.Model):
+            def __init__(self) -> None:
+                super().__init__()
+                self.coder = Coder()
+                self.out = library.layers.Dense(2)
+
+            def call(self, x: Any) -> Any:
+                return self.out(self.coder(x))
+
+        return Trained
+
+    live = make(module, module.optimizers, module.metrics.Mean)()
+    live(X)
+    live.coder.compile("sgd", loss="mse")
+    live.coder.fit(X, X[:, 0, :1] * np.ones(4, "float32"), verbose=0)
+    live.coder.alternate.build(live.coder.trainable_variables)
+    live.compile("adam", loss="mse", metrics=["mae"])
+    live.fit(X, X[:, 0, :2], verbose=0)
+    live.save(tmp_path / "m.keras")
+    live.save_weights(tmp_path / "m.weights.h5")
+    expected = np.asarray(live(X))
+    own = make(lstmfast)
+    assert_alike(lstmfast.load_model(tmp_path / "m.keras", custom_objects={"Trained": own})(X), expected)
+    for name in ("m.keras", "m.weights.h5"):
+        model = own()
+        model(X)
+        model.load_weights(tmp_path / name)
+        assert_alike(model(X), expected)

@@ -23,6 +23,8 @@ from lstmfast.saving.legacy import LayerWeights
 from lstmfast.saving.translate import keras_1_count, translated
 from lstmfast.saving.weight_order import inside, saved_order
 
+_LAST_OF_KERAS_2 = (2, 15)
+
 
 class _Collector:
     """Pairs of layers and the arrays of a file, whose shapes are checked before any is read."""
@@ -218,14 +220,29 @@ class _TreeReader:
         return parts
 
     def _refuse_others(self, layer: Layer, path: str, places: tuple[str, ...]) -> None:
-        """Refuse weights below a layer of the user's that are in none of its places."""
+        """Refuse weights below a layer of the user's that are in none of its places, and no optimizer's or metric's."""
+        if self._context.major < 3 and isinstance(layer, Model):
+            places = (*places, f"{path}metrics/")
         for name, array in self._tree.arrays.items():
-            if name.startswith(path) and not name.startswith(places) and array.is_float:
+            if not name.startswith(path) or name.startswith(places) or not array.is_float:
+                continue
+            if not self._is_of_training(name, path):
                 what = f"layer '{layer.name}' of class {type(layer).__name__}"
                 self.collector.refuse(
                     ValueError(f"'{self._context.name}': {what} has no place for the weight {name} in the file.")
                 )
                 return
+
+    def _is_of_training(self, name: str, path: str) -> bool:
+        """Whether a value below ``path`` is an optimizer's, in whatever attribute, or of a mean that Keras 2 keeps."""
+        arrays, place = self._tree.arrays, path
+        for group in name[len(path) :].split("/")[:-2]:
+            place += f"{group}/"
+            first = arrays.get(f"{place}vars/0")
+            if first is not None and not first.is_float and first.shape == ():  # how many steps it has taken
+                return True
+        mean = [arrays[f"{place}vars/{number}"].shape for number in range(3) if f"{place}vars/{number}" in arrays]
+        return self._context.major < 3 and mean == [(), ()]  # a total and a count
 
     def _read_list(self, members: list[Any], path: str) -> None:
         """A list of layers, and of such lists: groups are named after classes and counted per class."""
@@ -387,4 +404,19 @@ def load_weights(model: Model, path: Any, skip_mismatch: bool = False, by_name: 
                 f"'{name}': only older `.h5` files have their weights by the names of layers (by_name=True)."
             )
         else:
+            if not weights.names and _fits_keras_2(model, weights, context):
+                context = Context(name, _LAST_OF_KERAS_2, {})
             assign_tree(model, weights, context, skip_mismatch)
+
+
+def _fits_keras_2(model: Model, tree: WeightTree, context: Context) -> bool:
+    """Whether the places in a file that does not say what wrote it are those of Keras 2, and not of what it seems."""
+    fits = []
+    for version in (context.version, _LAST_OF_KERAS_2):
+        try:
+            _TreeReader(tree, Context(context.name, version, {}), False).read(model, "")
+        except (ValueError, NotImplementedError):
+            fits.append(False)
+        else:
+            fits.append(True)
+    return fits == [False, True]
