@@ -202,9 +202,8 @@ class Array:
         dataset = self._dataset
         if isinstance(dataset, np.ndarray):
             return dataset
-        marked = dataset.attrs.get("dtype", None)
         values = dataset[()]
-        if isinstance(marked, (str, bytes)) and marked in ("bfloat16", b"bfloat16") and values.dtype.itemsize == 2:
+        if values.dtype.kind == "V":
             bits = np.ascontiguousarray(values).view(np.uint16).astype(np.uint32) << 16
             return bits.view(np.float32).reshape(self.shape)
         return np.asarray(values)
