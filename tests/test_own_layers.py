@@ -358,11 +358,48 @@ def test_calls_of_mixed_in_classes_and_of_layers():
 
     assert_same_bits(Mixed()(X), X * 2)
     assert not Mixed.row_by_row
+
+
+@pytest.mark.parametrize("base", [layers.Dense, layers.LSTM, layers.GRUCell, layers.SimpleRNN, layers.Bidirectional])
+def test_a_call_that_would_not_run_is_refused(base):
     with pytest.raises(TypeError, match="Halved derives from a layer whose arithmetic is not in its `call`"):
 
-        class Halved(layers.Dense):
+        class Halved(base):
             def call(self, inputs: Any) -> Any:
                 return inputs / 2
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN", "Dense"])
+def test_classes_that_add_an_argument_keep_those_of_their_layer(keras, kind, tmp_path):
+    def make(module: Any) -> Any:
+        class Named(getattr(module.layers, kind)):
+            def __init__(self, units: int, team: str = "", **kwargs: Any) -> None:
+                super().__init__(units, **kwargs)
+                self.team = team
+
+            def get_config(self) -> dict[str, Any]:
+                return {**super().get_config(), "team": self.team}
+
+        return Named
+
+    mine, theirs = {"Named": make(lstmfast)}, {"Named": make(keras)}
+    net = keras.Sequential([keras.Input((5, 3)), theirs["Named"](4, team="a", activation="relu", use_bias=False)])
+    net.save(tmp_path / "m.keras")
+    for one in (
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects=mine),
+        lstmfast.from_keras(net, custom_objects=mine),
+    ):
+        one.save(tmp_path / "again.keras")
+        again = lstmfast.load_model(tmp_path / "again.keras", custom_objects=mine)
+        assert again.layers[0].team == "a"
+        assert_same_bits(again(X), one(X))
+        back = keras.models.load_model(tmp_path / "again.keras", custom_objects=theirs)
+        for y in (one(X), back(X)):
+            np.testing.assert_allclose(y, net(X), atol=1e-5)
+    plain = type("Plain", (getattr(layers, kind),), {"__module__": __name__})
+    with pytest.raises(NotImplementedError, match="the argument team=a is not supported: let its class here take it"):
+        lstmfast.load_model(tmp_path / "m.keras", custom_objects={"Named": plain})
 
 
 def test_layers_among_other_things(keras, tmp_path):

@@ -288,6 +288,8 @@ class Layer:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if not cls.__module__.startswith("lstmfast.") and "saved_module" not in vars(cls):
+            cls.saved_module = None
         if cls.call is not Layer.call:  # a user's own
             from lstmfast.layers.own import adopt
 

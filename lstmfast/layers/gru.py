@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lstmfast.layers.arguments import keys_of
 from lstmfast.layers.base import register
 from lstmfast.layers.recurrent import CellLayer
 
@@ -89,6 +90,8 @@ class GRU(CellLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(locals())
+
+    config_keys = keys_of(__init__, more="zero_output_for_mask")
 
     reset_after: bool
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import initializers
+from lstmfast.layers.arguments import keys_of
 from lstmfast.layers.base import Array, register
 from lstmfast.layers.recurrent import CellLayer, gate_view
 
@@ -124,6 +125,8 @@ class LSTM(CellLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(locals())
+
+    config_keys = keys_of(__init__, more="zero_output_for_mask")
 
     unit_forget_bias: bool
 

@@ -7,7 +7,6 @@ Next: lstm.py; recurrent_dropout.py; ../_core.pyi, where it ends up.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -344,11 +343,6 @@ class CellLayer(Recurrent):
     cell_states: int
     keyword_arguments = ("implementation", "time_major", "zero_output_for_mask")
     saved_vars = "cell/vars"
-
-    def __init_subclass__(cls) -> None:
-        if "__init__" in cls.__dict__:
-            taken = inspect.signature(cls.__init__).parameters
-            cls.config_keys = (*[name for name in taken if name not in ("self", "kwargs")], "zero_output_for_mask")
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         """Take the ``locals()`` of a subclass's constructor, whose signature is Keras's."""

@@ -421,8 +421,9 @@ def arguments(
         if key not in accepted:
             value = config.pop(key)
             if value not in (None, False, 0, 0.0, "", "auto") and value != [] and value != {}:
+                advice = "" if cls.saved_module else "let its class here take it, or "
                 raise NotImplementedError(
-                    f"the argument {key}={str(value)[:80]} is not supported: save a model without it"
+                    f"the argument {key}={str(value)[:80]} is not supported: {advice}save a model without it"
                 )
     if cls.call is Layer.call:  # not for a class of the user's, which reads what it wrote itself
         config = {key: array_of(value) if is_array(value) else value for key, value in config.items()}
