@@ -130,6 +130,15 @@ def test_an_impostor_is_named(kind, suffix, tmp_path):
         lstmfast.load_model(path)
 
 
+def test_a_checkpoint_is_named(tmp_path):
+    """TensorFlow writes several files, and none of the name that is given."""
+    (tmp_path / "cp.index").write_bytes(b"")
+    model = lstmfast.load_model(KERAS)
+    for load in (lstmfast.load_model, model.load_weights):
+        with pytest.raises(OSError, match=r"cp' is a TensorFlow checkpoint.*weights\.h5"):
+            load(tmp_path / "cp")
+
+
 def zip_of(path: Path, **members: bytes) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():

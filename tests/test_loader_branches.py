@@ -655,6 +655,9 @@ def test_from_keras_takes_models_only():
 
     with pytest.raises(TypeError, match="Expected a Keras model, got dict"):
         lstmfast.from_keras({})
+    layer = type("Layer", (Fake,), {})
+    with pytest.raises(TypeError, match="Expected a Keras model, got a layer of class Layer"):
+        lstmfast.from_keras(layer({}))
     with pytest.raises(NotImplementedError, match="'fake' is a subclass"):
         lstmfast.from_keras(Fake({}))
     nested: Any = []

@@ -98,6 +98,11 @@ def _look(path: str | os.PathLike[str]) -> tuple[str, bool]:
             f"'{name}' is a directory. A SavedModel directory has to be saved again from Keras as a .keras file; of an "
             "unpacked .keras file pass the file itself."
         )
+    if not os.path.exists(name) and os.path.exists(f"{name}.index"):
+        raise OSError(
+            f"'{name}' is a TensorFlow checkpoint, which is not read. Load it in Keras, and save its weights in one "
+            "file: model.save_weights('model.weights.h5')."
+        )
     with open(name, "rb") as file:
         head = file.read(512)
     if not head.startswith((_ZIP, _HDF5)):

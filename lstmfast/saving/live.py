@@ -26,14 +26,19 @@ _ATTENTION = (Attention, AdditiveAttention)
 
 def build_live(model: Any, custom: dict[str, Any], keras_version: Any = None) -> Model:
     """A copy of a live Keras model, from its config and weights alone."""
+    names = {base.__name__ for base in type(model).__mro__}
     if not callable(getattr(model, "get_config", None)) or not callable(getattr(model, "get_weights", None)):
         raise TypeError(f"Expected a Keras model, got {type(model).__name__}.")
+    if "Layer" in names and "Model" not in names:
+        raise TypeError(
+            f"Expected a Keras model, got a layer of class {type(model).__name__}: put it into a Sequential model, or "
+            "make one here, build it, and call its set_weights."
+        )
     modules = {base.__module__.split(".")[0] for base in type(model).__mro__}
     library, found = "tf_keras", "2.15"
     if "tf_keras" not in modules and "keras" in modules:
         library, found = "keras", str(getattr(sys.modules.get("keras"), "__version__", NEWEST_NAME))
     is_older = parse_version(found) < (3, 0)  # whatever the rules
-    names = {base.__name__ for base in type(model).__mro__}
     class_name = "Sequential" if "Sequential" in names else "Functional"
     name = f"live model {getattr(model, 'name', '')}"
     context = Context(name, rules(name, found, keras_version), custom)
