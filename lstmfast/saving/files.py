@@ -208,7 +208,7 @@ class Array:
         if isinstance(dataset, np.ndarray):
             return dataset
         values = dataset[()]
-        if values.dtype.kind == "V":
+        if values.dtype.kind == "V" and values.dtype.itemsize == 2 and values.dtype.names is None:
             bits = np.ascontiguousarray(values).view(np.uint16).astype(np.uint32) << 16
             return bits.view(np.float32).reshape(self.shape)
         return np.asarray(values)
