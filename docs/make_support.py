@@ -221,7 +221,10 @@ def page() -> str:
         "## Types",
         policy_table(),
         "Results in bfloat16 need the package ml_dtypes; without it they are float32. Inputs of bools, integers and "
-        "other\nfloats are converted; complex numbers, strings, dates and objects are refused.",
+        "other\nfloats are converted to the type of the model's input; complex numbers, strings, dates and objects are "
+        "refused. An\ninput that has integers gives the layers behind it integers, until one computes in floats: which "
+        "do is as in Keras,\nwhere since 3.11 LayerNormalization cuts the fractions of such results off, and "
+        "GroupNormalization and\nRMSNormalization always do.",
         "## Files",
         table(
             "| file | written by | read by | written here |",

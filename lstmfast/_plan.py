@@ -126,6 +126,8 @@ class Operation:
         self.run: Callable[..., Any] = node.layer.run_for(
             node.kwargs if training is None else {**node.kwargs, "training": training}
         )
+        if node.layer.casts_input and node.layer.kept_integers(node.args[0]) is not None:
+            self.run = node.layer.on_integers(self.run)
         self.call = self.run  # `run`, or what a plan knows to be the same and faster
         self.carrying: Any = getattr(self.run, "with_masks", None)
         self.hands_masks: Any = getattr(self.run, "hands_masks", None)
@@ -365,7 +367,7 @@ class Plan:
             real = operation.layer.policy.real
             sources = [leaf for leaf in flatten(node.args[0]) if isinstance(leaf, KerasTensor)]
             constants = any(not isinstance(leaf, KerasTensor) for leaf in flatten(node.args[0]))
-            if operation.layer.keeps_integers and all(real_of(tensor.dtype).kind in "biu" for tensor in sources):
+            if operation.layer.kept_integers(node.args[0]) is not None:
                 continue
             if constants or any(real_of(tensor.dtype) != real for tensor in sources):
                 operation.cast = real

@@ -48,6 +48,28 @@ class _ActivationLayer(Layer):
         return lambda x: apply(contiguous(x))
 
     @property
+    def keeps_integers(self) -> str:  # type: ignore[override]
+        function = self._function()
+        if function.is_linear:
+            return "biu"
+        rectifies = function.name == "relu6" or (function.name == "relu" and not function.parameters["negative_slope"])
+        return "iu" if rectifies and function.function is None else ""
+
+    def on_integers(self, run: Run) -> Run:
+        function = self._function()
+        if function.is_linear:
+            return run
+        most = 6 if function.name == "relu6" else function.parameters["max_value"]
+        threshold = function.parameters.get("threshold")
+
+        def rectified(x: Array) -> Array:
+            whole = x.dtype.type
+            y = np.where(x > whole(threshold), x, whole(0)) if threshold else np.maximum(x, whole(0))
+            return y if most is None else np.clip(y, whole(0), whole(most))
+
+        return lambda x: in_pieces(rectified, x)
+
+    @property
     def allocates(self) -> bool:  # type: ignore[override]
         function = self._function()  # one of Python may give its input back
         return not function.is_linear and function.function is None

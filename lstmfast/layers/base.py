@@ -14,12 +14,13 @@ import difflib
 from _thread import RLock
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from lstmfast import _core, activations, initializers
-from lstmfast._arrays import DTypePolicy, as_array, convert, policy, real_of
+from lstmfast._arrays import STRING, DTypePolicy, as_array, convert, policy, real_of
 from lstmfast._graph import (
     KerasTensor,
     Node,
@@ -33,7 +34,7 @@ from lstmfast._graph import (
     unique_name,
 )
 from lstmfast._keras import NEWEST
-from lstmfast._pieces import contiguous, copied, put
+from lstmfast._pieces import cast, contiguous, copied, in_pieces, put
 from lstmfast._stack import has_stage, stage_of
 from lstmfast.layers.arguments import input_shape_argument, positive, standardize_shape
 from lstmfast.layers.transactions import all_or_nothing
@@ -115,7 +116,7 @@ class Layer:
     row_by_row = True  # False where it may depend on rows that are run with it, though `mixes_batch` does not say so
     row_by_row_in_training = True  # False where it depends on other rows in a call with training=True
     casts_input = True  # run takes arrays of policy.real
-    keeps_integers = False  # it takes such as they are, too, for it only moves values
+    keeps_integers = ""  # which kinds of them run takes as they are: of "biu", NumPy's kinds of types
     reads_strings = False  # run takes arrays of strings
     reads_numbers = False  # and, where it does, of numbers too
     allocates = True  # False where the output is a view of the input
@@ -190,6 +191,10 @@ class Layer:
         What its attributes say is in docs/extending.md.
         """
         return self.call
+
+    def on_integers(self, run: Run) -> Run:
+        """What runs the layer on integers that it takes as they are, given what runs it on floats."""
+        return run
 
     def call(self, inputs: Any) -> Any:
         """A layer of the user's own may define this, on arrays, instead of `freeze`."""
@@ -504,9 +509,25 @@ class Layer:
 
     def output_dtype(self, inputs: Any) -> str:
         """The dtype name of the outputs, for inputs that are KerasTensors."""
-        if self.keeps_integers and real_of(inputs.dtype).kind in "biu":
-            return inputs.dtype  # type: ignore[no-any-return]
-        return self.policy.compute_dtype
+        kept = self.kept_integers(inputs)
+        return self.policy.compute_dtype if kept is None else self.made_of_integers(kept)
+
+    def kept_integers(self, inputs: Any) -> np.dtype[Any] | None:
+        """The type that holds all of the inputs, KerasTensors or arrays, where these are integers that `run` takes."""
+        if not self.keeps_integers:
+            return None
+        types = [
+            real_of(leaf.dtype) if isinstance(leaf, KerasTensor) else getattr(leaf, "dtype", STRING)
+            for leaf in flatten(inputs)
+        ]
+        if not types or any(dtype.kind not in "biu" for dtype in types):
+            return None
+        joint = np.result_type(*types)
+        return joint if joint.kind in self.keeps_integers else None
+
+    def made_of_integers(self, dtype: np.dtype[Any]) -> str:
+        """The dtype name of the outputs, for inputs of integers that the layer takes as they are."""
+        return str(dtype.name)
 
     # -- building and calling -----------------------------------------------------------------------------------
 
@@ -622,7 +643,7 @@ class Layer:
         *args, **kwargs
             The layer's call arguments, and for arrays:
         out : numpy.ndarray, or list or tuple of them as the layer returns, optional
-            Where to put the results: of their shapes, in the policy's compute dtype, writable, in C order but for gaps
+            Where to put the results: of their shapes and dtypes, writable, in C order but for gaps
             between rows, and apart from the inputs and from each other. LSTM, GRU, SimpleRNN and Dense write into
             them directly; what other layers compute is copied there.
         lengths : array-like of int, optional
@@ -631,7 +652,8 @@ class Layer:
         Returns
         -------
         numpy.ndarray or KerasTensor, or a structure of them
-            Fresh arrays in the policy's compute dtype, or those of ``out``.
+            Fresh arrays in the policy's compute dtype, or of integers where Keras makes such of integers, or those of
+            ``out``.
 
         Raises
         ------
@@ -645,8 +667,11 @@ class Layer:
             if entry is not None and (entry[0] is None or entry[0] == changes[0]):
                 if not kwargs:
                     x = self._known.ready(args[0], False)
-                    if x is None and self._known.converts(args[0], False):
-                        x = convert(args[0], self.policy.real)
+                    if x is not args[0]:
+                        if self.keeps_integers:
+                            x = None
+                        elif x is None and self._known.converts(args[0], False):
+                            x = convert(args[0], self.policy.real)
                     if x is not None:
                         return entry[2](x)
                 elif self._known.takes(args[0], False) and self.takes_unchecked(args[0], kwargs):
@@ -681,7 +706,7 @@ class Layer:
             outputs = self._run_into(out, caller, inputs, kwargs)
             self._remember(inputs)
             return outputs
-        outputs = self.run_for(kwargs)(inputs, **kwargs)
+        outputs = self._run_on(inputs, kwargs)(inputs, **kwargs)
         if not self.allocates:
             outputs = map_tree(copied, outputs)
         result = self.policy.result
@@ -693,8 +718,13 @@ class Layer:
     def _remember(self, inputs: Any) -> None:
         """Let the next such inputs pass without a look at them."""
         quick = self.allocates and self.casts_input and self.policy.result is self.policy.real
-        if quick and not self.keeps_integers and type(inputs) is np.ndarray and inputs.ndim:
+        if quick and type(inputs) is np.ndarray and inputs.ndim and inputs.dtype == self.policy.real:
             self._known = self._known.adding(inputs.shape[1:], 0)
+
+    def _run_on(self, inputs: Any, arguments: dict[str, Any]) -> Run:
+        """What runs the layer on these arrays."""
+        run = self.run_for(arguments)
+        return run if self.kept_integers(inputs) is None else self.on_integers(run)
 
     def takes_unchecked(self, inputs: Array, arguments: dict[str, Any]) -> bool:
         """Whether these call arguments, beside known inputs, need no look but that of `run`."""
@@ -702,13 +732,12 @@ class Layer:
 
     def _run_into(self, out: Any, caller: list[Any], inputs: Any, arguments: dict[str, Any]) -> Any:
         targets = flatten(out)
-        kept = self.keeps_integers and inputs.dtype.kind in "biu"
-        known = self.casts_input and not kept  # the type of the results
+        known = self.casts_input and self.kept_integers(inputs) is None  # the type of the results
         if known:
             shapes = inputs.shape if type(inputs) is np.ndarray else map_tree(_shape_of, inputs)
             self.check_targets(targets, self.compute_output_shape(shapes), caller)
-        run = self.run_for(arguments)
-        if getattr(run, "takes_out", False) and self.policy.result is self.policy.real:
+        run = self._run_on(inputs, arguments)
+        if known and getattr(run, "takes_out", False) and self.policy.result is self.policy.real:
             return run(inputs, **arguments, out=targets[0] if len(targets) == 1 else tuple(targets))
         outputs = run(inputs, **arguments)
         if not known:
@@ -732,13 +761,13 @@ class Layer:
         what = f"the input of layer '{self.name}'"
         if not self.casts_input:
             return as_array(inputs, what)
-        real = self.policy.real
+        listed = isinstance(inputs, (list, tuple)) and self.takes_list()
+        dtype: np.dtype[Any] | None = None
         if self.keeps_integers:
-            array = as_array(inputs, what)
-            return convert(array, array.dtype if array.dtype.kind in "biu" else real)
-        if isinstance(inputs, (list, tuple)) and self.takes_list():
-            return [convert(value, real, what) for value in inputs]
-        return convert(inputs, real, what)
+            inputs = [as_array(value, what) for value in inputs] if listed else as_array(inputs, what)
+            dtype = self.kept_integers(inputs)
+        dtype = self.policy.real if dtype is None else dtype
+        return [convert(value, dtype, what) for value in inputs] if listed else convert(inputs, dtype, what)
 
     def takes_list(self) -> bool:
         """Whether the layer's input is a list of tensors, as of the merging layers."""
@@ -930,6 +959,26 @@ def passing(function: Callable[[Array, Array | None], Array]) -> Run:
 
     run.takes_out = True  # type: ignore[attr-defined]
     return run
+
+
+def cut(run: Run, real: np.dtype[Any]) -> Run:
+    """What runs a layer on integers where Keras computes in floats, of type ``real``, and cuts their fractions off."""
+
+    def on_integers(x: Array, **arguments: Any) -> Array:
+        y: Array = run(cast(x, real), **arguments)
+        return in_pieces(partial(_truncated, dtype=x.dtype), y)
+
+    return on_integers
+
+
+def _truncated(x: Array, dtype: np.dtype[Any]) -> Array:
+    """Floats as integers; those out of range become as in TensorFlow, the nearest of 8 and 16 bits, or wrap around."""
+    if dtype.kind == "b":
+        return np.asarray(x != 0)
+    if dtype.itemsize < 4:
+        x = np.clip(x, np.iinfo(dtype).min, np.iinfo(dtype).max)
+    with np.errstate(invalid="ignore"):
+        return x.astype(np.int64 if dtype.kind == "u" else dtype).astype(dtype)
 
 
 def check_targets(targets: list[Any], shapes: list[Shape], dtypes: list[Any], caller: Iterable[Any]) -> None:

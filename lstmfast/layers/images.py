@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from lstmfast._graph import KerasTensor
 from lstmfast._pieces import cast, copied, in_pieces, padded, taken
 from lstmfast.layers.arguments import keys_of, positive
 from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.regularization import Inert
-from lstmfast.layers.reshaping import INTERPOLATIONS, interpolated
+from lstmfast.layers.reshaping import INTERPOLATIONS, interpolated, rounded
 
 
 class _OfImages(Layer):
     """Base of the layers that give images of one size, (batch, height, width, channels) or one such image."""
 
-    keeps_integers = True
+    keeps_integers = "biu"
     supports_masking = False
     min_ndim = 3
     inert_arguments = ("bounding_box_format",)
@@ -81,18 +82,13 @@ class _OfImages(Layer):
         y = x if interpolation == "nearest" or dtype.kind == "f" else cast(x, np.float32)
         for own, count in ((axis + 1, self.width), (axis, self.height)):  # in TensorFlow's order
             y = function(y, count, own) if y.shape[own] != count else y
-        return y if y.dtype == dtype else in_pieces(lambda part: _rounded(part, dtype), y)
+        return y if y.dtype == dtype else in_pieces(lambda part: rounded(part, dtype), y)
 
 
 def _nearest(x: Array, count: int, axis: int) -> Array:
     size = x.shape[axis]
     places = (np.arange(count, dtype=np.float32) + np.float32(0.5)) * (np.float32(size) / np.float32(count))
     return taken(x, np.minimum(places.astype(np.intp), size - 1), axis)
-
-
-def _rounded(x: Array, dtype: np.dtype[Any]) -> Array:
-    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return np.asarray(np.clip(np.round(x), least, most).astype(dtype))
 
 
 @register()
@@ -107,7 +103,7 @@ class CenterCrop(_OfImages):
         With ``"channels_first"`` the channels are before height and width.
     """
 
-    keeps_integers = False
+    keeps_integers = ""
 
     def __init__(self, height: int, width: int, data_format: Any = None, **kwargs: Any) -> None:
         super().__init__(height, width, data_format, **kwargs)
@@ -147,7 +143,8 @@ class Resizing(_OfImages):
 
     Notes
     -----
-    Images of integers stay such, as in Keras 3; a layer of Keras 2 makes floats of them. A layer of float64
+    Images of integers stay such where the layer is called by itself, as in Keras 3; in a model, and in a layer of
+    Keras 2, they become floats. A layer of float64
     interpolates in float64, where TensorFlow does so in float32.
     """
 
@@ -188,8 +185,12 @@ class Resizing(_OfImages):
     config_keys = keys_of(__init__)
 
     @property
-    def keeps_integers(self) -> bool:  # type: ignore[override]
-        return not self.of_keras_2
+    def keeps_integers(self) -> str:  # type: ignore[override]
+        return "" if self.of_keras_2 else "biu"
+
+    def kept_integers(self, inputs: Any) -> np.dtype[Any] | None:
+        """As `Layer.kept_integers`; None in a model, where Keras's `predict` makes floats of them first."""
+        return None if isinstance(inputs, KerasTensor) else super().kept_integers(inputs)
 
     def freeze(self, weights: tuple[Array, ...]) -> Run:
         before: Callable[[Array], Array] | None = None

@@ -32,6 +32,13 @@ class Masking(Layer):
     per_step = True
     config_keys = ("mask_value",)
 
+    @property
+    def keeps_integers(self) -> str:  # type: ignore[override]
+        return "iu" if self.of_keras_2 else "biu"
+
+    def made_of_integers(self, dtype: Any) -> str:
+        return "int32" if dtype.kind == "b" else str(dtype.name)
+
     def __init__(self, mask_value: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mask_value = numbers("mask_value", mask_value)
@@ -77,6 +84,18 @@ class Masking(Layer):
 
         run.with_masks = with_masks  # type: ignore[attr-defined]
         return run
+
+    def on_integers(self, run: Run) -> Run:
+        def with_masks(x: Array) -> tuple[Array, Array]:
+            mask = self.compute_mask(x)
+            x = cast(x, self.made_of_integers(x.dtype))
+            return spread(np.where, mask[..., None], x, x.dtype.type(0)), mask
+
+        def on_integers(x: Array) -> Array:
+            return with_masks(x)[0]
+
+        on_integers.with_masks = with_masks  # type: ignore[attr-defined]
+        return on_integers
 
 
 @register()

@@ -6,6 +6,7 @@ Next: base.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from lstmfast import _pieces
 from lstmfast._arrays import ordered_sum
 from lstmfast._graph import Shape
-from lstmfast._pieces import copied, in_pieces, joined, reduced, reshaped, spread, update
+from lstmfast._pieces import cast, copied, in_pieces, joined, reduced, reshaped, spread, update
 from lstmfast.layers.arguments import is_over_rows
 from lstmfast.layers.base import Array, Layer, Run, register
 from lstmfast.layers.core import matmul
@@ -73,6 +74,15 @@ class Merge(Layer):
         if merges == "none":
             return lambda inputs, previous_mask: None
         return self.compute_mask if merges == "or" else self._mask_of_keras_2
+
+    keeps_integers = "iu"
+
+    def on_integers(self, run: Run) -> Run:
+        def of_one_type(arrays: list[Array], **arguments: Any) -> Any:
+            joint = np.result_type(*arrays)
+            return run([cast(array, joint) for array in arrays], **arguments)
+
+        return of_one_type
 
     # of two arrays; the layer folds it over all of them
     function: Callable[[Array, Array], Array]
@@ -138,6 +148,10 @@ class Multiply(_MaskedMerge):
 
     function = np.multiply
 
+    @property
+    def keeps_integers(self) -> str:  # type: ignore[override]
+        return "biu" if self.of_keras_2 else "iu"
+
     def combine_masked(self, arrays: list[Array], masks: list[Array | None]) -> Array:
         one = arrays[0].dtype.type(1)
         y = self.combine(
@@ -168,8 +182,14 @@ class Average(Merge):
 
     def combine(self, arrays: list[Array]) -> Array:
         result = super().combine(arrays)
-        update(np.true_divide, result, len(arrays))
-        return result
+        if result.dtype.kind == "f":
+            update(np.true_divide, result, len(arrays))
+            return result
+        return in_pieces(partial(np.true_divide, dtype=self.made_of_integers(result.dtype)), result, len(arrays))
+
+    def made_of_integers(self, dtype: Any) -> str:
+        """As TensorFlow divides them."""
+        return "float32" if dtype.itemsize < 4 else "float64"
 
 
 @register()
@@ -203,6 +223,7 @@ class Concatenate(Merge):
         self.axis = int(axis)
 
     elementwise = False
+    keeps_integers = "biu"
 
     @property
     def per_step(self) -> bool:  # type: ignore[override]
@@ -288,6 +309,13 @@ class Dot(Merge):
         self.axes = axes
         self.normalize = bool(normalize)
 
+    @property
+    def keeps_integers(self) -> str:  # type: ignore[override]
+        return "" if self.normalize else "iu" if self.of_keras_2 else "biu"
+
+    def made_of_integers(self, dtype: Any) -> str:
+        return "int32" if dtype == np.int8 and not self.of_keras_2 else str(dtype.name)
+
     def _both(self, first: int, second: int) -> tuple[int, int]:
         left, right = (self.axes, self.axes) if isinstance(self.axes, int) else self.axes
         return left % first, right % second
@@ -323,7 +351,10 @@ class Dot(Merge):
         a, b = np.moveaxis(a, left, -1), np.moveaxis(b, right, 1)
         shape = (*a.shape[:-1], *b.shape[2:])
         batch, size = a.shape[0], a.shape[-1]
-        y = matmul(reshaped(a, (batch, -1, size)), reshaped(b, (batch, size, -1)))
+        multiply = matmul
+        if a.dtype.kind != "f":
+            multiply = partial(np.matmul, dtype=self.made_of_integers(a.dtype))
+        y: Array = multiply(reshaped(a, (batch, -1, size)), reshaped(b, (batch, size, -1)))
         return y.reshape(shape if len(shape) > 1 else (*shape, 1))
 
 

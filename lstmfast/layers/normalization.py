@@ -16,7 +16,7 @@ from lstmfast._arrays import as_array, ordered_mean, ordered_sum
 from lstmfast._graph import Shape
 from lstmfast._pieces import cast, contiguous, in_pieces, spread
 from lstmfast.layers.arguments import as_mask, is_over_rows, keys_of, numbers, positive
-from lstmfast.layers.base import Array, Layer, Run, passing, register
+from lstmfast.layers.base import Array, Layer, Run, cut, passing, register
 from lstmfast.layers.transactions import all_or_nothing
 
 
@@ -52,6 +52,14 @@ class _Normalization(Layer):
     epsilon: float
     center: bool
     scale: bool
+
+    def on_integers(self, run: Run) -> Run:
+        """Where integers are taken as they are, Keras makes such of the results, and floats of these."""
+        whole, real = cut(run, self.policy.real), self.policy.real
+        return lambda x: cast(whole(x), real)
+
+    def made_of_integers(self, dtype: Any) -> str:
+        return self.policy.compute_dtype
 
     def _take(self, arguments: dict[str, Any]) -> None:
         """Keep a constructor's arguments: initializers as such, everything else for the config."""
@@ -266,6 +274,7 @@ class LayerNormalization(_Normalization):
     """
 
     keyword_arguments = ("rms_scaling",)
+    cuts_integers = True  # made from a file of Keras 3.11 or later, or in code
 
     def __init__(
         self,
@@ -293,6 +302,10 @@ class LayerNormalization(_Normalization):
     @property
     def per_step(self) -> bool:  # type: ignore[override]
         return _is_last(self.axis, self.build_shape)
+
+    @property
+    def keeps_integers(self) -> str:  # type: ignore[override]
+        return "biu" if self.cuts_integers else ""
 
     def build_weights(self, input_shape: Any) -> None:
         ndim = len(input_shape)
@@ -390,6 +403,10 @@ class GroupNormalization(_Normalization):
     groups: int
     axis: int
 
+    @property
+    def keeps_integers(self) -> str:  # type: ignore[override]
+        return "" if self.of_keras_2 else "biu"
+
     def build_weights(self, input_shape: Any) -> None:
         (axis,) = _axes(self.axis, len(input_shape))
         size = self.fix_axis(input_shape, axis)
@@ -442,11 +459,15 @@ class RMSNormalization(Layer):
     """
 
     supports_masking = False
+    keeps_integers = "biu"
     config_keys = ("axis", "epsilon")
 
     def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis, self.epsilon = axis, epsilon
+
+    def on_integers(self, run: Run) -> Run:
+        return cut(run, self.policy.real)
 
     @property
     def per_step(self) -> bool:  # type: ignore[override]

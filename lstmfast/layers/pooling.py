@@ -12,17 +12,64 @@ import numpy as np
 
 from lstmfast import _core
 from lstmfast._arrays import ordered_sum
-from lstmfast._pieces import contiguous, filled, joined, spread, taken
+from lstmfast._pieces import contiguous, filled, joined, put, reduced, spread, taken, update
 from lstmfast.layers.base import Array, Layer, Run, passing, register
 from lstmfast.layers.convolution import per_axis, same_amounts, to_channels_last, windows_out
 
 
-class _Pooling(Layer):
-    """Base of pooling in windows; a subclass gives the number of spatial axes and whether it takes means."""
+class _Pools(Layer):
+    """Base of all of them; a subclass gives the number of spatial axes and whether it takes means."""
 
     rank: int
     means: bool
     supports_masking = False
+
+    @property
+    def keeps_integers(self) -> str:  # type: ignore[override]
+        return "" if self.means else "iu"
+
+    def freeze(self, weights: tuple[Array, ...]) -> Run:
+        return self.with_pool(_core.pool)
+
+    def on_integers(self, run: Run) -> Run:
+        return self.with_pool(_pool_integers)
+
+    def with_pool(self, pool_axis: Any) -> Run:
+        """What runs the layer with a function that pools one axis, as `_core.pool` does."""
+        raise NotImplementedError
+
+
+def _pool_integers(
+    kind: str, x: Array, count: int, window: int, stride: int, before: int, mask: Array | None, out: Array | None = None
+) -> Array:
+    """`_core.pool` for integers, which it does not take: the largest, or the mean over all steps."""
+    steps = x.shape[1]
+    if kind == "mean":  # of a Keras 2, which leaves its fraction out where no step is masked
+        if mask is None:
+            total = reduced(np.add, x, (1,), keepdims=True)
+            return np.asarray(np.sign(total) * (np.abs(total) // steps), x.dtype)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = reduced(np.add, x * mask[..., None], (1,), keepdims=True)
+            return np.asarray(total / mask.sum(axis=1)[:, None, None])
+    y = np.empty((len(x), count, x.shape[2]), x.dtype) if out is None else out
+    put(y, _least(x.dtype))
+    for place in range(window):
+        first = max(0, -(-(before - place) // stride))  # the windows in which this place is one of the input
+        last = min(count, (steps - 1 + before - place) // stride + 1)
+        if first < last:
+            start = first * stride - before + place
+            part = x[:, start : start + (last - first - 1) * stride + 1 : stride]
+            update(np.maximum, y[:, first:last], part)
+    return y
+
+
+def _least(dtype: Any) -> float:
+    return -np.inf if dtype.kind == "f" else 0 if dtype.kind == "b" else int(np.iinfo(dtype).min)
+
+
+class _Pooling(_Pools):
+    """Base of pooling in windows."""
+
     config_keys = ("pool_size", "strides", "padding", "data_format")
 
     def __init__(
@@ -46,7 +93,7 @@ class _Pooling(Layer):
         ]
         return (*input_shape[:2], *sizes) if first else (input_shape[0], *sizes, input_shape[-1])
 
-    def freeze(self, weights: tuple[Array, ...]) -> Run:
+    def with_pool(self, pool_axis: Any) -> Run:
         pool, strides, same, name = self.pool_size, self.strides, self.padding == "same", self.name
         kind, padding = "mean" if self.means else "max", self.padding
 
@@ -81,7 +128,7 @@ class _Pooling(Layer):
                 place = None
                 if out is not None and axis == axes[-1]:
                     place = out.reshape(len(steps), count, steps.shape[2])
-                y = _core.pool(kind, steps, count, pool[axis], strides[axis], before, None, place)
+                y = pool_axis(kind, steps, count, pool[axis], strides[axis], before, None, place)
                 if steps.ndim != len(shape):
                     y = y.reshape(*shape[: axis + 1], count, *shape[axis + 2 :])
             return y if out is None else out
@@ -98,12 +145,15 @@ def _weighted(x: Array, mask: Array) -> Array:
     return y
 
 
-class _GlobalPooling(Layer):
+class _GlobalPooling(_Pools):
     """Base of pooling over everything but batch and channels."""
 
-    rank: int
-    means: bool
-    supports_masking = False
+    @property
+    def keeps_integers(self) -> str:  # type: ignore[override]
+        if self.means:
+            return "iu" if self.of_keras_2 else ""
+        return "iu" if self.of_keras_2 else "biu"
+
     config_keys = ("data_format", "keepdims")
 
     def __init__(self, data_format: Any = None, keepdims: bool = False, **kwargs: Any) -> None:
@@ -121,7 +171,7 @@ class _GlobalPooling(Layer):
             return tuple(1 if axis in axes else size for axis, size in enumerate(input_shape))
         return tuple(size for axis, size in enumerate(input_shape) if axis not in axes)
 
-    def freeze(self, weights: tuple[Array, ...]) -> Run:
+    def with_pool(self, pool_axis: Any) -> Run:
         first, keepdims, means = self.data_format == "channels_first", self.keepdims, self.means
         kind = "mean" if means else "max"
         makes_bools = not self.of_keras_2
@@ -139,9 +189,9 @@ class _GlobalPooling(Layer):
                 y = _weighted(x, np.asarray(mask))
             elif steps:
                 kept = None if mask is None else contiguous(mask)
-                y = _core.pool(kind, x.reshape(batch, steps, channels), 1, steps, 1, 0, kept)
+                y = pool_axis(kind, x.reshape(batch, steps, channels), 1, steps, 1, 0, kept)
             else:
-                y = filled((batch, channels), np.nan if means else -np.inf, x.dtype)
+                y = filled((batch, channels), np.nan if means else _least(x.dtype), x.dtype)
             if not keepdims:
                 return y.reshape(batch, channels)
             return y.reshape((batch, channels, *spatial) if first else (batch, *spatial, channels))
@@ -161,12 +211,9 @@ def _adaptive_windows(size: int, count: int) -> tuple[int, Array, Array]:
     return small, starts, ends - starts > small
 
 
-class _AdaptivePooling(Layer):
+class _AdaptivePooling(_Pools):
     """Base of pooling in windows that a wanted number of places makes."""
 
-    rank: int
-    means: bool
-    supports_masking = False
     config_keys = ("output_size", "data_format")
 
     def __init__(self, output_size: Any, data_format: Any = None, **kwargs: Any) -> None:
@@ -185,7 +232,7 @@ class _AdaptivePooling(Layer):
         if 0 in (shape[2:] if self.data_format == "channels_first" else shape[1:-1]):
             raise ValueError(f"Layer '{self.name}' has nothing to pool. Full shape received: {tuple(shape)}")
 
-    def freeze(self, weights: tuple[Array, ...]) -> Run:
+    def with_pool(self, pool_axis: Any) -> Run:
         counts, first, kind = self.output_size, self.data_format == "channels_first", "mean" if self.means else "max"
 
         def along(steps: Array, count: int) -> Array:
@@ -193,10 +240,11 @@ class _AdaptivePooling(Layer):
             size = steps.shape[1]
             small, starts, larger = _adaptive_windows(size, count)
             if size % count == 0:
-                return _core.pool(kind, steps, count, small, small, 0, None)
-            every = [_core.pool(kind, steps, size - small + 1, small, 1, 0, None)]
+                y: Array = pool_axis(kind, steps, count, small, small, 0, None)
+                return y
+            every = [pool_axis(kind, steps, size - small + 1, small, 1, 0, None)]
             if larger.any():
-                every.append(_core.pool(kind, steps, size - small, small + 1, 1, 0, None))
+                every.append(pool_axis(kind, steps, size - small, small + 1, 1, 0, None))
             return taken(joined(every, 1), starts + larger * (size - small + 1), 1)
 
         def run(x: Array) -> Array:

@@ -22,12 +22,9 @@ class Inert(Layer):
     per_step = True
     elementwise = True
     allocates = False
+    keeps_integers = "biu"
     call_arguments = ("inputs", "training")
     noise: Noise
-
-    @property
-    def keeps_integers(self) -> bool:  # type: ignore[override]
-        return not self.is_noisy()
 
     def is_noisy(self) -> bool:
         """Whether training changes anything."""
@@ -46,6 +43,8 @@ class Inert(Layer):
         return self._run_noisy
 
     def _run_noisy(self, x: Array, training: Any = True) -> Array:
+        if x.dtype.kind != "f":
+            raise TypeError(f"Layer '{self.name}' called with training=True takes floats, got integers: {x.dtype}.")
         return cast(self.noisy(x), x.dtype)
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:

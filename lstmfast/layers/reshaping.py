@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core
-from lstmfast._pieces import contiguous, copied, in_pieces, padded, repeated, taken
+from lstmfast._pieces import cast, contiguous, copied, in_pieces, padded, repeated, taken
 from lstmfast._stack import give_stage
 from lstmfast.layers.arguments import positive
 from lstmfast.layers.base import Array, Layer, Run, register
@@ -49,7 +49,7 @@ class RepeatVector(Layer):
     ndim = 2
     allocates = False
     repeats = True
-    keeps_integers = True
+    keeps_integers = "biu"
     supports_masking = False
     config_keys = ("n",)
 
@@ -88,7 +88,7 @@ class Flatten(Layer):
 
     min_ndim = 1
     allocates = False
-    keeps_integers = True
+    keeps_integers = "biu"
     supports_masking = False
     config_keys = ("data_format",)
 
@@ -121,7 +121,7 @@ class Reshape(Layer):
     """
 
     allocates = False
-    keeps_integers = True
+    keeps_integers = "biu"
     supports_masking = False
     config_keys = ("target_shape",)
 
@@ -159,7 +159,7 @@ class Permute(Layer):
         The order of the axes after the batch, counted from 1.
     """
 
-    keeps_integers = True
+    keeps_integers = "biu"
     supports_masking = False
     config_keys = ("dims",)
 
@@ -203,7 +203,7 @@ class _Spatial(Layer):
     """Base of cropping, padding and upsampling; a subclass gives the number of spatial axes."""
 
     rank: int
-    keeps_integers = True
+    keeps_integers = "biu"
     supports_masking = False
 
     def __init__(self, data_format: Any = None, **kwargs: Any) -> None:
@@ -368,6 +368,12 @@ def interpolated(x: Array, count: int, axis: int) -> Array:
     return in_pieces(_between, left, right, share)
 
 
+def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
+    """Floats as integers of a type, the nearest that it has."""
+    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return np.asarray(np.clip(np.round(x), least, most).astype(dtype))
+
+
 def _between(left: Array, right: Array, share: Array) -> Array:
     y: Array = right - left
     y *= share
@@ -382,8 +388,14 @@ class _UpSampling(_Spatial):
     interpolation = "nearest"
 
     @property
-    def keeps_integers(self) -> bool:  # type: ignore[override]
-        return self.interpolation == "nearest"
+    def keeps_integers(self) -> str:  # type: ignore[override]
+        return "biu" if self.interpolation == "nearest" else "" if self.of_keras_2 else "iu"
+
+    def on_integers(self, run: Run) -> Run:
+        if self.interpolation == "nearest":
+            return run
+        real = self.policy.real
+        return lambda x: in_pieces(partial(rounded, dtype=x.dtype), run(cast(x, real)))
 
     def __init__(self, size: Any = 2, data_format: Any = None, **kwargs: Any) -> None:
         super().__init__(data_format, **kwargs)

@@ -62,8 +62,14 @@ class TimeDistributed(Layer):
         return self.layer.uses_mask
 
     @property
-    def keeps_integers(self) -> bool:  # type: ignore[override]
-        return self.layer.keeps_integers and self.layer.policy.real is self.policy.real
+    def keeps_integers(self) -> str:  # type: ignore[override]
+        return self.layer.keeps_integers if self.layer.policy.real is self.policy.real else ""
+
+    def kept_integers(self, inputs: Any) -> np.dtype[Any] | None:
+        return None if super().kept_integers(inputs) is None else self.layer.kept_integers(inputs)
+
+    def on_integers(self, run: Run) -> Run:
+        return self._at_once(self.layer.on_integers(self.layer.frozen()))
 
     @property
     def makes_mask(self) -> bool:  # type: ignore[override]
@@ -211,7 +217,8 @@ class TimeDistributed(Layer):
         return _in_type(run, own, own) if self.layer.casts_input and own is not self.policy.real else run
 
     def one_step(self, run: Run, node: Node) -> Run:
-        inner = self._inner(self.layer.frozen())
+        own = self.layer.frozen()
+        inner = self._inner(own if self.kept_integers(node.args[0]) is None else self.layer.on_integers(own))
         if not self.uses_mask and "mask" not in node.kwargs:
             return inner
 

@@ -21,7 +21,7 @@ from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY and OPERATIONS)
 from lstmfast.layers.base import REGISTRY, Layer
 from lstmfast.layers.lambda_layer import Lambda
 from lstmfast.layers.merging import MergeCosine
-from lstmfast.layers.normalization import BatchNormalization
+from lstmfast.layers.normalization import BatchNormalization, LayerNormalization
 from lstmfast.layers.operations import OPERATIONS, Operation
 from lstmfast.layers.recurrent import CellLayer
 from lstmfast.layers.recurrent_dropout import rules_before_keras_3
@@ -291,6 +291,8 @@ def _make_layer(entry: Any, context: Context, depth: int) -> Layer:
                 layer.dropping_rules = rules_before_keras_3(class_name, config, context.version)
             elif isinstance(layer, BatchNormalization):
                 layer.counts_masked = context.version < (2, 12)
+        if isinstance(layer, LayerNormalization):
+            layer.cuts_integers = context.version >= (3, 11)
         return layer
     except (TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{where} cannot be made from its config: {_in_short(error)}") from error
