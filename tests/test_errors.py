@@ -1112,3 +1112,31 @@ def test_what_trains_says_what_to_do(name):
         with pytest.raises(AttributeError, match=f"no attribute '{name}': lstmfast only predicts.*from_keras"):
             getattr(model, name)
     assert getattr(Trained(), name) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "error", "says"),
+    [
+        (layers.Dense(2), (2, 5), TypeError, "unexpected call argument 'mask'"),
+        (layers.Dropout(0.1), (2, 5), TypeError, "unexpected call argument 'mask'"),
+        (layers.Conv1D(2, 2), (2, 4), TypeError, "unexpected call argument 'mask'"),
+        (layers.LayerNormalization(), (2, 5), TypeError, "unexpected call argument 'mask'"),
+        (
+            layers.TimeDistributed(layers.Dense(2)),
+            (2, 4),
+            ValueError,
+            r"mask of shape \(2, 5, ...\). Received: \(2, 4\)",
+        ),
+        (layers.TimeDistributed(layers.Dense(2)), (5,), ValueError, "Received: \\(5,\\)"),
+        (layers.BatchNormalization(), (2, 5, 3), ValueError, "one axis less than its inputs"),
+        (layers.GlobalAveragePooling1D(), (2, 4), ValueError, r"has shape \(2, 4\), expected \(2, 5\)"),
+        (layers.GlobalAveragePooling1D(), (), ValueError, r"has shape \(\)"),
+    ],
+)
+def test_masks_that_nothing_reads(layer, shape, error, says, keras):
+    x, mask = np.ones((2, 5, 3), "float32"), np.ones(shape, bool)
+    twin = keras.layers.deserialize(layers.serialize(layer))
+    with pytest.raises(Exception):  # noqa: B017, PT011 (TensorFlow's own types among them)
+        twin(x, mask=keras.ops.convert_to_tensor(mask))
+    with pytest.raises(error, match=says):
+        layer(x, mask=mask)

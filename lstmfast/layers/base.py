@@ -787,7 +787,8 @@ class Layer:
         for name, value in kwargs.items():
             if name in bound:
                 raise TypeError(f"{type(self).__name__} got several values for the argument '{name}'.")
-            if name not in names and name not in ("inputs", "mask", "training") and not self.takes_any_name:
+            ignored = name in ("inputs", "training") or (name == "mask" and value is None)
+            if name not in names and not ignored and not self.takes_any_name:
                 raise TypeError(f"{type(self).__name__} got an unexpected call argument '{name}'.")
             bound[name] = value
         first = names[0] if names[0] in bound else "inputs"

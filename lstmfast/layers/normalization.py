@@ -237,19 +237,24 @@ class BatchNormalization(_Normalization):
         # tf.keras's kernel for images has none either
         if mask is None or self.counts_masked or (self.of_keras_2 and x.ndim in (4, 5)):
             return None
-        if mask.ndim != x.ndim - 1:
-            raise ValueError(
-                f"Layer '{self.name}' (training=True) takes a mask with one axis less than its inputs. Received: "
-                f"mask.shape={mask.shape}, inputs.shape={x.shape}"
-            )
+        self._check_rank(mask, x.shape)
         valid: Array = mask[..., None] != 0
         return valid
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        mask = arguments.get("mask")
+        if mask is not None and not self.of_keras_2:
+            self._check_rank(as_array(mask, "the mask"), shapes)
         if not arguments.get("training"):
             return {}
-        mask = arguments.get("mask")
         return {"training": True} | ({} if mask is None else {"mask": as_mask(mask, shapes[:-1], self.name)})
+
+    def _check_rank(self, mask: Array, shape: Shape) -> None:
+        if mask.ndim != len(shape) - 1:
+            raise ValueError(
+                f"Layer '{self.name}' takes a mask with one axis less than its inputs. Received: "
+                f"mask.shape={mask.shape}, inputs.shape={shape}"
+            )
 
     def refuse_training(self) -> None:
         """Raise where the layer renormalizes, or takes its statistics from parts of the batch."""

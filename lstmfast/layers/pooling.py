@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core
-from lstmfast._arrays import ordered_sum
+from lstmfast._arrays import as_array, ordered_sum
 from lstmfast._pieces import contiguous, filled, joined, put, reduced, spread, taken, update
 from lstmfast.layers.base import Array, Layer, Run, passing, register
 from lstmfast.layers.convolution import per_axis, same_amounts, to_channels_last, windows_out
@@ -328,6 +328,14 @@ class GlobalAveragePooling1D(_GlobalPooling):
     rank, means = 1, True
     uses_mask = True
     call_arguments = ("inputs", "mask")
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        converted = super().convert_arguments(shapes, arguments)
+        if "mask" in converted:
+            mask = converted["mask"] = as_array(converted["mask"], "the mask")
+            if mask.ndim != 2 or any(own not in (1, size) for own, size in zip(mask.shape, shapes, strict=False)):
+                raise ValueError(f"The mask of layer '{self.name}' has shape {mask.shape}, expected {shapes[:2]}.")
+        return converted
 
 
 @register("GlobalAvgPool2D")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstmfast import _core
+from lstmfast._arrays import as_array
 from lstmfast._graph import Node, flatten, map_tree
 from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, contiguous, joined, put, reshaped, spread, update
@@ -172,6 +173,16 @@ class TimeDistributed(Layer):
         run.hands_masks = with_masks  # type: ignore[attr-defined]
         if hasattr(own, "with_masks"):
             run.with_masks = with_masks  # type: ignore[attr-defined]
+
+    def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        converted = super().convert_arguments(shapes, arguments)
+        if "mask" in converted:
+            mask = converted["mask"] = as_array(converted["mask"], "the mask")
+            if mask.shape[:2] != shapes[:2]:
+                raise ValueError(
+                    f"Layer '{self.name}' takes a mask of shape ({shapes[0]}, {shapes[1]}, ...). Received: {mask.shape}"
+                )
+        return converted
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
         training = arguments.get("training")
