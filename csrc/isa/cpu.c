@@ -4,6 +4,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <stdatomic.h>
 
 /* XCR0, by its instruction's bytes, so that this object needs no compiler flag. */
 static uint64_t enabled_states(void) {
@@ -27,7 +28,7 @@ lf_cpu lf_cpu_decide(const lf_cpu_registers *found) {
     return cpu;
 }
 
-lf_cpu lf_cpu_probe(void) {
+static lf_cpu ask(void) {
     lf_cpu_registers found = {0};
     unsigned eax, ebx, ecx, edx;
     if (__get_cpuid(0, &eax, &ebx, &ecx, &edx)) found.leaf0_ebx = ebx;
@@ -35,6 +36,24 @@ lf_cpu lf_cpu_probe(void) {
     if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) found.leaf7_ebx = ebx;
     if (has(found.leaf1_ecx, 27)) found.states = enabled_states(); /* without OSXSAVE it would be an illegal one */
     return lf_cpu_decide(&found);
+}
+
+/* Asked once, for every layer wants to know, and those of attention are made in each call: a virtual machine stops for
+ * each CPUID. */
+lf_cpu lf_cpu_probe(void) {
+    enum { ASKED = 1, AVX2 = 2, AVX512 = 4, DISTANT_L3 = 8, TWO_LOADS = 16 };
+    static atomic_int known;
+    int bits = atomic_load_explicit(&known, memory_order_relaxed);
+    if (bits == 0) {
+        const lf_cpu cpu = ask();
+        bits = ASKED | (cpu.avx2 ? AVX2 : 0) | (cpu.avx512 ? AVX512 : 0) | (cpu.distant_l3 ? DISTANT_L3 : 0) |
+               (cpu.two_loads ? TWO_LOADS : 0);
+        atomic_store_explicit(&known, bits, memory_order_relaxed);
+    }
+    return (lf_cpu){.avx2 = (bits & AVX2) != 0,
+                    .avx512 = (bits & AVX512) != 0,
+                    .distant_l3 = (bits & DISTANT_L3) != 0,
+                    .two_loads = (bits & TWO_LOADS) != 0};
 }
 
 #else
