@@ -9,8 +9,13 @@
 
 from typing import TYPE_CHECKING
 
-from lstmfast import _core  # noqa: F401 (what cannot run here fails now, where a program may still do without)
+from lstmfast import (
+    _core,  # noqa: F401 (what cannot run here fails now, where a program may still do without)
+    _environment,
+)
 from lstmfast._version import __version__
+
+_environment.check()
 
 if TYPE_CHECKING:
     from lstmfast import activations, initializers, layers, preprocessing

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from lstmfast import _core
+from lstmfast._environment import MOST_THREADS
 from lstmfast._version import __version__
-
-MOST_THREADS = 1024  # as the core takes it
 
 
 def get_num_threads() -> int:

@@ -63,7 +63,14 @@ def test_starting_imports_no_command(arguments):
         print("imported", *(name for name in sorted(sys.modules) if name.startswith("lstmfast")))
         """
     )
-    expected = ["lstmfast", "lstmfast._core", "lstmfast._version", "lstmfast.cli", "lstmfast.commands"]
+    expected = [
+        "lstmfast",
+        "lstmfast._core",
+        "lstmfast._environment",
+        "lstmfast._version",
+        "lstmfast.cli",
+        "lstmfast.commands",
+    ]
     assert output.rpartition("imported")[2].split() == expected
 
 

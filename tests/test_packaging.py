@@ -53,7 +53,7 @@ def test_import_is_light():
     import sys
     import lstmfast
     found = sorted(name for name in sys.modules if name.startswith("lstmfast."))
-    assert found == ["lstmfast._core", "lstmfast._version"], found
+    assert found == ["lstmfast._core", "lstmfast._environment", "lstmfast._version"], found
     from lstmfast import *
     assert {"lstmfast.models", "lstmfast.saving", "lstmfast.layers.lstm"} <= set(sys.modules)
     heavy = {"h5py", "tensorflow", "keras", "tf_keras", "torch", "onnx", "scipy", "pandas", "multiprocessing"}

@@ -339,8 +339,30 @@ def test_environment_variables():
     assert "avx1024" in out
     for name in _core.available_isas():
         assert name in out
-    for nonsense in ("", "0", "-3", "many", "1e9"):
-        assert int(run_python(code, environment={"LSTMFAST_NUM_THREADS": nonsense}).split()[0]) >= 1
+
+
+@pytest.mark.parametrize("number", ["", " ", "0", "3", "+3", "3,2", " 3 \n"])
+def test_numbers_of_threads_in_the_environment(number):
+    code = "import warnings; warnings.simplefilter('error'); import lstmfast; print(lstmfast.get_num_threads())"
+    threads = int(run_python(code, environment={"LSTMFAST_NUM_THREADS": number}))
+    assert threads == 3 if "3" in number else threads >= 1
+
+
+@pytest.mark.parametrize("nonsense", ["-1", "many", "2.5", "1e9", "1025", "3x", "0x3", "1_0", "9" * 5000])
+def test_no_number_of_threads_in_the_environment(nonsense):
+    code = """
+    import warnings
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        import lstmfast
+    print(lstmfast.get_num_threads(), len(caught), caught[0].category.__name__, caught[0].filename, caught[0].message)
+    """
+    said = run_python(code, environment={"LSTMFAST_NUM_THREADS": nonsense})
+    threads, count, kind, place, message = said.split(maxsplit=4)
+    assert int(threads) >= 1
+    assert (count, kind) == ("1", "RuntimeWarning")
+    assert place == "<string>"
+    assert f"LSTMFAST_NUM_THREADS={nonsense[:40]!r} is no whole number from 1 to 1024" in message
 
 
 def test_omp_num_threads_bounds_the_default():

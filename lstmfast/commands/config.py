@@ -11,6 +11,7 @@ import json
 import os
 
 from lstmfast import runtime
+from lstmfast._environment import asked_threads
 from lstmfast.commands import DONE
 
 _LIBRARIES = ("h5py", "keras", "tensorflow", "tf_keras", "onnxruntime", "matplotlib")
@@ -40,19 +41,12 @@ def version(distribution: str) -> str | None:
 def threads_source() -> str:
     """Where the default number of threads comes from."""
     threads = runtime.get_num_threads()
-    if _asked("LSTMFAST_NUM_THREADS"):
+    if asked_threads("LSTMFAST_NUM_THREADS"):
         return "LSTMFAST_NUM_THREADS"
     cores = os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    if _asked("OMP_NUM_THREADS") == threads and threads < allowed:
+    if asked_threads("OMP_NUM_THREADS") == threads and threads < allowed:
         return "OMP_NUM_THREADS"
     if threads < allowed:
         return "the CPU quota of the container"
     return "the affinity of the process" if allowed < cores else "the processors of the machine"
-
-
-def _asked(variable: str) -> int:
-    """A usable number of threads in an environment variable, or 0."""
-    first = os.environ.get(variable, "").split(",")[0].strip()
-    number = int(first) if first.isascii() and first.isdigit() else 0
-    return number if number <= runtime.MOST_THREADS else 0
