@@ -932,6 +932,12 @@ def test_integers_from_layer_to_layer(framework, tmp_path):
     y = layers.LayerNormalization()(layers.Dropout(0.2)(y))
     model = framework.Model(numbers, layers.LSTM(3)(y))
     compare(model, np.random.default_rng(2).integers(-4, 9, (5, 4)).astype("int32"), tmp_path)
+    steps = framework.Input((5, 4), dtype="int32")
+    model = framework.Model(steps, layers.GlobalAveragePooling1D()(layers.Masking(2)(steps)))
+    x = np.random.default_rng(2).integers(-4, 9, (3, 5, 4)).astype("int32")
+    x[0, 1:3] = x[1, 0] = 2
+    compare(model, x, tmp_path)
+    assert lstmfast.from_keras(model).predict(x).dtype == model.predict(x, verbose=0).dtype == np.float64
     if framework.__name__ == "keras":
         words = framework.Input((4,), dtype="string")
         counts = layers.StringLookup(vocabulary=["a", "b", "c", "d"], output_mode="multi_hot")(words)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lstmfast import _core
 from lstmfast._arrays import as_array, ordered_sum
-from lstmfast._pieces import contiguous, filled, joined, put, reduced, spread, taken, update
+from lstmfast._pieces import cast, contiguous, filled, joined, put, reduced, spread, taken, update
 from lstmfast.layers.base import Array, Layer, Run, passing, register
 from lstmfast.layers.convolution import per_axis, same_amounts, to_channels_last, windows_out
 
@@ -327,7 +327,18 @@ class GlobalAveragePooling1D(_GlobalPooling):
 
     rank, means = 1, True
     uses_mask = True
+    keeps_integers = "iu"
     call_arguments = ("inputs", "mask")
+
+    def on_integers(self, run: Run) -> Run:
+        whole, real = super().on_integers(run), self.policy.real
+        if self.of_keras_2:
+            return whole
+        # as in Keras 3, whose sum of what is left divided by the count of the steps is of float64
+        return lambda x, mask=None: run(cast(x, real)) if mask is None else whole(x, mask=mask)
+
+    def made_of_integers(self, dtype: Any) -> str:
+        return super().made_of_integers(dtype) if self.of_keras_2 else self.policy.compute_dtype
 
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         converted = super().convert_arguments(shapes, arguments)
