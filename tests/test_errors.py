@@ -1140,3 +1140,18 @@ def test_masks_that_nothing_reads(layer, shape, error, says, keras):
         twin(x, mask=keras.ops.convert_to_tensor(mask))
     with pytest.raises(error, match=says):
         layer(x, mask=mask)
+
+
+@pytest.mark.parametrize("value", ["x" * 100_000, [[1] * 100_000], {"a": "x" * 100_000}], ids=["text", "rows", "dict"])
+def test_values_that_are_long_are_not_repeated_whole(value):
+    with pytest.raises((ValueError, NotImplementedError)) as raised:
+        layers.Masking(value)
+    assert "mask_value" in str(raised.value)
+    assert len(str(raised.value)) < 250
+
+
+def test_a_long_mask_value_is_not_repeated_whole():
+    long = layers.Hashing(5, mask_value="x" * 100_000)
+    with pytest.raises((ValueError, TypeError), match="mask_value") as raised:
+        long(np.array([[1, 2]]))
+    assert len(str(raised.value)) < 250

@@ -47,7 +47,7 @@ def numbers(name: str, value: Any) -> Any:
     """A number, or a sequence of them, as a layer keeps it; what has a dtype becomes NumPy's."""
     array = np.array(value)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"Received an invalid value for argument `{name}`, expected numbers, got {value}.")
+        raise ValueError(f"Received an invalid value for argument `{name}`, expected numbers, got {value!r:.80}.")
     return array[()] if hasattr(value, "dtype") else value
 
 

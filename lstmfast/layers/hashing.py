@@ -145,7 +145,7 @@ class Hashing(_Hashes):
         mask = self.mask_value
         if isinstance(mask, (str, bytes)) != (x.dtype.kind == "O"):
             kind = "strings" if x.dtype.kind == "O" else "numbers"
-            raise ValueError(f"Layer '{self.name}' with mask_value={mask!r} is called on {kind}.")
+            raise ValueError(f"Layer '{self.name}' with mask_value={mask!r:.80} is called on {kind}.")
         if x.dtype.kind == "O":
             mask = as_utf8(mask)
             return np.array([as_utf8(text) == mask for text in x.flat], bool).reshape(x.shape)  # type: ignore[no-any-return]

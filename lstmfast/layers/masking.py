@@ -44,7 +44,7 @@ class Masking(Layer):
         self.mask_value = numbers("mask_value", mask_value)
         if np.ndim(self.mask_value) > 1:
             raise NotImplementedError(
-                f"Masking takes one `mask_value`, or one for each feature. Received: {mask_value}"
+                f"Masking takes one `mask_value`, or one for each feature. Received: {mask_value!r:.80}"
             )
 
     def build_weights(self, input_shape: Any) -> None:
