@@ -8,6 +8,7 @@ Next: models.py, for those that are made of layers alone.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -531,14 +532,14 @@ class Model(Layer):
         keras_version : str or tuple of int, optional
             That version, such as the ``keras_version`` of the model of an older file; the newest known otherwise.
         """
-        if cls is not Model:
+        if not _is_of_graph(cls, config):
             model: Any = revived(cls, config)
             if keras_version is not None:
                 model.keras_version = as_version(keras_version)
             return model  # type: ignore[no-any-return]
         from lstmfast.saving.build import functional_from_config
 
-        return functional_from_config(config, custom_objects, keras_version)
+        return functional_from_config(config, custom_objects, keras_version, cls)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -565,6 +566,23 @@ class _Like:
 def _says_graph(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a constructor's arguments are those of a functional model."""
     return bool(args) or "inputs" in kwargs or "outputs" in kwargs
+
+
+def _is_of_graph(kind: type[Model], config: dict[str, Any]) -> bool:
+    """Whether a config is that of a graph, and the constructor of ``kind`` takes one as Keras's own does."""
+    from lstmfast.models import Functional
+
+    if kind in (Model, Functional):
+        return True
+    if "input_layers" not in config:
+        return False
+    wanted = inspect.getfullargspec(kind.__init__)
+    names = wanted.args[1:]
+    return (
+        bool(wanted.varargs and wanted.varkw)
+        or names == ["inputs", "outputs", "name"]
+        or kind.__init__ is Functional.__init__
+    )
 
 
 def _make_functional(kind: type, functional: type) -> None:

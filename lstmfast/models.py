@@ -113,7 +113,7 @@ class Functional(Model):
         self._graph_nodes: list[Node] = graph_nodes
         self._layers = self._in_order(layers)
         self.built = True
-        self.build_shape = self.input_shape
+        self.build_shape = _alone([tensor.shape for tensor in flat_inputs])
         self._shapes = {}  # which models in models, each twice, would ask for 2**depth times
         self._trains = any(node.kwargs.get("training") or node.layer.trains for node in graph_nodes)
         self._forget_plans()
@@ -144,13 +144,18 @@ class Functional(Model):
 
     @property
     def input_shape(self) -> Any:
-        """The shape of the input, batch first; a list of them where there are several."""
-        return _alone([tensor.shape for tensor in self.inputs])
+        """The shape of the input, batch first; where there are several a list, or of Keras 2 what `input` has."""
+        return self._shapes_of(self.inputs, self._inputs_struct)
 
     @property
     def output_shape(self) -> Any:
-        """The shape of the output, batch first; a list of them where there are several."""
-        return _alone([tensor.shape for tensor in self.outputs])
+        """The shape of the output, batch first; where there are several a list, or of Keras 2 what `output` has."""
+        return self._shapes_of(self.outputs, self._outputs_struct)
+
+    def _shapes_of(self, tensors: list[KerasTensor], struct: Any) -> Any:
+        if self.keras_version[0] < 3:
+            return map_tree(lambda tensor: tensor.shape, _alone(struct))
+        return _alone([tensor.shape for tensor in tensors])
 
     @property
     def input_names(self) -> list[str]:
@@ -769,15 +774,6 @@ class Functional(Model):
         found = in_keras_order(self.inputs, self.outputs, self._graph_nodes)
         return map_graph(self.inputs, self.outputs)[1] if found is None else found
 
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None, keras_version: Any = None
-    ) -> Model:
-        """A fresh model from what `get_config` of a functional model gave; see `Model.from_config`."""
-        from lstmfast.saving.build import functional_from_config
-
-        return functional_from_config(config, custom_objects, keras_version)
-
     def _records(self) -> dict[str, Any]:
         """The graph with its layers as they are, for pickling."""
         place = {id(layer): number for number, layer in enumerate(self._layers)}
@@ -1101,7 +1097,7 @@ class Sequential(Functional):
         """A fresh model from what `get_config` gave; see `Model.from_config`."""
         from lstmfast.saving.build import sequential_from_config
 
-        return sequential_from_config(config, custom_objects, keras_version)
+        return sequential_from_config(config, custom_objects, keras_version, cls)
 
 
 class _Reference:

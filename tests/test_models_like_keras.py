@@ -190,6 +190,22 @@ def test_shapes_of_several_inputs_are_a_list(keras):
         assert module.Model([z], summed).input_shape == (None, 5, 2)
 
 
+def test_shapes_of_several_tensors_of_keras_2(tf_keras):
+    a, z = tf_keras.Input((3,), name="a"), tf_keras.Input((5, 2), name="z")
+    summed, doubled = tf_keras.layers.LSTM(4)(z), tf_keras.layers.Dense(2)(a)
+    for inputs, outputs in (
+        ({"z": z, "a": a}, {"y": summed, "b": doubled}),
+        ([z, a], {"one": summed}),
+        ([a, z], [summed, [doubled, summed]]),
+        (z, [summed]),
+        ({"z": z}, [summed, summed]),
+    ):
+        model = tf_keras.Model(inputs, outputs)
+        mine = lstmfast.from_keras(model)
+        assert mine.output_shape == model.output_shape
+        assert mine.input_shape == model.input_shape
+
+
 # ---- training ------------------------------------------------------------------------------------------------------
 
 

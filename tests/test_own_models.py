@@ -839,3 +839,72 @@ def test_files_of_models_that_were_trained(request, framework, tmp_path):
         model(X)
         model.load_weights(tmp_path / name)
         assert_alike(model(X), expected)
+
+
+def classes_of_graphs(module: Any, kind: str) -> Any:
+    """A class of the caller's without arithmetic of its own, and a model of it."""
+    some = module.layers
+    if kind.startswith("chain"):
+
+        class Chain(module.Sequential):
+            def said(self) -> str:
+                return self.name
+
+        class Named(module.Sequential):
+            def __init__(self, name: Any = None) -> None:
+                super().__init__(name=name)
+                self.note = "made here"
+
+        cls = Named if kind == "chain by name" else Chain
+        model = cls(name="mine")
+        for layer in (some.Dense(4), some.Dense(2)):
+            model.add(layer)
+        model.build((None, 3))
+        return cls, model
+
+    class Graph(module.Model):
+        def said(self) -> str:
+            return self.name
+
+    class Wide(module.Model):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.note = "made here"
+
+    class Alike(module.Model):
+        def __init__(self, inputs: Any, outputs: Any, name: Any = None, **kwargs: Any) -> None:
+            super().__init__(inputs, outputs, name=name, **kwargs)
+            self.note = "made here"
+
+    cls = {"graph": Graph, "graph of any": Wide, "graph alike": Alike}[kind]
+    x = module.Input((3,))
+    return cls, cls(x, some.Dense(2)(x), name="mine")
+
+
+@pytest.mark.parametrize("kind", ["chain", "chain by name", "graph", "graph of any", "graph alike"])
+def test_configs_make_models_of_the_caller_s_class(kind, keras):
+    for module in (keras, lstmfast):
+        cls, model = classes_of_graphs(module, kind)
+        again = cls.from_config(model.get_config())
+        assert type(again) is cls
+        assert again.name == "mine"
+        assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
+        assert getattr(again, "note", None) == getattr(model, "note", None)
+        again.set_weights(model.get_weights())
+        x = np.ones((2, 3), "float32")
+        np.testing.assert_array_equal(again(x), model(x))
+        if module is lstmfast:
+            assert cls.from_config(model.get_config(), keras_version="3.2").keras_version == (3, 2)
+
+
+@pytest.mark.parametrize("dialect", ["keras", "lstmfast"])
+def test_a_config_that_the_constructor_of_a_class_does_not_take(dialect, request):
+    module: Any = lstmfast if dialect == "lstmfast" else request.getfixturevalue("keras")
+
+    class Sized(module.Model):
+        def __init__(self, size: int) -> None:
+            x = module.Input((3,))
+            super().__init__(x, module.layers.Dense(size)(x))
+
+    with pytest.raises(TypeError):
+        Sized.from_config({"name": "m", "trainable": True, "layers": [], "input_layers": [], "output_layers": []})

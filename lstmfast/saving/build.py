@@ -130,7 +130,7 @@ def _sequential(config: Any, context: Context, depth: int, kind: Any = Sequentia
     if branches:
         return _joined(branches, layers, options.get("name"), context)
     try:
-        model: Sequential = kind(layers, name=options.get("name"), keras_version=context.version)
+        model = _chain_of(kind, layers, options.get("name"), context)
         model._trainable = bool(options.get("trainable", True))
         shape = options.get("build_input_shape")
         if not model.built and isinstance(shape, list) and is_plain_shape(tuple(shape)) and layers:
@@ -138,6 +138,17 @@ def _sequential(config: Any, context: Context, depth: int, kind: Any = Sequentia
             model._any_steps = model._takes_any_steps()
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"'{context.name}': {error}") from error
+    return model
+
+
+def _chain_of(kind: Any, layers: list[Layer], name: Any, context: Context) -> Sequential:
+    """A Sequential model of these layers, of a class of the caller's as Keras makes one: empty first."""
+    if kind.__init__ is Sequential.__init__:
+        return kind(layers, name=name, keras_version=context.version)  # type: ignore[no-any-return]
+    model: Sequential = kind(name=name)
+    model.keras_version = context.version
+    for layer in layers:
+        model.add(layer)
     return model
 
 
@@ -163,14 +174,18 @@ def _joined(branches: list[Model], layers: list[Layer], name: Any, context: Cont
         raise ValueError(f"'{context.name}': {error}") from error
 
 
-def functional_from_config(config: dict[str, Any], custom: dict[str, Any] | None, keras_version: Any) -> Model:
-    """A functional model from what `Model.get_config` gave."""
-    return _functional(config, Context("config", as_version(keras_version), custom or {}, draws=True), 0)
+def functional_from_config(
+    config: dict[str, Any], custom: dict[str, Any] | None, keras_version: Any, kind: type[Model] = Model
+) -> Model:
+    """A functional model, of the class ``kind``, from what its `get_config` gave."""
+    return _functional(config, Context("config", as_version(keras_version), custom or {}, draws=True), 0, kind)
 
 
-def sequential_from_config(config: dict[str, Any], custom: dict[str, Any] | None, keras_version: Any) -> Model:
-    """A Sequential model from what its `get_config` gave."""
-    return _sequential(config, Context("config", as_version(keras_version), custom or {}, draws=True), 0)
+def sequential_from_config(
+    config: dict[str, Any], custom: dict[str, Any] | None, keras_version: Any, kind: Any = Sequential
+) -> Model:
+    """A Sequential model, of the class ``kind``, from what its `get_config` gave."""
+    return _sequential(config, Context("config", as_version(keras_version), custom or {}, draws=True), 0, kind)
 
 
 def _functional(config: dict[str, Any], context: Context, depth: int, kind: type[Model] = Model) -> Functional:
