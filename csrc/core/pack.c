@@ -127,13 +127,21 @@ static void choose_chains(const lf_layer_config *config, lf_panels *panels) {
     panels->h_restarts = config->cell != LF_LSTM || depth > panels->chain || !hardly_longer;
 }
 
-/* False where one of the values is infinite or not a number. */
+/* False where one of the values is infinite or not a number. By their bits: arithmetic with one of those may trap. */
 static int are_finite(lf_real real, const void *values, size_t count) {
+    const uint32_t exponent_f32 = UINT32_C(0xff) << 23;
+    const uint64_t exponent_f64 = UINT64_C(0x7ff) << 52;
     int finite = 1;
-    for (size_t i = 0; i < count && real == LF_F32; i++)
-        finite &= ((const float *)values)[i] - ((const float *)values)[i] == 0;
-    for (size_t i = 0; i < count && real == LF_F64; i++)
-        finite &= ((const double *)values)[i] - ((const double *)values)[i] == 0;
+    for (size_t i = 0; i < count && real == LF_F32; i++) {
+        uint32_t bits;
+        memcpy(&bits, (const float *)values + i, sizeof bits);
+        finite &= (bits & exponent_f32) != exponent_f32;
+    }
+    for (size_t i = 0; i < count && real == LF_F64; i++) {
+        uint64_t bits;
+        memcpy(&bits, (const double *)values + i, sizeof bits);
+        finite &= (bits & exponent_f64) != exponent_f64;
+    }
     return finite;
 }
 
@@ -169,6 +177,7 @@ static int find_zeros_least(const lf_layer_config *config, const void *weights, 
  * apart for the candidate. -> (4 * units) */
 static void sum_gru_bias(const lf_layer_config *config, void *sums) {
     const size_t units = config->units;
+    const unsigned long long before = lf_set_arithmetic(); /* as in a call, whatever the caller has set */
     for (size_t i = 0; i < 4 * units; i++) {
         const size_t input = i < 3 * units ? i : i - units, recurrent = input + 3 * units;
         const int both = i < 2 * units, only_recurrent = i >= 3 * units;
@@ -180,6 +189,7 @@ static void sum_gru_bias(const lf_layer_config *config, void *sums) {
             ((double *)sums)[i] = both ? bias[input] + bias[recurrent] : bias[only_recurrent ? recurrent : input];
         }
     }
+    lf_restore_arithmetic(before);
 }
 
 /* Elements of bias, kernel and recurrent panels together; false where that overflows. */

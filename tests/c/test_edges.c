@@ -495,11 +495,27 @@ static void check_subnormals(void) {
     lf_layer_destroy(layer);
 }
 
-/* A caller that rounds otherwise, and whose divisions by zero trap: the same bits on one thread and on several, of
- * which only the first inherits that, and it goes on as before. */
+/* Until calm_caller: the caller rounds otherwise, and its undefined results trap. */
+static void set_caller(int rounding) {
+    fesetround(rounding);
+#if defined(__GLIBC__) && defined(__x86_64__)
+    feenableexcept(FE_DIVBYZERO | FE_INVALID | FE_OVERFLOW);
+#endif
+}
+
+static void calm_caller(void) {
+#if defined(__GLIBC__) && defined(__x86_64__)
+    fedisableexcept(FE_ALL_EXCEPT);
+#endif
+    fesetround(FE_TONEAREST);
+}
+
+static const int roundings[] = {FE_TONEAREST, FE_UPWARD, FE_TOWARDZERO};
+
+/* The same bits on one thread and on several, of which only the first inherits what the caller has set, and it goes on
+ * as before. */
 static void check_arithmetic(void) {
     enum { ROWS = 64, STEPS = 24 };
-    static const int roundings[] = {FE_TONEAREST, FE_UPWARD, FE_TOWARDZERO};
     float *x = malloc(sizeof(float) * ROWS * STEPS * FEATURES), *y[2];
     for (int i = 0; i < 2; i++) y[i] = malloc(ROWS * UNITS * sizeof *y[i]);
     fill(LF_F32, x, ROWS * STEPS * FEATURES, 1);
@@ -514,17 +530,11 @@ static void check_arithmetic(void) {
                       .y = y[i > 0],
                       .y_row_stride = UNITS,
                       .threads = 1 + i % 2};
-        fesetround(rounding);
-#if defined(__GLIBC__) && defined(__x86_64__)
-        feenableexcept(FE_DIVBYZERO | FE_INVALID | FE_OVERFLOW);
-#endif
+        set_caller(rounding);
         const unsigned long long before = floating_point_state();
         const lf_status status = lf_layer_run(layer, &run);
         const int same = floating_point_state() == before && fegetround() == rounding;
-#if defined(__GLIBC__) && defined(__x86_64__)
-        fedisableexcept(FE_ALL_EXCEPT);
-#endif
-        fesetround(FE_TONEAREST);
+        calm_caller();
         expect(status == LF_OK && same, "the caller's rounding and traps stay");
         expect(memcmp(y[0], y[i > 0], ROWS * UNITS * sizeof(float)) == 0,
                "the same bits whatever the caller's rounding");
@@ -532,6 +542,32 @@ static void check_arithmetic(void) {
     for (int i = 0; i < 2; i++) free(y[i]);
     free(x);
     lf_layer_destroy(layer);
+}
+
+/* Likewise a layer that is created so, with biases to be added up, and weights that are no numbers. */
+static void check_arithmetic_of_creation(void) {
+    float x[FEATURES], y[2][UNITS], strange[sizeof recurrent / sizeof *recurrent];
+    fill(LF_F32, x, FEATURES, 1);
+    memcpy(strange, recurrent, sizeof recurrent);
+    for (size_t i = 0; i < 3; i++) strange[100 * i] = i == 0 ? INFINITY : i == 1 ? NAN : -INFINITY;
+    for (int i = 0; i < LF_CELL_COUNT * 2 * 3; i++) {
+        const int rounding = roundings[i / 2 % 3];
+        lf_layer_config config = config_of((lf_cell)(i / 6));
+        if (i % 2 == 1 && config.recurrent_kernel != NULL) config.recurrent_kernel = strange;
+        for (int in_caller = 0; in_caller < 2; in_caller++) {
+            lf_layer *layer = NULL;
+            if (in_caller) set_caller(rounding);
+            const unsigned long long before = floating_point_state();
+            const lf_status status = lf_layer_create(&config, &layer);
+            const int same = floating_point_state() == before;
+            calm_caller();
+            expect(status == LF_OK && same, "create: the caller's rounding and traps stay");
+            const lf_run run = {.batch = 1, .steps = 1, .x = x, .y = y[in_caller], .threads = 1};
+            expect(lf_layer_run(layer, &run) == LF_OK, "run");
+            lf_layer_destroy(layer);
+        }
+        expect(memcmp(y[0], y[1], sizeof y[0]) == 0, "the same layer whatever the caller's rounding");
+    }
 }
 
 /* So much input, and so large a table, that what a step reads of them is fetched during the one before: the same bits
@@ -686,6 +722,7 @@ int main(void) {
         check_threads();
         check_subnormals();
         check_arithmetic();
+        check_arithmetic_of_creation();
         check_fetching();
         check_activations(LF_F32);
         check_activations(LF_F64);
