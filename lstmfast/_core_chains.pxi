@@ -92,16 +92,15 @@ cdef class StackStage(Stage):
         cdef RecurrentStage level = self.levels[0]
         cdef cnp.npy_intp shape[3]
         cdef int i, count = len(self.levels)
-        cdef cnp.npy_intp values
         cdef void *free = few
         if not _has_steps(x) or cnp.PyArray_DIM(x, 0) > self.most_rows:
             return self.general(x)
         level.packed.take_x(&calls[0], x)
         shape[0] = cnp.PyArray_DIM(x, 0)
         shape[1] = cnp.PyArray_DIM(x, 1)
-        values = shape[0] * shape[1] * self.handed
-        if values > _FEW_VALUES:
-            between = _empty(1, &values, level.packed.typenum)
+        shape[2] = self.handed
+        if <double> shape[0] * shape[1] * shape[2] > _FEW_VALUES:
+            between = _empty(3, shape, level.packed.typenum)  # of no size that NumPy could not count
             free = cnp.PyArray_DATA(between)
         for i in range(count):
             level = self.levels[i]

@@ -206,6 +206,20 @@ def test_stages_refuse_what_does_not_fit():
     assert level(2, 2).run(-1) == 1  # `general` has what C does not take
 
 
+def test_a_stack_that_hands_on_more_than_can_be_counted():
+    """2^56 steps of 128 values are 2^63: no memory of the stage's own is enough for them."""
+
+    def level(features: int, units: int, sequences: bool) -> _core.RecurrentStage:
+        kernel, recurrent = np.ones((features, units), "float32"), np.ones((units, units), "float32")
+        packed = _core.PackedLayer("simple_rnn", kernel, recurrent, None, ("tanh", 0, 0, 0), None)
+        return _core.RecurrentStage(abs, packed, sequences, False, False)
+
+    stack = _core.StackStage(abs, [level(1, 128, True), level(128, 2, False)], 16)
+    x = np.broadcast_to(np.float32(0), (1, 2**56, 1))
+    with pytest.raises(ValueError, match="too big"):
+        stack.run(x)
+
+
 def test_what_takes_on_a_run_s_attributes_has_no_stage():
     class Twice(layers.Dense):
         def freeze(self, weights: Any) -> Any:
