@@ -270,78 +270,97 @@ static void fill_columns(const lf_layer_config *config, const char *bias, lf_lay
         }
 }
 
-lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
-    const struct recipe *recipe = &recipes[config->cell];
-    const size_t bytes = layer->element_bytes;
-    const size_t inputs = config->recurrent_kernel != NULL ? config->units : 0;
-    const int has_gates = recipe->keras_gates > 1;
-    size_t second_begin = 0, total = 0, summed_bias_bytes = 0;
-
-    lf_panels *panels = &layer->panels, *second = &layer->candidate;
+/* What the panels of both products have in common, but for their size. */
+static void begin_panels(const lf_layer_config *config, lf_layer *layer) {
+    const int has_gates = recipes[config->cell].keras_gates > 1;
+    lf_panels *panels = &layer->panels;
     panels->features = config->features;
     panels->units = config->units;
     panels->near_bytes = lf_near_cache_bytes();
+    panels->two_loads = lf_cpu_probe().two_loads;
     panels->activation = config->activation;
     panels->recurrent_activation = config->recurrent_activation;
     choose_chains(config, panels);
     panels->fused = has_gates ? fused_pair(config) : LF_FUSED_NONE;
     panels->row_activations = lf_activation_needs_row(config->activation.kind) ||
                               (has_gates && lf_activation_needs_row(config->recurrent_activation.kind));
-    *second = *panels;
+    layer->candidate = *panels;
+}
+
+/* The panels of the first product, and behind them, `second_begin` bytes from there, those of the second; false where
+ * their size overflows. */
+static int lay_out_all(const lf_layer_config *config, lf_layer *layer, size_t *second_begin) {
+    const struct recipe *recipe = &recipes[config->cell];
+    const size_t inputs = config->recurrent_kernel != NULL ? config->units : 0;
+    lf_panels *panels = &layer->panels, *second = &layer->candidate;
+    size_t total, of_second = 0;
+    if (!lf_multiply(panels->units, LF_ROW_SUMS, &total)) return 0;
     panels->gates = recipe->sums;
     panels->weight_gates = recipe->first.count;
-    if (!lf_multiply(panels->units, LF_ROW_SUMS, &total)) return LF_NO_MEMORY;
     lay_out(panels, layer->kernels);
-    if (!panel_elements(panels, inputs, &total)) return LF_NO_MEMORY;
+    if (!panel_elements(panels, inputs, &total)) return 0;
     if (recipe->second.count > 0) {
         second->gates = second->weight_gates = recipe->second.count;
         lay_out(second, layer->kernels);
-        second_begin = total;
-        if (!panel_elements(second, inputs, &total) || !lf_sum(second_begin, total, &total)) return LF_NO_MEMORY;
+        if (!panel_elements(second, inputs, &of_second)) return 0;
         panels->candidate = second;
     }
-    if (!lf_multiply(total, bytes, &total)) return LF_NO_MEMORY;
-
+    const size_t of_first = total;
+    if (!lf_sum(of_first, of_second, &total) || !lf_multiply(total, layer->element_bytes, &total)) return 0;
     layer->weight_bytes = total;
+    *second_begin = of_first * layer->element_bytes;
+    panels->far = second->far = total >= FAR_BYTES;
+    const size_t own_bytes = lf_cpu_probe().distant_l3 ? lf_private_cache_bytes() : SIZE_MAX;
+    panels->own_blocks = second->own_blocks = own_bytes / (total / panels->block_count + 1);
+    return 1;
+}
+
+/* False where the caller is interrupted. */
+static int choose_zeros(const lf_layer_config *config, lf_panels *panels) {
+    const size_t columns = recipes[config->cell].keras_gates * config->units;
+    if (config->cell == LF_DENSE || config->cell == LF_GRU_RESET_BEFORE)
+        return 1; /* has no step that leaves them out */
+    return config->recurrent_kernel != NULL
+               ? find_zeros_least(config, config->recurrent_kernel, config->units, columns, &panels->zeros_least)
+               : find_zeros_least(config, config->kernel, config->features, columns, &panels->zeros_least);
+}
+
+lf_status lf_pack(const lf_layer_config *config, lf_layer *layer) {
+    const struct recipe *recipe = &recipes[config->cell];
+    const size_t bytes = layer->element_bytes;
+    lf_panels *panels = &layer->panels;
+    size_t second_begin;
+    begin_panels(config, layer);
+    if (!lay_out_all(config, layer, &second_begin)) return LF_NO_MEMORY;
+
     const int takes_lanes = may_take_lanes(config, layer->kernels, panels);
-    if (takes_lanes) { /* few: nothing overflows */
-        const size_t column = config->features + config->units + lf_lanes_rows(layer);
-        total = lf_round_up(total, LF_ALIGNMENT) + recipe->sums * config->units * column * bytes;
-    }
+    const size_t columns_begin = lf_round_up(layer->weight_bytes, LF_ALIGNMENT);
+    size_t total = layer->weight_bytes;
+    if (takes_lanes) /* few: nothing overflows */
+        total = columns_begin +
+                recipe->sums * config->units * (config->features + config->units + lf_lanes_rows(layer)) * bytes;
     const void *bias = config->bias;
     void *summed_bias = NULL;
     if (config->cell == LF_GRU && bias != NULL) {
-        if (!lf_multiply(4 * config->units, bytes, &summed_bias_bytes)) return LF_NO_MEMORY;
-        summed_bias = lf_allocate(summed_bias_bytes);
+        bias = summed_bias = lf_allocate(LF_ROW_SUMS * config->units * bytes);
         if (summed_bias == NULL) return LF_NO_MEMORY;
         sum_gru_bias(config, summed_bias);
-        bias = summed_bias;
     }
     char *memory = lf_allocate(total);
     if (memory == NULL) {
         lf_release(summed_bias);
         return LF_NO_MEMORY;
     }
-    const lf_cpu cpu = lf_cpu_probe();
-    panels->far = second->far = layer->weight_bytes >= FAR_BYTES;
-    const size_t own_bytes = cpu.distant_l3 ? lf_private_cache_bytes() : SIZE_MAX;
-    panels->own_blocks = second->own_blocks = own_bytes / (layer->weight_bytes / panels->block_count + 1);
-    panels->two_loads = second->two_loads = cpu.two_loads;
     const size_t bias_gates = config->cell == LF_GRU ? 4 : recipe->keras_gates;
     const int done = clear(config, memory, total) &&
                      fill(config, panels, &recipe->first, bias, bias_gates, memory, bytes) &&
                      (recipe->second.count == 0 ||
-                      fill(config, second, &recipe->second, bias, bias_gates, memory + second_begin * bytes, bytes));
-    if (done && takes_lanes) fill_columns(config, bias, layer, memory + lf_round_up(layer->weight_bytes, LF_ALIGNMENT));
+                      fill(config, &layer->candidate, &recipe->second, bias, bias_gates, memory + second_begin, bytes));
+    if (done && takes_lanes) fill_columns(config, bias, layer, memory + columns_begin);
     lf_release(summed_bias);
-    const size_t columns = recipe->keras_gates * config->units;
-    const int known =
-        done && (config->cell == LF_DENSE || config->cell == LF_GRU_RESET_BEFORE || /* has no such steps */
-                 (config->recurrent_kernel != NULL
-                      ? find_zeros_least(config, config->recurrent_kernel, config->units, columns, &panels->zeros_least)
-                      : find_zeros_least(config, config->kernel, config->features, columns, &panels->zeros_least)));
-    if (!known) lf_release(memory);
-    return known ? LF_OK : LF_INTERRUPTED;
+    if (done && choose_zeros(config, panels)) return LF_OK;
+    lf_release(memory);
+    return LF_INTERRUPTED;
 }
 
 lf_status lf_pack_again(const lf_layer_config *config, lf_layer *layer) {
