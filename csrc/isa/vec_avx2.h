@@ -64,23 +64,7 @@ typedef __m256d vec_f64;
 typedef __m256 mask_f32; /* all bits of a lane set, or none */
 typedef __m256d mask_f64;
 
-/* Of one row's sums of so many products. */
-LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
-}
-LF_INLINE size_t row_vectors_f64(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
-}
-/* Whether the epilogue of so many products follows each tile of one row. */
-LF_INLINE int row_streams_f32(size_t products, size_t near_bytes) { return (void)products, (void)near_bytes, 0; }
-LF_INLINE int row_streams_f64(size_t products, size_t near_bytes) { return (void)products, (void)near_bytes, 0; }
-/* As row_vectors, of blocks with three weights for four sums. */
-LF_INLINE size_t split_vectors_f32(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_SPLIT_VECTORS_1;
-}
-LF_INLINE size_t split_vectors_f64(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_SPLIT_VECTORS_1;
-}
+#include "one_row.h"
 
 /* A window of LANES entries that ends `count` before the zeros marks the first `count` lanes. */
 static const int32_t first_lanes_f32[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};

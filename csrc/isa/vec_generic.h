@@ -60,23 +60,7 @@ typedef int64_t mask_f64 __attribute__((vector_size(16)));
 typedef uint32_t bits_f32 __attribute__((vector_size(16)));
 typedef uint64_t bits_f64 __attribute__((vector_size(16)));
 
-/* Of one row's sums of so many products. */
-LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
-}
-LF_INLINE size_t row_vectors_f64(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
-}
-/* Whether the epilogue of so many products follows each tile of one row. */
-LF_INLINE int row_streams_f32(size_t products, size_t near_bytes) { return (void)products, (void)near_bytes, 0; }
-LF_INLINE int row_streams_f64(size_t products, size_t near_bytes) { return (void)products, (void)near_bytes, 0; }
-/* As row_vectors, of blocks with three weights for four sums. */
-LF_INLINE size_t split_vectors_f32(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_SPLIT_VECTORS_1;
-}
-LF_INLINE size_t split_vectors_f64(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_SPLIT_VECTORS_1;
-}
+#include "one_row.h"
 
 LF_INLINE vec_f32 load_f32(const float *p) {
     vec_f32 a;

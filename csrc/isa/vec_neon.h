@@ -54,23 +54,7 @@ typedef float64x2_t vec_f64;
 typedef uint32x4_t mask_f32; /* all bits of a lane set, or none */
 typedef uint64x2_t mask_f64;
 
-/* Of one row's sums of so many products. */
-LF_INLINE size_t row_vectors_f32(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
-}
-LF_INLINE size_t row_vectors_f64(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_MOST_VECTORS_1;
-}
-/* Whether the epilogue of so many products follows each tile of one row. */
-LF_INLINE int row_streams_f32(size_t products, size_t near_bytes) { return (void)products, (void)near_bytes, 0; }
-LF_INLINE int row_streams_f64(size_t products, size_t near_bytes) { return (void)products, (void)near_bytes, 0; }
-/* As row_vectors, of blocks with three weights for four sums. */
-LF_INLINE size_t split_vectors_f32(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_SPLIT_VECTORS_1;
-}
-LF_INLINE size_t split_vectors_f64(size_t products, size_t near_bytes) {
-    return (void)products, (void)near_bytes, LF_SPLIT_VECTORS_1;
-}
+#include "one_row.h"
 
 LF_INLINE vec_f32 load_f32(const float *p) { return vld1q_f32(p); }
 LF_INLINE vec_f64 load_f64(const double *p) { return vld1q_f64(p); }
