@@ -576,7 +576,7 @@ static void check_sizes(lf_cell cell, lf_real real) {
         check(cell, real, 440, 340, 14, 1); /* by several */
     }
     for (size_t batch = 1; batch < 20 && cell != LF_DENSE; batch += 6) check_strides(cell, real, 9, 21, batch);
-    if (cell != LF_DENSE) check_strides(cell, real, 40, 150, 300);
+    if (cell != LF_DENSE) check_strides(cell, real, 40, 50, 300);
 }
 
 /* ---- grids --------------------------------------------------------------------------------------------------------
