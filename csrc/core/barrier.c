@@ -107,10 +107,14 @@ static unsigned round_of(const lf_barrier *barrier, int me) {
     return atomic_load_explicit(&barrier->arrivals[me].round, memory_order_relaxed);
 }
 
+/* Member 0 settles whether `round` is the `last` that they meet in; the others know once they have awaited it. */
+static void settle(const lf_barrier *barrier, int me, int count, unsigned round, atomic_uint *last) {
+    if (me == 0 && has_no_processors(barrier, count)) atomic_store_explicit(last, round, memory_order_relaxed);
+}
+
 unsigned lf_barrier_next_round(lf_barrier *barrier, int me, int count) {
     const unsigned round = round_of(barrier, me) + 1;
-    if (me == 0 && has_no_processors(barrier, count))
-        atomic_store_explicit(&barrier->scatter_round, round, memory_order_relaxed);
+    settle(barrier, me, count, round, &barrier->scatter_round);
     return round;
 }
 
@@ -144,13 +148,17 @@ int lf_barrier_goes_on(const lf_barrier *barrier, int me) {
     return atomic_load_explicit(&barrier->scatter_round, memory_order_relaxed) != round_of(barrier, me);
 }
 
-int lf_barrier_wait(lf_barrier *barrier, int me, int count) {
-    (void)lf_barrier_next_round(barrier, me, count);
+static void meet(lf_barrier *barrier, int me, int count) {
     lf_barrier_arrive(barrier, me);
     for (int i = 1; i < count; i++) {
         const int other = (me + i) % count;
         lf_barrier_await(barrier, me, other, &barrier->arrivals[other].round);
     }
+}
+
+int lf_barrier_wait(lf_barrier *barrier, int me, int count) {
+    (void)lf_barrier_next_round(barrier, me, count);
+    meet(barrier, me, count);
     return lf_barrier_goes_on(barrier, me);
 }
 
@@ -175,20 +183,34 @@ double lf_barrier_ns(void) {
     return known > 0 && measured_ago() < MEASURED_FOR_NS ? known : UNMEASURED_NS;
 }
 
-int lf_barrier_measure(lf_barrier *barrier, int me, int count) {
+/* Whether the members went through all rounds. */
+static int meet_often(lf_barrier *barrier, int me, int count, int rounds) {
+    for (int i = 0; i < rounds; i++) {
+        const unsigned round = round_of(barrier, me) + 1;
+        settle(barrier, me, count, round, &barrier->measured_round);
+        meet(barrier, me, count);
+        if (atomic_load_explicit(&barrier->measured_round, memory_order_relaxed) == round) return 0;
+    }
+    return 1;
+}
+
+/* Here members do nothing but wait for each other: where one had no processor for a moment, that says nothing of the
+ * steps that follow, and is forgotten. */
+void lf_barrier_measure(lf_barrier *barrier, int me, int count) {
     enum { TIMES = 3, ROUNDS = 8 };
-    if (!lf_barrier_wait(barrier, me, count)) return 0; /* now all have come */
+    meet(barrier, me, count); /* now all have come */
     long long least = 0;
     for (int i = 0; i < TIMES; i++) {
         const long long begin = lf_now_ns();
-        for (int round = 0; round < ROUNDS; round++)
-            if (!lf_barrier_wait(barrier, me, count)) return 0;
+        if (!meet_often(barrier, me, count, ROUNDS)) break;
         const long long took = lf_now_ns() - begin;
         if (i == 0 || took < least) least = took;
     }
-    if (me > 0) return 1;
-    const double two_ns = (double)least / ROUNDS / (1 + 0.1 * (count - 2));
+    if (me > 0) return;
+    const double two_ns = (double)least / ROUNDS / (1 + 0.1 * (count - 2)); /* 0: not known */
+    const long long now = lf_now_ns();
     atomic_store_explicit(&measured_ns, two_ns < MEASURED_MOST_NS ? (int)two_ns : 0, memory_order_relaxed);
-    atomic_store_explicit(&measured_at, lf_now_ns(), memory_order_relaxed);
-    return 1;
+    atomic_store_explicit(&measured_at, now, memory_order_relaxed);
+    atomic_store_explicit(&barrier->late_ns, 0, memory_order_relaxed);
+    if (barrier->begin_ns != 0) barrier->begin_ns = now;
 }

@@ -17,10 +17,10 @@ typedef struct lf_arrival {
  * it yields, for there is no futex. */
 typedef struct lf_barrier {
     lf_arrival *arrivals; /* of each member, zeros at first */
-    long long begin_ns;   /* of the call; 0: its team never scatters */
+    long long begin_ns;   /* of the call, or of its steps; 0: its team never scatters */
     _Alignas(LF_LINE_BYTES) atomic_uint sleepers;
-    atomic_uint scatter_round;
-    atomic_llong late_ns; /* what members waited beyond the usual, all together */
+    atomic_uint scatter_round, measured_round; /* the last that members meet in; the last of those that are measured */
+    atomic_llong late_ns;                      /* what members waited beyond the usual, all together */
 } lf_barrier;
 
 /* Whether the team goes on. If not, it has no processors of its own: member 0 has to do the rest alone, and the others
@@ -43,9 +43,9 @@ void lf_barrier_pass(lf_barrier *barrier, int me, int last);
 unsigned lf_barrier_await_round(lf_barrier *barrier, int other, unsigned round);
 
 /* How long it takes to meet depends on where the system has put the threads, and that changes. So the members of a team
- * measure it, all together before they begin, where that is due. Whether the team goes on, as above. */
+ * measure it, all together before they begin, where that is due. */
 int lf_barrier_measure_due(void);
-int lf_barrier_measure(lf_barrier *barrier, int me, int count);
+void lf_barrier_measure(lf_barrier *barrier, int me, int count);
 /* For two threads, as measured not long ago: 40 ns on cores that share a cache, 260 on others (Zen 5). */
 double lf_barrier_ns(void);
 

@@ -417,11 +417,7 @@ void lf_sequence_share(lf_sequence *s, size_t me, size_t team) {
             put_states(s, &part, s->private_states + me * s->private_bytes);
             part.letters = letters_of_row(s, (panels->block_count + team - 1) / team);
         }
-        if (s->measures_barrier && team > 1 && !lf_barrier_measure(&s->barrier, (int)me, (int)team)) {
-            if (me > 0) return; /* the team scatters: its first member begins with the first block as it is */
-            part.members = 0;
-            part.block_end = panels->block_count;
-        }
+        if (s->measures_barrier && team > 1) lf_barrier_measure(&s->barrier, (int)me, (int)team);
         for (size_t chunk = 0; chunk < s->chunks && run_chunk(s, &part, chunk, 0); chunk++) continue;
         return;
     }

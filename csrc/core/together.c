@@ -90,7 +90,7 @@ static void run_stack_member(void *context, int index, int count) {
     struct stack *stack = context;
     lf_watch *watch = &stack->levels[0].watch;
     const unsigned long long before = lf_member_begin(watch, count);
-    if (stack->measures && count > 1) (void)lf_barrier_measure(&stack->meeting, index, count);
+    if (stack->measures && count > 1) lf_barrier_measure(&stack->meeting, index, count);
     for (size_t i = (size_t)index; i < stack->count; i += (size_t)count) lf_sequence_share(&stack->levels[i], 0, 1);
     lf_member_end(watch, count, before);
 }
