@@ -109,11 +109,11 @@ bench-calls: .venv-bench/.installed
 PYTEST := mkdir -p build && LSTMFAST_REQUIRE_TENSORFLOW=1 .venv/bin/python -m pytest -n 2 --dist worksteal \
 	--doctest-modules --cov --cov-report=term tests lstmfast
 
-# pytest comes last: its summary is the last thing printed.
+# The emulator takes longest, so it comes first; pytest comes last: its summary is the last thing printed.
 .PHONY: test coverage fuzz lint lint-workflows typecheck tidy format
 test:
 	@$(MAKE) --no-print-directory -j$(JOBS) .venv/.installed .venv/.recipes .venv-docs/.required
-	@$(MAKE) --no-print-directory -j$(JOBS) -Otarget lint typecheck tidy docs check-c coverage-c
+	@$(MAKE) --no-print-directory -j$(JOBS) -Otarget check-arm check-c coverage-c tidy lint typecheck docs
 	$(PYTEST)
 
 # Lines of lstmfast that the Python tests reach: `make test` lists those of lstmfast/saving and fails below 95 percent of
