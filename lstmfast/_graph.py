@@ -39,11 +39,11 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
         mapped = {key: map_tree(function, tree[key]) for key in sorted(tree)}  # in the order of `flatten`
         return {key: mapped[key] for key in tree}
     if isinstance(tree, (list, tuple)):
-        return _alike(tree, [map_tree(function, value) for value in tree])
+        return alike(tree, [map_tree(function, value) for value in tree])
     return function(tree)
 
 
-def _alike(sequence: Any, values: list[Any]) -> Any:
+def alike(sequence: Any, values: list[Any]) -> Any:
     """A list, tuple or named tuple as the one given, of other values."""
     return type(sequence)(*values) if hasattr(sequence, "_fields") else type(sequence)(values)
 
@@ -82,7 +82,7 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
         return {key: mapped[key] for key in shapes}
     if not isinstance(shapes, (list, tuple)):
         raise TypeError(f"Expected a shape, or a list or dict of them. Received: {shapes!r}")
-    return _alike(shapes, [map_shapes(function, value) for value in shapes])
+    return alike(shapes, [map_shapes(function, value) for value in shapes])
 
 
 def flat_shapes(shapes: Any) -> list[Shape]:
@@ -143,12 +143,13 @@ class KerasTensor:
 class Node:
     """One call of a layer on symbolic tensors."""
 
-    __slots__ = ("args", "inputs", "kwargs", "layer", "outputs")
+    __slots__ = ("args", "gives_one", "inputs", "kwargs", "layer", "outputs")
 
     def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
         self.layer = layer
         self.args, self.kwargs = copy_tree((args, kwargs))
         self.outputs = flatten(outputs)
+        self.gives_one = isinstance(outputs, KerasTensor)  # and not a list or dict with it
         self.inputs = [leaf for leaf in flatten([args, kwargs]) if isinstance(leaf, KerasTensor)]
         index = len(layer.nodes)
         layer.nodes.append(self)

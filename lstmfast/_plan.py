@@ -102,6 +102,7 @@ class Operation:
         "cast",
         "compute_mask",
         "finds_mask",
+        "gives_one",
         "hands_masks",
         "inputs",
         "layer",
@@ -146,6 +147,7 @@ class Operation:
         # where these are values alone, and lists of them: their places
         self.argument_places = _places_of(self.arguments)
         self.outputs = [slots[id(tensor)] for tensor in node.outputs]
+        self.gives_one = node.gives_one
         self.release: list[int] = []
         self.cast: np.dtype[Any] | None = None
         self.finds_mask = False  # is run with the mask of its inputs, if there is one
@@ -429,7 +431,7 @@ class Plan:
         runs: list[Callable[..., Array]] = []
         masked: list[Operation] = []
         for operation in self.operations:
-            if operation.single != place or operation.arguments or len(operation.outputs) != 1:
+            if operation.single != place or operation.arguments or not operation.gives_one:
                 return None
             place = operation.outputs[0]
             if operation.masked or operation.auto_mask:

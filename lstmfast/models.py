@@ -87,10 +87,7 @@ class Functional(Model):
         return "functional"
 
     def _connect(self, inputs: Any, outputs: Any) -> None:
-        alone = (list, tuple) if self.keras_version[0] >= 3 else list
-        if isinstance(outputs, alone) and len(outputs) == 1:  # as in Keras, which returns it alone
-            outputs = outputs[0]
-        inputs, outputs = copy_tree(inputs), copy_tree(outputs)
+        inputs, outputs = copy_tree(inputs), self._as_returned(copy_tree(outputs))
         flat_inputs, flat_outputs = flatten(inputs), flatten(outputs)
         for what, tensors in (("inputs", flat_inputs), ("outputs", flat_outputs)):
             for tensor in tensors:
@@ -117,6 +114,12 @@ class Functional(Model):
         self._shapes = {}  # which models in models, each twice, would ask for 2**depth times
         self._trains = any(node.kwargs.get("training") or node.layer.trains for node in graph_nodes)
         self._forget_plans()
+
+    def _as_returned(self, outputs: Any) -> Any:
+        """The structure of what a call gives: as in Keras, what is in a list of one comes alone."""
+        if self.keras_version[0] >= 3:
+            return _alone(outputs)
+        return outputs[0] if isinstance(outputs, list) and len(flatten(outputs)) == 1 else outputs
 
     def _in_order(self, layers: list[Any]) -> list[Any]:
         """The layers that `map_graph` found, in Keras's order, which masks move in Keras 3."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import io
 import json
 import pickle
@@ -1089,3 +1090,61 @@ def test_the_bytes_of_a_row_are_those_of_what_layers_give():
     x, other = Input((None, 3)), Input((None, 3))
     model = lstmfast.Model([x, other], layers.Dense(5)(Joining()(x, other=other)))
     assert model.plan().row_bytes([(50, 3), (20, 3)]) == 70 * 5 * 4
+
+
+STRUCTURES = {
+    "list": lambda a, b, c: [a, b],
+    "tuple": lambda a, b, c: (a, b),
+    "list of one": lambda a, b, c: [a],
+    "tuple of one": lambda a, b, c: (a,),
+    "dict of one": lambda a, b, c: {"z": a},
+    "dict": lambda a, b, c: {"b": (a,), "a": [b, c]},
+    "list of lists": lambda a, b, c: [[a], [b]],
+    "list of a list": lambda a, b, c: [[a, b]],
+    "tuple of a list": lambda a, b, c: ([a, b],),
+    "tuple in a list": lambda a, b, c: [a, (b, c)],
+    "dict in a tuple": lambda a, b, c: (a, {"x": b, "w": [c]}),
+    "twice": lambda a, b, c: (a, a, [b]),
+    "named tuple": lambda a, b, c: Pair(a, [b, c]),
+}
+Pair = collections.namedtuple("Pair", "first second")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("module", ["keras", "tf_keras"])
+def test_outputs_have_the_structure_that_keras_gives_them(request, module, structure, tmp_path):
+    keras = request.getfixturevalue(module)
+    inputs = keras.Input((4, 3))
+    a = keras.layers.LSTM(2)(inputs)
+    outputs = STRUCTURES[structure](a, keras.layers.Dense(3)(a), keras.layers.Dense(1)(a))
+    model = keras.Model(inputs, outputs)
+    if structure != "named tuple":
+        outer = keras.Input((4, 3))
+        _same_structure(lstmfast.from_keras(keras.Model(outer, model(outer))), keras.Model(outer, model(outer)))
+    _same_structure(lstmfast.from_keras(model), model)
+    if structure != "named tuple":  # whose names Keras 2 does not read again
+        for suffix in (".keras", ".h5"):
+            model.save(tmp_path / f"m{suffix}")
+            loaded = keras.models.load_model(tmp_path / f"m{suffix}", compile=False)
+            _same_structure(lstmfast.load_model(tmp_path / f"m{suffix}"), loaded)
+
+
+def _same_structure(mine: Any, theirs: Any) -> None:
+    x = np.random.default_rng(3).normal(size=(5, 4, 3)).astype("float32")
+    for many in (x, np.repeat(x, 40, 0)):
+        expected = theirs(many), theirs.predict(many, verbose=0)
+        for _ in range(2):
+            found = mine(many), mine.predict(many)
+            assert _kinds(found) == _kinds(expected)
+            for one, other in zip(flatten(found), flatten(expected), strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def _kinds(tree: Any) -> Any:
+    """The branches of a structure, by their types, with the shapes of its leaves."""
+    if isinstance(tree, dict):
+        return {key: _kinds(tree[key]) for key in tree}
+    if isinstance(tree, (list, tuple)):
+        return type(tree).__name__, *map(_kinds, tree)
+    return tuple(tree.shape)

@@ -22,6 +22,7 @@ from lstmfast.saving.config import MAX_DEPTH, Context
 from lstmfast.saving.weight_order import keras_2_order
 
 _ATTENTION = (Attention, AdditiveAttention)
+_STRUCTURES = ("input_layers", "output_layers")  # of a graph, whose tuples are no lists
 
 
 def build_live(model: Any, custom: dict[str, Any], keras_version: Any = None) -> Model:
@@ -242,7 +243,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise ValueError("The config is nested too deeply.")
     if isinstance(value, dict):
-        return {key: _plain(item, depth + 1) for key, item in value.items()}
+        return {key: item if key in _STRUCTURES else _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item, depth + 1) for item in value]
     if isinstance(value, np.generic):
