@@ -48,7 +48,7 @@ class DTypePolicy:
         self.name = name
         self.is_float = base in _FLOATS
         self.compute_dtype = base
-        self.variable_dtype = "float32" if base != name else base  # which holds 8-bit integers too
+        self.variable_dtype = "float32" if base != name else base
         self.real = FLOAT64 if base == "float64" else FLOAT32
         self.result = numpy_dtype(base)
         self.variable = numpy_dtype(self.variable_dtype)

@@ -630,6 +630,6 @@ def _weight_sizes(layer: Layer, trainable: bool, seen: set[int]) -> Iterator[tup
     seen.add(id(layer))
     trainable = trainable and layer.trainable
     for spec in layer._specs:
-        yield trainable and spec.trainable, int(np.prod(spec.shape, dtype=np.int64)), layer.policy.variable.itemsize
+        yield trainable and spec.trainable, int(np.prod(spec.shape, dtype=np.int64)), spec.dtype.itemsize
     for inner in layer.sublayers():
         yield from _weight_sizes(inner, trainable, seen)

@@ -14,6 +14,7 @@ from bits import assert_same_bits
 
 import lstmfast
 from lstmfast import Input, Model, Sequential, layers
+from lstmfast._graph import flatten
 
 X = np.random.default_rng(1).uniform(-1, 1, (4, 5, 3)).astype("float32")
 X[1, 2:] = X[3, :2] = 0
@@ -287,8 +288,45 @@ def test_arguments_of_weights():
         layers.Dense(2).add_weight((3,), colour=1)
     with pytest.raises(TypeError, match="unexpected argument 'shape'"):
         layers.Dense(2).add_weight((3,), shape=(2,))
-    with pytest.raises(NotImplementedError, match="floating point"):
-        layers.Dense(2).add_weight((3,), dtype="int32")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_of_other_types(keras, tmp_path):
+    def make(module: Any) -> Any:
+        class Counting(module.layers.Layer):
+            def build(self, input_shape: Any) -> None:
+                self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], 2), dtype="float64")
+                self.offsets = self.add_weight(name="offsets", shape=(2,), dtype="int32", trainable=False)
+                self.mask = self.add_weight(name="mask", shape=(2,), dtype="bool", initializer="ones", trainable=False)
+
+            def call(self, inputs: Any) -> Any:
+                return inputs @ self.kernel * self.mask + self.offsets
+
+        class Cast(Counting):
+            def call(self, inputs: Any) -> Any:
+                kernel, mask, offsets = (
+                    keras.ops.cast(one, "float32") for one in (self.kernel, self.mask, self.offsets)
+                )
+                return keras.ops.matmul(inputs, kernel) * mask + offsets
+
+        return Cast if module is keras else Counting
+
+    theirs, mine = make(keras), make(lstmfast)
+    net = keras.Sequential([keras.Input((5, 3)), theirs(name="c")])
+    own = Sequential([Input((5, 3)), mine(name="c")])
+    assert [one.dtype.name for one in own.get_weights()] == [one.dtype.name for one in net.get_weights()]
+    assert_same_bits(own.get_weights()[1:], net.get_weights()[1:])
+    net.set_weights([net.get_weights()[0], np.array([5, -70000], "int32"), np.array([True, False])])
+    net.save(tmp_path / "m.keras")
+    loaded = lstmfast.load_model(tmp_path / "m.keras", custom_objects={"Cast": mine})
+    loaded.save(tmp_path / "again.keras")
+    again = keras.models.load_model(tmp_path / "again.keras", custom_objects={"Cast": theirs})
+    own.set_weights(net.get_weights())
+    for one in (loaded, own, again):
+        assert_same_bits(one.get_weights(), net.get_weights())
+        np.testing.assert_allclose(one(X), net(X), atol=1e-6)
+    with pytest.raises(ValueError, match="dtype"):
+        layers.Dense(2).add_weight((3,), dtype="int33")
 
 
 def test_shapes_are_found_by_calls_or_said():
@@ -1369,3 +1407,17 @@ def test_a_registered_class_is_written_as_what_it_is_registered(keras, suffix, t
     read = keras.models.load_model(tmp_path / "mine.keras")  # it finds the class by what it is registered as
     assert type(read.layers[-1]) is theirs
     assert_same_bits(np.asarray(read(X)), np.asarray(model(X)))
+
+
+def test_a_chain_of_a_layer_that_returns_a_list_of_one():
+    class Listed(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return [inputs * 2]
+
+    x = Input((5, 3))
+    inner = Model(x, {"y": Listed()(x)[0]})
+    for listed in (Listed(), inner):
+        (y,) = flatten(listed(x))
+        model = Model(x, layers.Activation("relu")(y))
+        for _ in range(2):
+            assert_same_bits(model(X), np.maximum(X * 2, 0))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
 import oracle
 import pytest
+from bits import assert_same_bits
 
 import lstmfast
 from lstmfast import layers
@@ -153,3 +155,33 @@ def test_what_is_quantized_otherwise_is_refused(keras, tmp_path):
     for name in ("int8_from_mixed_bfloat16", "float8_from_float32", "int4/128_from_float32"):
         with pytest.raises(NotImplementedError, match="quantized"):
             policy(name)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_in_eight_bits_are_integers(keras, tmp_path):
+    model = model_of_words(keras)
+    model.quantize("int8")
+    model.save(tmp_path / "m.keras")
+    expected, random = model.get_weights(), np.random.default_rng(7)
+    for mine in (lstmfast.load_model(tmp_path / "m.keras"), lstmfast.from_keras(model)):
+        for given in (
+            expected,
+            [one[::-1] for one in expected],
+            [random.uniform(-99, 99, one.shape) for one in expected],
+        ):
+            mine.set_weights(given)
+            model.set_weights(given)
+            assert_same_bits(mine.get_weights(), model.get_weights())
+            before = mine(IDS)
+            mine.set_weights(mine.get_weights())
+            assert_same_bits(mine(IDS), before)
+        assert_same_bits(pickle.loads(pickle.dumps(mine)).get_weights(), model.get_weights())
+        mine.save(tmp_path / "again.keras")
+        assert_same_bits(keras.models.load_model(tmp_path / "again.keras").get_weights(), model.get_weights())
+        dense = mine.layers[-1]
+        assert dense.kernel.dtype == np.int8
+        printed = []
+        for one in (mine, model):
+            one.summary(print_fn=printed.append)
+        assert printed[0].splitlines()[-4:] == printed[1].splitlines()[-4:]
+        model.set_weights(expected)

@@ -51,7 +51,7 @@ changes = [0]
 lock = RLock()
 
 _INERT_OF_WEIGHTS = frozenset(
-    "aggregation autocast constraint dtype experimental_autocast overwrite_with_gradient regularizer "
+    "aggregation autocast constraint experimental_autocast overwrite_with_gradient regularizer "
     "synchronization use_resource".split()
 )
 
@@ -71,15 +71,22 @@ def register(*aliases: str) -> Callable[[_Class], _Class]:
 
 
 class Weight:
-    """What a weight is: its name, shape and initializer; its values are the layer's."""
+    """What a weight is: its name, shape, type and initializer; its values are the layer's."""
 
-    __slots__ = ("initializer", "name", "shape", "trainable")
+    __slots__ = ("dtype", "initializer", "name", "shape", "trainable")
 
-    def __init__(self, name: str, shape: Shape, initializer: Callable[..., Array], trainable: bool) -> None:
+    def __init__(
+        self, name: str, shape: Shape, initializer: Callable[..., Array], trainable: bool, dtype: np.dtype[Any]
+    ) -> None:
         self.name = name
         self.shape = shape
         self.initializer = initializer
         self.trainable = trainable
+        self.dtype = dtype
+
+    def holding(self, values: Any) -> Array:
+        """Values as a layer keeps them: in C order and of the weight's type, not to be written to."""
+        return _read_only(np.array(values, self.dtype, order="C"))
 
 
 class Layer:
@@ -307,6 +314,7 @@ class Layer:
         shape: Any = None,
         initializer: Any = None,
         trainable: bool = True,
+        dtype: Any = None,
         **kwargs: Any,
     ) -> Variable:
         """Declare a weight; its values are made when they are first needed, unless `set_weights` comes before.
@@ -320,9 +328,11 @@ class Layer:
         shape : tuple of int, optional
             Of the weight; of a single number where it is not given.
         initializer : str, dict or callable, optional
-            Glorot's uniform one where it is not given.
+            Glorot's uniform one where it is not given, zeros for integers.
         trainable : bool
             Kept for `summary` and for the order of weights in legacy files.
+        dtype : str or numpy.dtype, optional
+            In which the weight is kept; that of the layer's weights where it is not given.
         **kwargs
             Keras's others: without effect.
 
@@ -335,8 +345,6 @@ class Layer:
         ------
         TypeError
             If Keras has no such argument.
-        NotImplementedError
-            If the weight would not be of floating point.
         """
         places = ("name", "shape", "initializer") if args and isinstance(args[0], str) else ("shape", "initializer")
         given = {"name": name, "shape": shape, "initializer": initializer}
@@ -346,14 +354,14 @@ class Layer:
             what = f"an unexpected argument '{unknown[0]}'" if unknown else f"{len(args)} positional arguments"
             raise TypeError(f"add_weight got {what}.")
         given.update(zip(places, args, strict=False))
+        kept_as = self.policy if dtype is None else policy(dtype)
         initializer = given["initializer"]
+        if initializer is None:
+            initializer = "glorot_uniform" if kept_as.is_float else "zeros"
         if not callable(initializer):
-            initializer = initializers.get("glorot_uniform" if initializer is None else initializer)
-        dtype = kwargs.get("dtype")
-        if dtype is not None and not policy(dtype).is_float:
-            raise NotImplementedError(f"Weights are of floating point, not of dtype={dtype!r}.")
+            initializer = initializers.get(initializer)
         label = given["name"] or f"variable_{len(self._specs)}"
-        weight = Weight(label, tuple(given["shape"] or ()), initializer, trainable)
+        weight = Weight(label, tuple(given["shape"] or ()), initializer, trainable, kept_as.variable)
         place = len(self._specs)
         if trainable:  # before those that are not, as in Keras
             place = sum(spec.trainable for spec in self._specs)
@@ -374,7 +382,7 @@ class Layer:
         return values
 
     def _drawn(self, spec: Weight) -> Array:
-        return _read_only(np.array(spec.initializer(spec.shape), self.policy.variable, order="C"))
+        return spec.holding(spec.initializer(spec.shape))
 
     def _weight(self, name: str) -> Array | None:
         for spec, value in zip(self._specs, self._own_weights(), strict=True):
@@ -465,7 +473,7 @@ class Layer:
                     f"Layer {self.name} weight shape {spec.shape} is not compatible with provided weight shape "
                     f"{array.shape}."
                 )
-            checked.append(_read_only(np.array(array, self.policy.variable, order="C")))
+            checked.append(spec.holding(array))
         return tuple(checked)
 
     @property

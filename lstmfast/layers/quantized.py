@@ -46,7 +46,7 @@ class Quantizable(Layer):
         if not self.policy.quantized:
             self.add_weight(name, shape, initializer)
             return
-        self.add_weight(name, shape, "zeros", trainable=False)
+        self.add_weight(name, shape, "zeros", trainable=False, dtype="int8")
         self.add_weight(f"{name}_scale", (shape[scaled_axis],), "ones", trainable=False)
 
     def file_order(self) -> list[int]:

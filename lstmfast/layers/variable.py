@@ -52,8 +52,8 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     Attributes
     ----------
     value : numpy.ndarray
-        These values, read-only, in the type that the layer computes in. All attributes and methods of this array are
-        the variable's too.
+        These values, read-only, those of floating point in the type that the layer computes in. All attributes and
+        methods of this array are the variable's too.
     """
 
     __slots__ = ("_layer", "_weight")
@@ -67,8 +67,8 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     def value(self) -> Array:
         layer = self._layer
         values = getattr(under_way, "values", {}).get(id(layer)) or layer._own_weights()
-        array: Array = np.asarray(values[layer._specs.index(self._weight)], layer.policy.real)
-        return array
+        array: Array = values[layer._specs.index(self._weight)]
+        return array if array.dtype.kind in "biu" else np.asarray(array, layer.policy.real)
 
     @property
     def name(self) -> str:

@@ -51,7 +51,7 @@ class _Collector:
     def _add(self, layer: Layer, arrays: list[Array]) -> None:
         where = f"'{self.context.name}': layer '{layer.name}' of class {type(layer).__name__}"
         if len(arrays) != len(layer._specs):
-            if not layer.policy.quantized and not all(array.is_float for array in arrays):
+            if not (layer.policy.quantized or layer.is_own()) and not all(array.is_float for array in arrays):
                 raise NotImplementedError(
                     f"{where} is quantized in the file, which is not supported: save it before it is quantized."
                 )

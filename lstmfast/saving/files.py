@@ -191,7 +191,7 @@ class Array:
 
     @property
     def is_float(self) -> bool:
-        """Whether it is of floating point, as all weights are; bfloat16 is kept as two bytes of no kind."""
+        """Whether it is of floating point; bfloat16 is kept as two bytes of no kind."""
         return self._dataset.dtype.kind in "fV"
 
     def data_sets(self) -> list[int]:
