@@ -122,6 +122,7 @@ def as_array(value: Any, what: str = "the input") -> np.ndarray[Any, Any]:
     if type(value) is not np.ndarray:
         if value is None:
             raise TypeError(f"Expected {what} to hold real numbers, got None.")
+        _refuse_uneven(value, what)
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             value = np.from_dlpack(value)
         else:
@@ -133,6 +134,26 @@ def as_array(value: Any, what: str = "the input") -> np.ndarray[Any, Any]:
     if array.dtype.kind not in "fbiu" and array.dtype.name != "bfloat16":
         raise TypeError(f"Expected {what} to hold real numbers, got dtype {array.dtype}.")
     return array
+
+
+def is_buffer(value: Any) -> bool:
+    """Whether NumPy reads a value, such as a memoryview, by the protocol of buffers."""
+    try:
+        memoryview(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _refuse_uneven(value: Any, what: str) -> None:
+    """Raise for a tensor of TensorFlow that is not one array, with what to pass in its place."""
+    if hasattr(value, "nested_row_splits"):
+        kind, advice = "RaggedTensor", "its rows, [row.numpy() for row in x], go with `predict` of a model of one input"
+    elif hasattr(value, "dense_shape") and hasattr(value, "indices"):
+        kind, advice = "SparseTensor", "tf.sparse.to_dense(x) is an array"
+    else:
+        return
+    raise TypeError(f"Expected {what} to be an array, got a {kind} of shape {value.shape}: {advice}.")
 
 
 def _of_columns(value: Any) -> np.dtype[Any] | None:
@@ -159,6 +180,7 @@ def as_strings(value: Any, what: str = "the input") -> np.ndarray[Any, Any]:
     """
     if isinstance(value, (list, tuple)):
         value = np.array(value, STRING)
+    _refuse_uneven(value, what)
     array = value if type(value) is np.ndarray else np.asarray(value)
     if array.dtype.kind in "SUT":
         return copied(array, STRING)

@@ -1,8 +1,12 @@
-"""Versions of Keras: the one whose files are written, the newest whose rules are known, and what a text says of one."""
+"""What callers say of Keras: its version, and what stands for the names in its files.
+
+`WRITTEN` is the version whose files are written, `NEWEST` the newest whose rules are known.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sized
 from typing import Any
 
 Version = tuple[int, int]  # major, minor
@@ -39,3 +43,21 @@ def as_version(given: Any) -> Version:
 def version_for(found: str, given: Any = None) -> Version:
     """The version by whose rules to read: what the caller says, or else what was found."""
     return parse_version(found) if given is None else as_version(given)
+
+
+def as_custom(given: Any) -> dict[str, Any]:
+    """A caller's ``custom_objects``: a dict, or nothing.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if isinstance(given, Mapping):
+        return dict(given)
+    if given is None or (isinstance(given, Sized) and not len(given)):
+        return {}
+    raise TypeError(
+        "`custom_objects` must be a dict of classes and functions by their names. "
+        f"Received: {str(given)[:80]} (of type {type(given).__name__})"
+    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from lstmfast._arrays import is_buffer
 from lstmfast._graph import KerasTensor, Shape, flat_shapes, flatten, map_shapes, map_tree
 from lstmfast._keras import as_version
 from lstmfast._pieces import joined
@@ -595,7 +596,7 @@ def _make_functional(kind: type, functional: type) -> None:
 
 def _batches(x: Any) -> Iterator[Any] | None:
     """The batches that an iterable or a Keras dataset gives; None where x is no such thing."""
-    if hasattr(x, "__array__") or hasattr(x, "__dlpack__"):
+    if hasattr(x, "__array__") or hasattr(x, "__dlpack__") or is_buffer(x):
         return None
     if hasattr(x, "__iter__"):
         batches: Iterator[Any] = iter(x)

@@ -16,6 +16,7 @@ import numpy as np
 
 from lstmfast import _core
 from lstmfast._arrays import FLOAT32, FLOAT64, as_array
+from lstmfast._keras import as_custom
 from lstmfast._pieces import cast, contiguous
 
 _INFINITY = float("inf")
@@ -194,7 +195,7 @@ def get(identifier: Any) -> Activation:
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """The activation of a config, or of the name of one of ``custom_objects``."""
-    custom = custom_objects or {}
+    custom = as_custom(custom_objects)
     return custom[config] if isinstance(config, str) and config in custom else get(config)
 
 

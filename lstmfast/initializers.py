@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from lstmfast._keras import as_custom
+
 Array = np.ndarray[Any, Any]
 Axes = tuple[list[int], list[int]] | None  # of a shape, that count as inputs and as outputs; None says the places
 
@@ -299,7 +301,7 @@ def get(identifier: Any) -> Any:
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """The initializer of a config, or of the name of one of ``custom_objects``."""
     name = config.get("class_name") if isinstance(config, dict) else config
-    return get((custom_objects or {}).get(name, config) if isinstance(name, str) else config)
+    return get(as_custom(custom_objects).get(name, config) if isinstance(name, str) else config)
 
 
 def serialize(initializer: Initializer) -> dict[str, Any]:

@@ -1155,3 +1155,48 @@ def test_a_long_mask_value_is_not_repeated_whole():
     with pytest.raises((ValueError, TypeError), match="mask_value") as raised:
         long(np.array([[1, 2]]))
     assert len(str(raised.value)) < 250
+
+
+@pytest.mark.parametrize("given", [[1], ("Mix",), "Mix", 3, {layers.Dense}])
+def test_custom_objects_that_are_no_dict(given, tmp_path):
+    model = Sequential([Input((4, 3)), layers.LSTM(2)])
+    model.save(tmp_path / "m.keras")
+    for read in (
+        lambda: lstmfast.load_model(tmp_path / "m.keras", custom_objects=given),
+        lambda: lstmfast.model_from_json(model.to_json(), custom_objects=given),
+        lambda: lstmfast.explain(tmp_path / "m.keras", custom_objects=given),
+        lambda: Sequential.from_config(model.get_config(), custom_objects=given),
+        lambda: layers.deserialize(layers.serialize(layers.Dense(2)), custom_objects=given),
+        lambda: lstmfast.activations.deserialize("relu", custom_objects=given),
+        lambda: lstmfast.initializers.deserialize("zeros", custom_objects=given),
+    ):
+        with pytest.raises(TypeError, match="`custom_objects` must be a dict"):
+            read()
+
+
+def test_inputs_of_tensorflow_that_are_no_arrays(keras):
+    import tensorflow
+
+    model = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(2)])
+    with pytest.raises(TypeError, match="`custom_objects` must be a dict"):
+        lstmfast.from_keras(model, custom_objects=[1])
+    mine = lstmfast.from_keras(model)
+    x = np.random.default_rng(2).normal(size=(3, 4, 3)).astype("float32")
+    ragged = tensorflow.RaggedTensor.from_tensor(x, lengths=[1, 4, 2])
+    for call in (mine, mine.predict, mine.predict_on_batch, mine.layers[0]):
+        with pytest.raises(TypeError, match=r"to be an array, got a RaggedTensor of shape \(3, None, 3\): its rows"):
+            call(ragged)
+        with pytest.raises(TypeError, match="got a SparseTensor"):
+            call(tensorflow.sparse.from_dense(x))
+    rows = mine.predict([row.numpy() for row in ragged])
+    for row, steps in enumerate((1, 4, 2)):
+        np.testing.assert_array_equal(rows[row], mine.predict(x[row : row + 1, :steps])[0])
+
+
+def test_buffers_are_arrays():
+    model = Sequential([Input((4, 3)), layers.LSTM(2)])
+    x = np.random.default_rng(2).normal(size=(3, 4, 3)).astype("float32")
+    for call in (model, model.predict, model.predict_on_batch):
+        np.testing.assert_array_equal(call(memoryview(x)), model(x))
+    with pytest.raises(ValueError, match="expected ndim=3, found ndim=1"):
+        model.predict(memoryview(x.ravel()))

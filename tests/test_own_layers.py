@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from typing import Any
 
 import layer_cases
@@ -580,6 +581,24 @@ def test_masks_that_would_be_lost():
     assert_same_bits(model(X), layer.lstm(X, mask=(X != 0).any(-1)))
     with pytest.warns(UserWarning, match="makes a mask, but arrays have none"):
         Embedded()(np.ones((2, 4), int))
+
+    class Computing(Embedded):
+        def call(self, inputs: Any) -> Any:
+            return self.lstm(self.embedding(inputs), mask=self.embedding.compute_mask(inputs))
+
+    class Comparing(Embedded):
+        def call(self, inputs: Any) -> Any:
+            return next(self.read(ids) for ids in [inputs])
+
+        def read(self, ids: Any) -> Any:
+            return self.lstm(self.embedding(ids), mask=ids != 0)
+
+    ids = np.array([[1, 2, 0, 0], [3, 0, 0, 0]])
+    for layer in (Computing(), Comparing()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            y = layer(ids)
+        assert_same_bits(y, layer.lstm(layer.embedding(ids), mask=ids != 0))
 
 
 def test_training_reaches_layers_inside():

@@ -1113,7 +1113,7 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> La
     """
     from lstmfast.saving.config import Context, make_layer
 
-    return make_layer(config, Context("config", NEWEST, custom_objects or {}, draws=True))
+    return make_layer(config, Context("config", NEWEST, custom_objects, draws=True))
 
 
 def is_plain_shape(shape: Any) -> bool:

@@ -12,7 +12,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
-from types import NoneType
+from types import CodeType, FunctionType, NoneType
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,7 @@ class _Own(Layer):
             and self._required <= {"training", "mask", *self._arguments}
         ):
             self._find_shapes(input_shape)  # a call builds them
-        for layer in self.all_layers() if type(self).compute_mask is Layer.compute_mask else ():
+        for layer in () if _sees_to_masks(type(self)) else self.all_layers():
             if layer is not self and layer.makes_mask:
                 warnings.warn(
                     f"Layer '{layer.name}' inside layer '{self.name}' makes a mask, but arrays have none: compute the "
@@ -388,6 +388,21 @@ def parts_of(layer: Layer, **others: Any) -> list[tuple[str, Any]]:
         elif name not in _NOTES and any(_layers_in(value)):
             parts.append((name, _members(value)))
     return parts
+
+
+def _sees_to_masks(cls: type[Layer]) -> bool:
+    """Whether a class of a user's has a `compute_mask`, or its code calls one or hands on a ``mask=``."""
+    if cls.compute_mask is not Layer.compute_mask:
+        return True
+    members = [inspect.unwrap(value) for base in cls.__mro__ for value in vars(base).values()]
+    own = [member for member in members if not str(getattr(member, "__module__", "lstmfast.")).startswith("lstmfast.")]
+    codes = [member.__code__ for member in own if isinstance(member, FunctionType)]
+    while codes:
+        code = codes.pop()
+        if "compute_mask" in code.co_names or any("mask" in one for one in code.co_consts if isinstance(one, tuple)):
+            return True
+        codes.extend(one for one in code.co_consts if isinstance(one, CodeType))
+    return False
 
 
 def _properties(layer: Layer) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Next: edges.py, for who calls whom; config.py, for one layer; assigning.py, for 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from lstmfast._graph import KerasTensor
@@ -20,7 +21,7 @@ from lstmfast.saving.edges import MAX_NODES, Edges, NotYet, call_layers, needed_
 from lstmfast.saving.files import Saved, parse_json
 
 
-def build_model(saved: Saved, custom: dict[str, Any], keras_version: Any = None) -> Model:
+def build_model(saved: Saved, custom: Mapping[str, Any] | None, keras_version: Any = None) -> Model:
     """The model of a file that is open."""
     context = Context(saved.name, rules(saved.name, saved.version, keras_version), custom)
     model = make_model(saved.config, context, 0)
@@ -43,7 +44,7 @@ def rules(name: str, found: str, given: Any) -> Version:
     return version
 
 
-def build_json(text: str, custom: dict[str, Any], keras_version: Any = None) -> Model:
+def build_json(text: str, custom: Mapping[str, Any] | None, keras_version: Any = None) -> Model:
     """A fresh model of an architecture as JSON."""
     config = parse_json(text, "model_from_json", "the text")
     # Keras 3 writes no version, but a module
@@ -175,17 +176,17 @@ def _joined(branches: list[Model], layers: list[Layer], name: Any, context: Cont
 
 
 def functional_from_config(
-    config: dict[str, Any], custom: dict[str, Any] | None, keras_version: Any, kind: type[Model] = Model
+    config: dict[str, Any], custom: Mapping[str, Any] | None, keras_version: Any, kind: type[Model] = Model
 ) -> Model:
     """A functional model, of the class ``kind``, from what its `get_config` gave."""
-    return _functional(config, Context("config", as_version(keras_version), custom or {}, draws=True), 0, kind)
+    return _functional(config, Context("config", as_version(keras_version), custom, draws=True), 0, kind)
 
 
 def sequential_from_config(
-    config: dict[str, Any], custom: dict[str, Any] | None, keras_version: Any, kind: Any = Sequential
+    config: dict[str, Any], custom: Mapping[str, Any] | None, keras_version: Any, kind: Any = Sequential
 ) -> Model:
     """A Sequential model, of the class ``kind``, from what its `get_config` gave."""
-    return _sequential(config, Context("config", as_version(keras_version), custom or {}, draws=True), 0, kind)
+    return _sequential(config, Context("config", as_version(keras_version), custom, draws=True), 0, kind)
 
 
 def _functional(config: dict[str, Any], context: Context, depth: int, kind: type[Model] = Model) -> Functional:

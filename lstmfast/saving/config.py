@@ -7,7 +7,7 @@ Next: build.py.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from lstmfast import activations, initializers
 from lstmfast._arrays import INTEGERS
 from lstmfast._graph import snake_case
-from lstmfast._keras import Version
+from lstmfast._keras import Version, as_custom
 from lstmfast._model import Model
 from lstmfast.layers import _every  # noqa: F401 (fills REGISTRY and OPERATIONS)
 from lstmfast.layers.base import REGISTRY, Layer
@@ -111,16 +111,16 @@ class Context:
         Of the file, for messages.
     version : tuple of int
         The (major, minor) version of the Keras that wrote it.
-    custom : dict
+    custom : dict, optional
         The caller's classes and functions by name.
     draws : bool
         Whether the layers draw their weights, unless others come: there is no file with them.
     """
 
-    def __init__(self, name: str, version: Version, custom: dict[str, Any], draws: bool = False) -> None:
+    def __init__(self, name: str, version: Version, custom: Mapping[str, Any] | None, draws: bool = False) -> None:
         self.name = name
         self.version = version
-        self.custom = custom
+        self.custom = as_custom(custom)
         self.draws = draws
         self.made = 0  # layers, counted wherever they stand
         # layers that may stand elsewhere too, with how many they hold: by their number in the file, and by their names

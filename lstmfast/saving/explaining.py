@@ -6,6 +6,7 @@ Next: files.py; config.py.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from lstmfast._graph import KerasTensor, snake_case
@@ -75,7 +76,9 @@ class Explanation:
         return "\n".join([f"{self.name}: written by Keras {self.keras_version or 'unknown'}", *table, *verdict])
 
 
-def explain_file(path: str | os.PathLike[str], custom_objects: dict[str, Any], keras_version: Any) -> Explanation:
+def explain_file(
+    path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None, keras_version: Any
+) -> Explanation:
     """See `loading.explain`."""
     with open_model(path) as saved:
         explanation = Explanation(saved.name, saved.version)

@@ -6,7 +6,7 @@ Next: build.py, which makes the model of the config.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -25,7 +25,7 @@ _ATTENTION = (Attention, AdditiveAttention)
 _STRUCTURES = ("input_layers", "output_layers")  # of a graph, whose tuples are no lists
 
 
-def build_live(model: Any, custom: dict[str, Any], keras_version: Any = None) -> Model:
+def build_live(model: Any, custom: Mapping[str, Any] | None, keras_version: Any = None) -> Model:
     """A copy of a live Keras model, from its config and weights alone."""
     names = {base.__name__ for base in type(model).__mro__}
     if not callable(getattr(model, "get_config", None)) or not callable(getattr(model, "get_weights", None)):
@@ -53,7 +53,7 @@ def build_live(model: Any, custom: dict[str, Any], keras_version: Any = None) ->
                 f"custom_objects={{{class_name!r}: a subclass of lstmfast.Model}}; or make one of these, build it, and "
                 f"give it the weights: {_by_hand(is_older)}."
             )
-    _refuse_what_configs_lack(model, custom, library)
+    _refuse_what_configs_lack(model, context.custom, library)
     try:
         config = model.get_config()
     except NotImplementedError as error:
@@ -131,7 +131,7 @@ def _registered_name(thing: Any, library: str) -> str:
     return str(thing.__name__ if name_of is None else name_of(thing))
 
 
-def _refuse_what_configs_lack(model: Any, custom: dict[str, Any], library: str) -> None:
+def _refuse_what_configs_lack(model: Any, custom: Mapping[str, Any], library: str) -> None:
     """Raise where a live model is something else than its config says."""
     for layer in _live_layers(model):
         is_chain = any(base.__name__ == "Sequential" for base in type(layer).__mro__)

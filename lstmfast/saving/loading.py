@@ -57,7 +57,7 @@ def load_model(
     from lstmfast.saving.files import open_model
 
     with open_model(filepath) as saved:
-        return build_model(saved, custom_objects or {}, keras_version)
+        return build_model(saved, custom_objects, keras_version)
 
 
 def from_keras(
@@ -89,7 +89,7 @@ def from_keras(
     """
     from lstmfast.saving.live import build_live
 
-    return build_live(model, custom_objects or {}, keras_version)
+    return build_live(model, custom_objects, keras_version)
 
 
 def model_from_json(
@@ -119,7 +119,7 @@ def model_from_json(
     """
     from lstmfast.saving.build import build_json
 
-    return build_json(json_string, custom_objects or {}, keras_version)
+    return build_json(json_string, custom_objects, keras_version)
 
 
 def explain(
@@ -147,4 +147,4 @@ def explain(
     """
     from lstmfast.saving.explaining import explain_file
 
-    return explain_file(filepath, custom_objects or {}, keras_version)
+    return explain_file(filepath, custom_objects, keras_version)
