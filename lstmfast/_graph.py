@@ -39,11 +39,11 @@ def map_tree(function: Callable[[Any], Any], tree: Any) -> Any:
         mapped = {key: map_tree(function, tree[key]) for key in sorted(tree)}  # in the order of `flatten`
         return {key: mapped[key] for key in tree}
     if isinstance(tree, (list, tuple)):
-        return alike(tree, [map_tree(function, value) for value in tree])
+        return of_kind(tree, [map_tree(function, value) for value in tree])
     return function(tree)
 
 
-def alike(sequence: Any, values: list[Any]) -> Any:
+def of_kind(sequence: Any, values: list[Any]) -> Any:
     """A list, tuple or named tuple as the one given, of other values."""
     return type(sequence)(*values) if hasattr(sequence, "_fields") else type(sequence)(values)
 
@@ -82,7 +82,7 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
         return {key: mapped[key] for key in shapes}
     if not isinstance(shapes, (list, tuple)):
         raise TypeError(f"Expected a shape, or a list or dict of them. Received: {shapes!r}")
-    return alike(shapes, [map_shapes(function, value) for value in shapes])
+    return of_kind(shapes, [map_shapes(function, value) for value in shapes])
 
 
 def flat_shapes(shapes: Any) -> list[Shape]:

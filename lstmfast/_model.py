@@ -533,7 +533,7 @@ class Model(Layer):
         keras_version : str or tuple of int, optional
             That version, such as the ``keras_version`` of the model of an older file; the newest known otherwise.
         """
-        if not _is_of_graph(cls, config):
+        if not is_of_graph(cls, config):
             model: Any = revived(cls, config)
             if keras_version is not None:
                 model.keras_version = as_version(keras_version)
@@ -569,7 +569,7 @@ def _says_graph(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return bool(args) or "inputs" in kwargs or "outputs" in kwargs
 
 
-def _is_of_graph(kind: type[Model], config: dict[str, Any]) -> bool:
+def is_of_graph(kind: type[Model], config: dict[str, Any]) -> bool:
     """Whether a config is that of a graph, and the constructor of ``kind`` takes one as Keras's own does."""
     from lstmfast.models import Functional
 

@@ -42,8 +42,10 @@ from lstmfast.layers.transactions import all_or_nothing
 from lstmfast.layers.variable import in_training, inherits_training, passing_on
 
 if TYPE_CHECKING:
+    from lstmfast._clone import clone_model as clone_model
     from lstmfast.saving import load_model as load_model
     from lstmfast.saving import model_from_json as model_from_json
+    from lstmfast.saving import save_model as save_model
     from lstmfast.streaming import Stream
 
 # What the rows that `predict` runs at once may take between two layers, for each thread: a core's own cache; and how
@@ -110,7 +112,7 @@ class Functional(Model):
         self._graph_nodes: list[Node] = graph_nodes
         self._layers = self._in_order(layers)
         self.built = True
-        self.build_shape = _alone([tensor.shape for tensor in flat_inputs])
+        self.build_shape = alone([tensor.shape for tensor in flat_inputs])
         self._shapes = {}  # which models in models, each twice, would ask for 2**depth times
         self._trains = any(node.kwargs.get("training") or node.layer.trains for node in graph_nodes)
         self._forget_plans()
@@ -118,7 +120,7 @@ class Functional(Model):
     def _as_returned(self, outputs: Any) -> Any:
         """The structure of what a call gives: as in Keras, what is in a list of one comes alone."""
         if self.keras_version[0] >= 3:
-            return _alone(outputs)
+            return alone(outputs)
         return outputs[0] if isinstance(outputs, list) and len(flatten(outputs)) == 1 else outputs
 
     def _in_order(self, layers: list[Any]) -> list[Any]:
@@ -157,8 +159,8 @@ class Functional(Model):
 
     def _shapes_of(self, tensors: list[KerasTensor], struct: Any) -> Any:
         if self.keras_version[0] < 3:
-            return map_tree(lambda tensor: tensor.shape, _alone(struct))
-        return _alone([tensor.shape for tensor in tensors])
+            return map_tree(lambda tensor: tensor.shape, alone(struct))
+        return alone([tensor.shape for tensor in tensors])
 
     @property
     def input_names(self) -> list[str]:
@@ -170,11 +172,11 @@ class Functional(Model):
 
     @property
     def input(self) -> Any:
-        return _alone(self._inputs_struct)
+        return alone(self._inputs_struct)
 
     @property
     def output(self) -> Any:
-        return _alone(self._outputs_struct)
+        return alone(self._outputs_struct)
 
     # -- as a layer ---------------------------------------------------------------------------------------------
 
@@ -212,7 +214,7 @@ class Functional(Model):
                     f"Input {position} of model '{self.name}' is incompatible with it: expected shape={own.shape}, "
                     f"found shape={tensor.shape}"
                 )
-        shapes = self.compute_output_shape(_alone([tensor.shape for tensor in flat]))
+        shapes = self.compute_output_shape(alone([tensor.shape for tensor in flat]))
         found = iter(flat_shapes(shapes))
         outputs = map_tree(lambda tensor: KerasTensor(next(found), tensor.dtype), self._outputs_struct)
         given: Any = flat if len(flat) > 1 else flat[0]
@@ -328,7 +330,7 @@ class Functional(Model):
             If their number or their names are wrong.
         """
         struct = self._inputs_struct
-        if self._nests_inputs and _alike(inputs, struct):
+        if self._nests_inputs and same_branches(inputs, struct):
             return flatten(inputs)
         if isinstance(inputs, dict):
             plain = isinstance(struct, dict) and not self._nests_inputs
@@ -367,7 +369,7 @@ class Functional(Model):
         key = tuple(shapes)
         if key in known:  # not `get`: see Plan.row_bytes
             return known[key]
-        found = flat_shapes(self.compute_output_shape(_alone(shapes)))
+        found = flat_shapes(self.compute_output_shape(alone(shapes)))
         if len(known) < _MOST_SHAPES:
             known[key] = found
         return found
@@ -382,7 +384,7 @@ class Functional(Model):
         """
         if type(out) is np.ndarray and isinstance(self._outputs_struct, KerasTensor):
             targets = [out]
-        elif _alike(out, self._outputs_struct):
+        elif same_branches(out, self._outputs_struct):
             targets = flatten(out)
         else:
             raise ValueError(
@@ -768,7 +770,7 @@ class Functional(Model):
             "name": self.name,
             "trainable": self.trainable,
             "layers": entries,
-            "input_layers": map_tree(reference, _alone(self._inputs_struct)),
+            "input_layers": map_tree(reference, alone(self._inputs_struct)),
             "output_layers": map_tree(output, self._outputs_struct),
         }
 
@@ -776,6 +778,11 @@ class Functional(Model):
         """The layers in the order in which Keras finds them in what `get_config` says, and then their weights."""
         found = in_keras_order(self.inputs, self.outputs, self._graph_nodes)
         return map_graph(self.inputs, self.outputs)[1] if found is None else found
+
+    def twin(self) -> Layer:
+        from lstmfast._clone import clone_model
+
+        return clone_model(self)
 
     def _records(self) -> dict[str, Any]:
         """The graph with its layers as they are, for pickling."""
@@ -1026,7 +1033,7 @@ class Sequential(Functional):
         elif _input_dtype(self._layers[0]) == "string":
             shape = as_strings(inputs).shape
         else:
-            shape = as_array(_alone(inputs)).shape
+            shape = as_array(alone(inputs)).shape
         if not shape:
             raise ValueError(f"Model '{self.name}' needs an input with a batch axis, got a scalar.")
         batch = shape[0] if any(getattr(layer, "stateful", False) for layer in self._layers) else None
@@ -1065,7 +1072,7 @@ class Sequential(Functional):
         return input_shape
 
     def _record(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
-        tensor = _alone(inputs)
+        tensor = alone(inputs)
         if not self.built:
             self.build(tensor.shape)
         return super()._record(tensor, kwargs)
@@ -1161,16 +1168,16 @@ def first_call(layer: Layer) -> int:
     return int(isinstance(layer, Functional) and not isinstance(layer, Sequential))
 
 
-def _alone(struct: Any) -> Any:
+def alone(struct: Any) -> Any:
     return struct[0] if isinstance(struct, (list, tuple)) and len(struct) == 1 else struct
 
 
-def _alike(a: Any, b: Any) -> bool:
+def same_branches(a: Any, b: Any) -> bool:
     """Whether two trees have the same branches; a list is as good as a tuple."""
     if isinstance(b, dict):
-        return isinstance(a, dict) and a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in b)
+        return isinstance(a, dict) and a.keys() == b.keys() and all(same_branches(a[key], b[key]) for key in b)
     if isinstance(b, (list, tuple)):
-        return isinstance(a, (list, tuple)) and len(a) == len(b) and all(map(_alike, a, b))
+        return isinstance(a, (list, tuple)) and len(a) == len(b) and all(map(same_branches, a, b))
     return not isinstance(a, (dict, list, tuple))
 
 
@@ -1187,8 +1194,12 @@ if not TYPE_CHECKING:
 
     def __getattr__(name):
         """Keras's other names in this module."""
-        if name in ("load_model", "model_from_json"):
+        if name in ("load_model", "model_from_json", "save_model"):
             from lstmfast import saving
 
             return getattr(saving, name)
+        if name == "clone_model":
+            from lstmfast._clone import clone_model
+
+            return clone_model
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -562,8 +562,10 @@ def test_functions_of_merging_layers(keras):
 
 
 def test_keras_s_names_in_the_module_of_models():
-    from lstmfast.models import load_model, model_from_json
+    from lstmfast.models import clone_model, load_model, model_from_json, save_model
 
+    assert callable(clone_model)
+    assert save_model is lstmfast.saving.save_model
     assert load_model is lstmfast.load_model
     assert model_from_json is lstmfast.model_from_json
     with pytest.raises(ImportError, match="cannot import name 'clone'"):

@@ -909,6 +909,12 @@ class Layer:
         made = {key: getattr(self, key) for key in self.config_keys if key.endswith("_initializer")}
         return {**self.get_config(), **made}  # a function among them has no config
 
+    def twin(self) -> Layer:
+        """A fresh layer of the same class and config."""
+        made = type(self).from_config(self.twin_config())
+        keep_age(made, self)
+        return made
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
         """A fresh layer from what `get_config` gave."""
@@ -950,6 +956,24 @@ class Layer:
         if not self.nodes:
             raise AttributeError(f"The layer {self.name} has never been called and thus has no defined {what}.")
         return self.nodes[0]
+
+
+# What layers of files have of them that no config of Keras 3 says.
+_OF_FILES = (
+    "causal class_in_file counts_masked cuts_integers dropping_rules group_in_file implementation keras_version "
+    "of_keras_2 registered_in_file"
+).split()
+
+
+def keep_age(made: Layer, old: Layer) -> None:
+    """Tell a layer made from the config of another one, and those inside, what the file said of that."""
+    for name in _OF_FILES:
+        if name in vars(old):
+            setattr(made, name, vars(old)[name])
+    for pair in zip(
+        made.sublayers(), old.sublayers(), strict=False
+    ):  # some may come when one is built
+        keep_age(*pair)
 
 
 def with_own_lists(state: dict[str, Any]) -> dict[str, Any]:

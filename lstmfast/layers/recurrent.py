@@ -442,16 +442,6 @@ class CellLayer(Recurrent):
         )
 
 
-def keep_age(made: Layer, old: Layer) -> None:
-    """Tell a layer made from the config of an older Keras's layer what no config of Keras 3 says."""
-    if vars(old).get("of_keras_2"):
-        for name in ("of_keras_2", "implementation", "dropping_rules"):
-            if name in vars(old):
-                setattr(made, name, vars(old)[name])
-    for pair in zip(made.sublayers(), old.sublayers(), strict=True):
-        keep_age(*pair)
-
-
 def gate_view(attribute: str, index: int, gates: int, what: str) -> property:
     """A property that gives one gate's columns of a weight, as a read-only view."""
 

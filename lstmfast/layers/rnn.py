@@ -148,6 +148,9 @@ class StackedRNNCells(Layer):
     def saved_parts(self) -> list[tuple[str, Any]]:
         return [("cells", list(self.cells))]
 
+    def twin_config(self) -> dict[str, Any]:
+        return {**super().twin_config(), "cells": [cell.twin() for cell in self.cells]}
+
     def build_weights(self, input_shape: Any) -> None:
         for cell in self.runners:
             cell.build(input_shape)
@@ -226,13 +229,6 @@ def _step_of(runner: Any) -> Any:
 
 def _weights(runner: Any) -> Any:
     return runner._own_weights() if isinstance(runner, _Cell) else None
-
-
-def _fresh(cell: Any) -> Any:
-    """Another cell like this one."""
-    if isinstance(cell, StackedRNNCells):
-        return StackedRNNCells(**{**cell.get_config(), "cells": [_fresh(one) for one in cell.cells]})
-    return type(cell).from_config(cell.get_config())
 
 
 @register()
@@ -429,7 +425,7 @@ class RNN(Recurrent):
         return {**self._own_config(), "cell": serialize_layer(self.cell)}
 
     def twin_config(self) -> dict[str, Any]:
-        return {**self._own_config(), "cell": _fresh(self.cell)}
+        return {**self._own_config(), "cell": self.cell.twin()}
 
     def _own_config(self) -> dict[str, Any]:
         return super().get_config() | ({"num_constants": self.num_constants} if self.num_constants else {})

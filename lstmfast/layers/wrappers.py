@@ -17,8 +17,8 @@ from lstmfast._lookup import Lookup
 from lstmfast._pieces import cast, contiguous, joined, put, reshaped, spread, update
 from lstmfast._stack import give_stage, has_stage, stage_of
 from lstmfast.layers.arguments import as_mask
-from lstmfast.layers.base import Array, Layer, Run, deserialize_layer, fill, register, serialize_layer
-from lstmfast.layers.recurrent import Recurrent, keep_age
+from lstmfast.layers.base import Array, Layer, Run, deserialize_layer, fill, keep_age, register, serialize_layer
+from lstmfast.layers.recurrent import Recurrent
 
 
 @register()
@@ -241,6 +241,9 @@ class TimeDistributed(Layer):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": serialize_layer(self.layer)}
 
+    def twin_config(self) -> dict[str, Any]:
+        return {**super().twin_config(), "layer": self.layer.twin()}
+
 
 def _of_steps(inner: Array | None, mask: Array | None, sizes: tuple[int, ...]) -> Array | None:
     """In Keras 2 the mask behind a TimeDistributed, given what its layer makes of the rows, and the mask before it."""
@@ -455,6 +458,10 @@ class Bidirectional(Layer):
             "layer": serialize_layer(self.forward_layer),
             "backward_layer": serialize_layer(self.backward_layer),
         }
+
+    def twin_config(self) -> dict[str, Any]:
+        inside = {"layer": self.forward_layer.twin(), "backward_layer": self.backward_layer.twin()}
+        return {**super().twin_config(), **inside}
 
 
 def _pair_stage(run: Run, forward: Any, backward: Any) -> _core.Stage:

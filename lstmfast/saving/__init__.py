@@ -6,9 +6,9 @@ Next: loading.py.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lstmfast.saving.loading import explain, from_keras, load_model, model_from_json
+    from lstmfast.saving.loading import explain, from_keras, load_model, model_from_json, save_model
 
-__all__ = ["explain", "from_keras", "load_model", "model_from_json"]
+__all__ = ["explain", "from_keras", "load_model", "model_from_json", "save_model"]
 
 if not TYPE_CHECKING:  # see ../layers/__init__.py
 

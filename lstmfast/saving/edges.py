@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from typing import Any
 
-from lstmfast._graph import KerasTensor, alike, flatten
+from lstmfast._graph import KerasTensor, flatten, of_kind
 from lstmfast.layers.base import Layer
 from lstmfast.layers.operations import Operation
 from lstmfast.models import Functional, first_call
@@ -190,7 +190,7 @@ class Edges:
         if isinstance(value, dict):
             return {key: self.struct(item, depth + 1) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
-            return alike(value, [self.struct(item, depth + 1) for item in value])
+            return of_kind(value, [self.struct(item, depth + 1) for item in value])
         raise ValueError(f"'{self.context.name}': no layer gives the tensor {value!r}.")
 
     def call(self, layer: Layer, node: Any) -> tuple[Any, dict[str, Any]]:

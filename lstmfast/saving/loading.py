@@ -1,4 +1,4 @@
-"""`load_model`, `from_keras`, `model_from_json` and `explain`.
+"""`load_model`, `save_model`, `from_keras`, `model_from_json` and `explain`.
 
 Next: archive.py and legacy.py, which read the two kinds of file; build.py, which makes a model of
 what they read, and live.py, of what is alive.
@@ -58,6 +58,35 @@ def load_model(
 
     with open_model(filepath) as saved:
         return build_model(saved, custom_objects, keras_version)
+
+
+def save_model(
+    model: Model, filepath: str | PathLike[str], overwrite: bool = True, zipped: bool | None = None, **kwargs: Any
+) -> None:
+    """Write a model to a ``.keras`` file, as `Model.save` does.
+
+    Parameters
+    ----------
+    model : Model
+        One of lstmfast's.
+    filepath, overwrite, zipped
+        As of `Model.save`.
+    **kwargs
+        Keras's include_optimizer and save_format: without effect, as ``filepath`` has to end in ``.keras``.
+
+    Raises
+    ------
+    ValueError
+        If there are other arguments; and as `Model.save`.
+    TypeError
+        If it is no model.
+    """
+    others = sorted(set(kwargs) - {"include_optimizer", "save_format"})
+    if others:
+        raise ValueError(f"The following argument(s) are not supported: {others}")
+    if not isinstance(model, Model):
+        raise TypeError(f"Expected `model` to be a model of lstmfast. Received: {model} (of type {type(model)})")
+    model.save(filepath, overwrite, zipped)
 
 
 def from_keras(
