@@ -1440,3 +1440,123 @@ def test_a_chain_of_a_layer_that_returns_a_list_of_one():
         model = Model(x, layers.Activation("relu")(y))
         for _ in range(2):
             assert_same_bits(model(X), np.maximum(X * 2, 0))
+
+
+def running(module: Any) -> Any:
+    """A layer that goes through time on its own, as a Bidirectional takes one."""
+    ops = np if module is lstmfast else module.ops
+
+    class Running(module.layers.Layer):
+        def __init__(
+            self,
+            units: int,
+            go_backwards: bool = False,
+            return_sequences: bool = False,
+            return_state: bool = False,
+            stateful: bool = False,
+            **kwargs: Any,
+        ) -> None:
+            super().__init__(**kwargs)
+            self.units, self.go_backwards, self.supports_masking = units, go_backwards, True
+            self.return_sequences, self.return_state, self.stateful = return_sequences, return_state, stateful
+            self.states = None  # which Keras reads
+
+        def build(self, input_shape: Any) -> None:
+            self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.units))
+
+        def call(self, inputs: Any, initial_state: Any = None, mask: Any = None) -> Any:
+            x = ops.matmul(inputs, self.kernel)
+            if mask is not None:
+                x = ops.where(mask[:, :, None], x, ops.zeros_like(x))
+            x = ops.cumsum(ops.flip(x, axis=1) if self.go_backwards else x, axis=1)
+            if initial_state is not None:
+                x = x + initial_state[0][:, None]
+            y = x if self.return_sequences else x[:, -1]
+            return (y, x[:, -1]) if self.return_state else y
+
+        def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+            batch, steps, _ = sequences_shape
+            y = (batch, steps, self.units) if self.return_sequences else (batch, self.units)
+            return (y, (batch, self.units)) if self.return_state else y
+
+        def get_config(self) -> dict[str, Any]:
+            names = ("units", "go_backwards", "return_sequences", "return_state", "stateful")
+            return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    return Running
+
+
+def named_both(module: Any) -> Any:
+    class Both(module.layers.Bidirectional):
+        def __init__(self, layer: Any, team: str = "", **kwargs: Any) -> None:
+            super().__init__(layer, **kwargs)
+            self.team = team
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "team": self.team}
+
+    return Both
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave", None])
+@pytest.mark.parametrize("kind", ["own layer", "own wrapper", "both"])
+def test_bidirectional_layers_of_ones_own(keras, kind, merge_mode, tmp_path):
+    mine, theirs = ({"Running": running(module), "Both": named_both(module)} for module in (lstmfast, keras))
+    for name, cls in theirs.items():
+        keras.saving.register_keras_serializable("own")(cls)
+        assert cls.__name__ == name
+    x = X * (np.arange(5) < [[5], [3], [1], [4]])[..., None]
+    for number in range(8):
+        flags = {"return_sequences": bool(number & 1), "return_state": bool(number & 2)}
+        inner = keras.layers.GRU(2, **flags) if kind == "own wrapper" else theirs["Running"](2, **flags)
+        wrapper = keras.layers.Bidirectional if kind == "own layer" else theirs["Both"]
+        inputs = keras.Input((5, 3))
+        both = wrapper(inner, merge_mode=merge_mode, **({} if kind == "own layer" else {"team": "a"}))
+        model = keras.Model(inputs, both(keras.layers.Masking()(inputs) if number & 4 else inputs))
+        model.save(tmp_path / "m.keras")
+        loaded = lstmfast.load_model(tmp_path / "m.keras", custom_objects=mine)
+        loaded.save(tmp_path / "again.keras")
+        again = lstmfast.load_model(tmp_path / "again.keras", custom_objects=mine)
+        back = keras.models.load_model(tmp_path / "again.keras")
+        expected = flatten(model(x))
+        for one in (loaded, again, back, lstmfast.from_keras(model, custom_objects=mine)):
+            for y, right in zip(flatten(one(x)), expected, strict=True):
+                np.testing.assert_allclose(y, right, atol=1e-5)
+        for y, right in zip(flatten(loaded.predict(np.repeat(x, 20, 0))), expected, strict=True):
+            np.testing.assert_allclose(y, np.repeat(right, 20, 0), atol=1e-5)
+        states = [np.full((4, 2), value, "float32") for value in (0.5, -0.25)]
+        found, right = (net.layers[-1](x, initial_state=states) for net in (loaded, model))
+        for one, other in zip(flatten(found), flatten(right), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_bidirectional_around_a_layer_that_is_no_recurrent_one():
+    class Plain(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    with pytest.raises(ValueError, match="recurrent layer, or one of your own with the attributes go_backwards, "):
+        layers.Bidirectional(Plain())
+    with pytest.raises(ValueError, match="recurrent layer, or one of your own"):
+        layers.Bidirectional(layers.Dense(2))
+    with pytest.raises(NotImplementedError, match="of which one is of your own"):
+        layers.Bidirectional(layers.LSTM(2), backward_layer=running(lstmfast)(2, go_backwards=True))
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("kind", ["Dense", "LSTM", "GRU", "SimpleRNN"])
+def test_a_weight_that_a_class_adds_to_those_of_its_layer(kind, use_bias):
+    class Further(getattr(layers, kind)):
+        def build(self, input_shape: Any) -> None:
+            super().build(input_shape)
+            self.extra = self.add_weight(name="extra", shape=(2,), initializer="ones")
+
+    model = Sequential([Input((5, 3)), Further(2, use_bias=use_bias)])
+    plain = Sequential([Input((5, 3)), getattr(layers, kind)(2, use_bias=use_bias)])
+    *own, extra = model.get_weights()
+    assert_same_bits(extra, np.ones(2, "float32"))
+    plain.set_weights(own)
+    assert_same_bits(model(X), plain(X))
+    model.set_weights([*own, extra * 3])
+    assert_same_bits(model(X), plain(X))

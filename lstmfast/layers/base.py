@@ -73,7 +73,7 @@ def register(*aliases: str) -> Callable[[_Class], _Class]:
 class Weight:
     """What a weight is: its name, shape, type and initializer; its values are the layer's."""
 
-    __slots__ = ("dtype", "initializer", "name", "shape", "trainable")
+    __slots__ = ("dtype", "initializer", "is_further", "name", "shape", "trainable")
 
     def __init__(
         self, name: str, shape: Shape, initializer: Callable[..., Array], trainable: bool, dtype: np.dtype[Any]
@@ -83,6 +83,7 @@ class Weight:
         self.initializer = initializer
         self.trainable = trainable
         self.dtype = dtype
+        self.is_further = False  # a user's class adds it to those that its layer is built with
 
     def holding(self, values: Any) -> Array:
         """Values as a layer keeps them: in C order and of the weight's type, not to be written to."""
@@ -362,6 +363,7 @@ class Layer:
             initializer = initializers.get(initializer)
         label = given["name"] or f"variable_{len(self._specs)}"
         weight = Weight(label, tuple(given["shape"] or ()), initializer, trainable, kept_as.variable)
+        weight.is_further = self.built
         place = len(self._specs)
         if trainable:  # before those that are not, as in Keras
             place = sum(spec.trainable for spec in self._specs)
@@ -383,6 +385,12 @@ class Layer:
 
     def _drawn(self, spec: Weight) -> Array:
         return spec.holding(spec.initializer(spec.shape))
+
+    def frozen_with(self, values: tuple[Array, ...]) -> Run:
+        """`freeze`, with those of the layer's weights that its arithmetic knows."""
+        if not self.is_own():
+            values = tuple(value for spec, value in zip(self._specs, values, strict=True) if not spec.is_further)
+        return self.freeze(values)
 
     def _weight(self, name: str) -> Array | None:
         for spec, value in zip(self._specs, self._own_weights(), strict=True):
@@ -610,7 +618,7 @@ class Layer:
         if entry is None or (entry[0] is not None and entry[0] != changes[0]):
             with lock:
                 count = changes[0] if self.sublayers() else None
-                entry = self._frozen = _as_frozen(count, self.freeze(self._own_weights()))
+                entry = self._frozen = _as_frozen(count, self.frozen_with(self._own_weights()))
         return entry[1]
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
@@ -970,9 +978,7 @@ def keep_age(made: Layer, old: Layer) -> None:
     for name in _OF_FILES:
         if name in vars(old):
             setattr(made, name, vars(old)[name])
-    for pair in zip(
-        made.sublayers(), old.sublayers(), strict=False
-    ):  # some may come when one is built
+    for pair in zip(made.sublayers(), old.sublayers(), strict=False):  # some may come when one is built
         keep_age(*pair)
 
 
@@ -1038,7 +1044,7 @@ def _as_frozen(count: int | None, run: Run) -> _Frozen:
 def assign(new: list[tuple[Layer, tuple[Array, ...]]], beside: Callable[[], None] | None = None) -> None:
     """Give layers their new weights, all in one event, of which ``beside`` is a part; the packing happens before it."""
     prepared = [
-        (layer, values, None if layer.sublayers() or not layer.built else _as_frozen(None, layer.freeze(values)))
+        (layer, values, None if layer.sublayers() or not layer.built else _as_frozen(None, layer.frozen_with(values)))
         for layer, values in new
     ]
     with lock:

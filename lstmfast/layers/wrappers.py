@@ -254,6 +254,10 @@ def _of_steps(inner: Array | None, mask: Array | None, sizes: tuple[int, ...]) -
     return np.asarray(mask.any(axis=tuple(range(2, mask.ndim))))
 
 
+# What a Bidirectional reads of its layers: which one goes backwards, and in what they have to agree.
+_OF_BOTH = ("go_backwards", "stateful", "return_sequences", "return_state")
+
+
 @register()
 class Bidirectional(Layer):
     """Keras's Bidirectional wrapper: a recurrent layer forwards and one backwards.
@@ -261,7 +265,8 @@ class Bidirectional(Layer):
     Parameters
     ----------
     layer : Layer
-        A recurrent layer; a copy of its config runs forwards.
+        A recurrent layer, or one of the user's own with the attributes ``go_backwards``, ``return_sequences``,
+        ``return_state`` and ``stateful``; a copy of its config runs forwards.
     merge_mode : {"concat", "sum", "mul", "ave", None}
         How the two outputs become one; None returns both.
     backward_layer : Layer, optional
@@ -291,24 +296,32 @@ class Bidirectional(Layer):
             )
         super().__init__(**kwargs)
         layer = deserialize_layer(layer)
-        if not isinstance(layer, Recurrent):
-            raise ValueError(f"`Bidirectional` wraps a recurrent layer. Received: layer={layer}")
-        if layer.time_major:
+        if not isinstance(layer, Recurrent) and not (layer.is_own() and all(hasattr(layer, one) for one in _OF_BOTH)):
+            raise ValueError(
+                "`Bidirectional` wraps a recurrent layer, or one of your own with the attributes "
+                f"{', '.join(_OF_BOTH)}. Received: layer={layer}"
+            )
+        if getattr(layer, "time_major", False):
             raise NotImplementedError(f"`Bidirectional` around the time-major layer '{layer.name}' is not supported.")
-        self.forward_layer: Recurrent = _renamed(layer, "forward_")
+        self.forward_layer: Any = _renamed(layer, "forward_")
         if backward_layer is None:
-            self.backward_layer: Recurrent = _renamed(layer, "backward_", go_backwards=not layer.go_backwards)
+            self.backward_layer: Any = _renamed(layer, "backward_", go_backwards=not layer.go_backwards)
         else:
-            self.backward_layer = deserialize_layer(backward_layer)  # type: ignore[assignment]
+            self.backward_layer = deserialize_layer(backward_layer)
         forward: Any = self.forward_layer
         backward: Any = self.backward_layer
+        if forward.is_own() != backward.is_own():
+            raise NotImplementedError(
+                f"`Bidirectional` around layer '{forward.name}' forwards and '{backward.name}' backwards, of which one "
+                "is of your own, is not supported: let both be."
+            )
         if forward.go_backwards == backward.go_backwards:
             raise ValueError(
                 "Forward layer and backward layer should have different `go_backwards` value. Received: "
                 f"forward_layer.go_backwards {forward.go_backwards}, backward_layer.go_backwards="
                 f"{backward.go_backwards}"
             )
-        for attribute in ("stateful", "return_sequences", "return_state"):
+        for attribute in _OF_BOTH[1:]:
             if getattr(forward, attribute) != getattr(backward, attribute):
                 raise ValueError(
                     "Forward layer and backward layer are expected to have the same value for attribute "
@@ -316,14 +329,18 @@ class Bidirectional(Layer):
                     f'"{getattr(backward, attribute)}" for backward layer'
                 )
         for inner in (forward, backward):
-            inner.zero_output_for_mask = inner.return_sequences
+            if hasattr(inner, "zero_output_for_mask"):
+                inner.zero_output_for_mask = inner.return_sequences
         self.merge_mode = merge_mode
         self.ndim = forward.ndim
         self.return_sequences = forward.return_sequences
         self.return_state = forward.return_state
         self.stateful = forward.stateful
+        if forward.is_own():
+            self.uses_mask = forward.uses_mask
+            self.allocates = False
 
-    def sublayers(self) -> tuple[Recurrent, ...]:
+    def sublayers(self) -> tuple[Layer, ...]:
         return (self.forward_layer, self.backward_layer)
 
     def saved_parts(self) -> list[tuple[str, Any]]:
@@ -355,27 +372,46 @@ class Bidirectional(Layer):
         outputs = [mask, mask] if self.merge_mode is None else mask
         if not self.return_state:
             return outputs
-        states = [None] * (2 * self.forward_layer.states_count)
+        states = [None] * (2 * self._states_count())
         return [*(outputs if isinstance(outputs, list) else [outputs]), *states]
 
     def masked_outputs(self, count: int, incoming: bool) -> list[bool]:
         return [mask is not None for mask in flatten([self.compute_mask(None, True)])]
 
+    def refuse_mask(self, several: bool) -> None:
+        self.forward_layer.refuse_mask(several)
+
+    def _states_count(self) -> int:
+        """How many arrays the state of one direction has."""
+        forward = self.forward_layer
+        if isinstance(forward, Recurrent):
+            return forward.states_count
+        return len(forward.compute_output_shape(forward.build_shape)) - 1
+
+    def _drops(self) -> bool:
+        """Whether a direction gives something else with training=True."""
+        return any(
+            bool(layer.dropping_cells()) if isinstance(layer, Recurrent) else layer.is_noisy()
+            for layer in self.sublayers()
+        )
+
     def convert_arguments(self, shapes: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         converted: dict[str, Any] = {}
         if not self.built:
             self.build(shapes)
-        if arguments.get("mask") is not None:
+        if arguments.get("mask") is not None and self.uses_mask:
             converted["mask"] = as_mask(arguments["mask"], shapes[:2], self.name)
         if arguments.get("initial_state") is not None:
             converted["initial_state"] = self._split_states(arguments["initial_state"], shapes[0])
-        if arguments.get("training") and any(layer.dropping_cells() for layer in self.sublayers()):
+        if arguments.get("training") and self._drops():
             converted["training"] = True
         return converted
 
     def _split_states(self, initial_state: Any, batch: int) -> tuple[Any, ...]:
-        count = self.forward_layer.states_count
         states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+        if not isinstance(self.forward_layer, Recurrent):  # whose call looks at them
+            return tuple(as_array(state, f"a state of layer '{self.name}'") for state in states)
+        count = self.forward_layer.states_count
         if len(states) != 2 * count:
             raise ValueError(
                 f"Layer '{self.name}' has {2 * count} states, forward's first, but `initial_state` holds {len(states)}."
@@ -389,7 +425,7 @@ class Bidirectional(Layer):
         return self._both({})
 
     def run_for(self, arguments: dict[str, Any]) -> Run:
-        if not arguments.get("training") or not any(layer.dropping_cells() for layer in self.sublayers()):
+        if not arguments.get("training") or not self._drops():
             return self.frozen()
         return self.noisy_run(lambda: self._both({"training": True}))
 
@@ -397,8 +433,8 @@ class Bidirectional(Layer):
         """The two layers as one, for calls with these arguments."""
         real = self.policy.real
         runs = [(layer.run_for(arguments), layer.policy.real) for layer in self.sublayers()]
-        forward, backward = (run if own is real else _in_type(run, own, real) for run, own in runs)
-        count = self.forward_layer.states_count
+        by_name = self.forward_layer.is_own()
+        forward, backward = (run if own is real and not by_name else _in_type(run, own, real) for run, own in runs)
         merge, sequences, states = self.merge_mode, self.return_sequences, self.return_state
         pairs = all(getattr(one, "takes_calls", False) for one in (forward, backward))
         joint = 0  # units of both, where they write into one array
@@ -414,7 +450,8 @@ class Bidirectional(Layer):
         ) -> Any:
             first = second = None
             if initial_state is not None:
-                first, second = initial_state[:count], initial_state[count:]
+                half = len(initial_state) // 2
+                first, second = initial_state[:half], initial_state[half:]
             if pairs:
                 pair = _core.Pair(joint, out)
                 y, y_backward = forward(x, first, mask, calls=pair), backward(x, second, mask, calls=pair)
@@ -504,10 +541,10 @@ def merged(y: Array, y_backward: Array, mode: str, in_place: bool = False) -> Ar
     return total
 
 
-def _renamed(layer: Recurrent, prefix: str, **changes: Any) -> Recurrent:
+def _renamed(layer: Any, prefix: str, **changes: Any) -> Layer:
     config = layer.twin_config()
     name = config["name"]
     config["name"] = prefix + (name[len(prefix) :] if name.startswith(prefix) else name)
-    made = type(layer).from_config({**config, **changes})
+    made: Layer = type(layer).from_config({**config, **changes})
     keep_age(made, layer)
-    return made  # type: ignore[return-value]
+    return made

@@ -90,6 +90,8 @@ _IGNORED = {
 }
 _SAYING_WHAT = ("module", "class_name", "registered_name", "config")
 _ACTIVATION_KEYS = ("activation", "recurrent_activation")
+# Layers around others, whose configs they hold.
+_AROUND = ("Bidirectional", "RNN", "StackedRNNCells", "TimeDistributed")
 # Operations of tf.keras 2 whose tensors are a `*args`, which its configs leave out.
 _WITHOUT_OPERANDS = ("einsum", "linalg.einsum")
 # What the arrays in a config may hold.
@@ -405,7 +407,7 @@ def arguments(
             config.pop("dtype", None)
     if class_name == "GRU" and context.major < 3:
         config.setdefault("reset_after", False)
-    if class_name in ("Bidirectional", "TimeDistributed", "RNN", "StackedRNNCells"):
+    if class_name in _AROUND or issubclass(cls, tuple(REGISTRY[name] for name in _AROUND)):
         if isinstance(config.get("cells"), list):
             config["cells"] = [make_layer(cell, context, depth + 1) for cell in config["cells"]]
         for key in ("layer", "backward_layer", "cell"):
