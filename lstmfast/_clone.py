@@ -59,10 +59,9 @@ def clone_model(
     >>> from lstmfast import Input, Sequential, layers
     >>> from lstmfast.models import clone_model
     >>> model = Sequential([Input((40, 1)), layers.LSTM(10), layers.Dense(1)])
-    >>> wider = clone_model(
-    ...     model, clone_function=lambda layer: layers.LSTM(20) if isinstance(layer, layers.LSTM) else layer
-    ... )
-    >>> wider.count_params()
+    >>> def widen(layer):
+    ...     return layers.LSTM(20) if isinstance(layer, layers.LSTM) else layer.from_config(layer.get_config())
+    >>> clone_model(model, clone_function=widen).count_params()
     1781
     """
     cache = kwargs.pop("cache", None)
